@@ -1,0 +1,236 @@
+"""Addresses of stream listeners: how they are written, bound, given away and removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from grp import getgrnam
+from pwd import getpwnam
+
+from appserver.options import BadValue, option
+
+_Socket = socket.socket  # the real one, also where gevent replaces it later
+_SOMAXCONN = "/proc/sys/net/core/somaxconn"
+_FIRST_PASSED_FD = 3  # sd_listen_fds(3)
+
+
+def mode(text: str) -> int:
+    """Convert ``chmod-socket``: three octal digits; none means 666, as in uWSGI."""
+    if text in {"", "1"}:
+        return 0o666
+    if len(text) not in {3, 4} or set(text) - set("01234567"):
+        raise BadValue("three octal digits, such as 660")
+    return int(text, 8)
+
+
+def owner(text: str) -> tuple[int, int]:
+    """Convert ``chown-socket``: ``user``, ``user:group`` or ``:group``, by name or number."""
+    user, _, group = text.partition(":")
+    try:
+        uid = int(user) if user.isdigit() else getpwnam(user).pw_uid if user else -1
+        gid = int(group) if group.isdigit() else getgrnam(group).gr_gid if group else -1
+    except KeyError as error:
+        raise BadValue(f"user or user:group; {error.args[0]}") from None
+    return uid, gid
+
+
+@dataclass(frozen=True)
+class BindOptions:
+    """Sockets"""  # noqa: D400  (the heading in --help)
+
+    chmod_socket: int | None = option(
+        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode,
+        expects="octal digits",
+    )  # fmt: skip
+    chown_socket: tuple[int, int] | None = option(
+        None, "Owner of Unix sockets.", convert=owner, expects="user[:group]"
+    )
+    listen: int = option(1024, "Connections that may wait to be accepted.", short="l")
+    vacuum: bool = option(False, "Remove our Unix sockets at exit.")
+
+
+class AddressError(Exception):
+    """Say why an address cannot be listened on, and what to try."""
+
+
+def parse(text: str) -> tuple[str, int] | str | int:
+    """Return a host and port, a path (abstract with a leading NUL) or an inherited descriptor.
+
+    Raise `BadValue` for anything else.
+    """
+    text = text.strip()
+    if text.startswith("fd://"):
+        if not text[5:].isdigit():
+            raise BadValue("fd:// and the number of an inherited socket")
+        return int(text[5:])
+    if text.startswith("@") and len(text) > 1:
+        return "\0" + text[1:]
+    host, colon, port = text.rpartition(":")
+    if colon and "/" not in text:
+        if not port.isdigit() or int(port) > 65535:
+            raise BadValue("host:port with a port from 0 to 65535")
+        if host.startswith("[") != host.endswith("]") or (":" in host and host[0] != "["):
+            raise BadValue("[address]:port for IPv6")
+        return host.strip("[]"), int(port)
+    if "/" not in text:
+        raise BadValue("host:port, :port, /path.sock, ./path.sock, @abstract or fd://N")
+    if len(os.fsencode(text)) > 107:
+        raise BadValue("a path of 107 bytes at most, the kernel's limit")
+    return text
+
+
+def checked(text: str) -> str:
+    """Convert a listener's address: checked, and kept as it is written."""
+    parse(text)
+    return text.strip()
+
+
+def passed_fds(environ: dict[str, str] | None = None) -> list[int]:
+    """Return the descriptors that systemd passes (sd_listen_fds), and mark them as taken."""
+    env = os.environ if environ is None else environ
+    if env.get("LISTEN_PID") != str(os.getpid()) or not env.get("LISTEN_FDS", "").isdigit():
+        return []
+    count = int(env["LISTEN_FDS"])
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        env.pop(name, None)
+    return list(range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + count))
+
+
+def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.socket:
+    """Return a listening socket for an address; the caller closes it.
+
+    *passed* are systemd's sockets by address: one of the same address is taken from it and used.
+    Raise `AddressError` where the address cannot be had.
+    """
+    address = parse(text)
+    try:
+        if isinstance(address, int):
+            return _inherited(address)
+        for name, fd in list(passed.items()):
+            if _same(name, text):
+                del passed[name]
+                return _inherited(fd)
+        if isinstance(address, tuple):
+            return _bind_tcp(address, options)
+        return _bind_unix(address, options)
+    except OSError as error:
+        raise AddressError(f"cannot listen on {text}: {_explained(error)}") from None
+
+
+def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
+    host, port = address
+    family, _, _, _, where = socket.getaddrinfo(
+        host or "0.0.0.0",  # noqa: S104  (`:port` means every IPv4 address, as in uWSGI)
+        port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
+    )[0]  # fmt: skip
+    sock = _Socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        return _listening(sock, options)
+    except OSError:
+        sock.close()
+        raise
+
+
+def _bind_unix(path: str, options: BindOptions) -> socket.socket:
+    sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if not path.startswith("\0"):
+            _remove_stale(path)
+        sock.bind(path)
+        if not path.startswith("\0"):
+            # Nobody can connect before listen(), so owner and mode are never seen unset.
+            if options.chown_socket is not None:
+                os.chown(path, *options.chown_socket)
+            if options.chmod_socket is not None:
+                os.chmod(path, options.chmod_socket)
+        return _listening(sock, options)
+    except OSError:
+        sock.close()
+        raise
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file that a dead server left; raise `OSError` for a live one's."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+    except FileNotFoundError:
+        return
+    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            os.unlink(path)
+            return
+        except OSError:
+            pass  # a full backlog times out: somebody lives there
+    raise OSError(errno.EADDRINUSE, "another server answers on it")
+
+
+def _listening(sock: socket.socket, options: BindOptions) -> socket.socket:
+    sock.listen(min(options.listen, _longest_backlog()))
+    sock.setblocking(False)
+    return sock
+
+
+def _longest_backlog() -> int:
+    try:
+        with open(_SOMAXCONN) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return socket.SOMAXCONN
+
+
+def _inherited(fd: int) -> socket.socket:
+    sock = _Socket(fileno=os.dup(fd))
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise OSError(errno.EINVAL, f"descriptor {fd} is no listening stream socket")
+    sock.setblocking(False)
+    return sock
+
+
+def name_of(sock: socket.socket) -> str:
+    """Return the address that a socket really has, as an ini file would write it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "surrogateescape")
+        return f"@{name[1:]}" if name.startswith("\0") else str(name)
+    host, port = name[:2]
+    return f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+def names_of_passed() -> dict[str, int]:
+    """Return systemd's sockets by address."""
+    found = {}
+    for fd in passed_fds():
+        sock = _Socket(fileno=os.dup(fd))
+        found[name_of(sock)] = fd
+        sock.close()
+    return found
+
+
+def _same(name: str, text: str) -> bool:
+    if name == text or name == os.path.abspath(text):
+        return True
+    return text.startswith(":") and name in {f"0.0.0.0{text}", f"[::]{text}"}
+
+
+def _explained(error: OSError) -> str:
+    hints = {
+        errno.EADDRINUSE: "; stop the other server or choose another address",
+        errno.EACCES: "; ports below 1024 and foreign directories need more rights",
+        errno.ENOENT: "; the directory must exist",
+        errno.EADDRNOTAVAIL: "; no interface of this machine has the address",
+    }
+    return f"{error.strerror or error}{hints.get(error.errno or 0, '')}"

@@ -1,0 +1,132 @@
+"""Where application calls run: so many at once, in greenlets or in native threads.
+
+A core is room for one running request, as in uWSGI. A task is anything with ``work``, which runs
+in a core, and ``done``, which runs afterwards in the thread of the loop; neither may raise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+import gevent
+from gevent import getcurrent, get_hub
+from greenlet import greenlet
+
+
+class Task(Protocol):
+    """One request on its way through a core."""
+
+    def work(self) -> None:
+        """Make and send the answer; may wait."""
+
+    def done(self) -> None:
+        """Go on in the loop's thread once the core is free; may not wait."""
+
+
+class Cores(Protocol):
+    """The contract of both kinds."""
+
+    native: bool  # a core is a thread beside the loop's
+
+    def run(self, task: Task) -> None:
+        """Give *task* a core, at once or when one is free; never waits."""
+
+    def turn(self) -> None:
+        """Let the loop have a turn, called in a core between two pieces of an answer."""
+
+    def stop(self) -> None:
+        """Take the cores down; tasks still waiting are dropped."""
+
+
+class GreenletCores:
+    """Run up to *count* tasks at once in greenlets of this thread's hub.
+
+    Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us.
+    """
+
+    native = False
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._idle: list[greenlet] = []
+        self._ready: deque[Task] = deque()
+        self._hub = get_hub()
+        self._pumping = False
+
+    def run(self, task: Task) -> None:
+        if self._free and not self._ready and getcurrent() is self._hub:
+            self._start(task)
+            return
+        self._ready.append(task)
+        self._pump_soon()
+
+    def _start(self, task: Task) -> None:
+        self._free -= 1
+        worker = self._idle.pop() if self._idle else greenlet(self._serve, self._hub)
+        worker.switch(task)
+
+    def _serve(self, task: Task) -> None:
+        """Work on one task after the other, waiting in the hub between them."""
+        worker = getcurrent()
+        while True:
+            task.work()
+            self._free += 1
+            task.done()
+            if self._ready:
+                self._pump_soon()
+            self._idle.append(worker)
+            task = self._hub.switch()
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._hub.loop.run_callback(self._pump)
+
+    def _pump(self) -> None:
+        """Start waiting tasks; those that come meanwhile wait for the loop's next turn."""
+        self._pumping = False
+        for _ in range(min(self._free, len(self._ready))):
+            if self._free:
+                self._start(self._ready.popleft())
+        if self._free and self._ready:
+            self._pump_soon()
+
+    def turn(self) -> None:
+        gevent.sleep(0)
+
+    def stop(self) -> None:
+        self._ready.clear()
+
+
+class ThreadCores:
+    """Run up to *count* tasks at once in native threads; the loop's thread does all reading."""
+
+    native = True
+
+    def __init__(self, count: int) -> None:
+        self._loop = get_hub().loop
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads = [
+            Thread(target=self._serve, name=f"core-{number}", daemon=True)
+            for number in range(1, count + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, task: Task) -> None:
+        self._tasks.put(task)
+
+    def _serve(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task.work()
+            self._loop.run_callback_threadsafe(task.done)
+
+    def turn(self) -> None:
+        """Do nothing: the loop has a thread of its own."""
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)

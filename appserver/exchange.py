@@ -1,0 +1,243 @@
+"""One request and its answer: the environ, and what has been decided and sent so far.
+
+The environ is the request; no other object stands between the wire and it. What holds for every
+protocol (a HEAD answer has no body, a length is kept exactly) is decided here; how an answer is
+framed on the wire is the codec's.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from appserver.protocols.codec import Codec
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*").fullmatch
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+
+# The connection belongs to the server, not to the application (RFC 9110 section 7.6.1).
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_known_names: dict[str, str] = {}  # header name as the application writes it -> lower case; bounded
+
+
+class ClientGone(ConnectionError):
+    """Say that nobody waits for the answer any more."""
+
+
+class ApplicationError(Exception):
+    """Say how the application broke PEP 3333."""
+
+
+class Channel(Protocol):
+    """Where the pieces of one answer go; the listener's side of an exchange."""
+
+    gone: bool
+
+    def send(self, pieces: list[bytes], more: bool) -> None:
+        """Take the pieces for the wire; raise `ClientGone` where nobody reads them.
+
+        With *more* it returns once the peer keeps pace with the application.
+        """
+
+    def send_file(self, fd: int, offset: int, count: int) -> bool:
+        """Send *count* bytes of an open file by the kernel; return False where it cannot."""
+
+    def abort(self) -> None:
+        """Give the answer up in a way that the front end sees as a failure."""
+
+
+class _Date:
+    """The Date header's value (RFC 9110 section 5.6.7), made once a second."""
+
+    second = 0
+    text = ""
+
+    def now(self) -> str:
+        second = int(time())
+        if second != self.second:
+            self.text = formatdate(second, usegmt=True)
+            self.second = second
+        return self.text
+
+
+_date = _Date().now
+
+
+class Exchange:
+    """Hold one request's environ and the state of its answer.
+
+    The codec fills ``environ``, ``keep_alive``, ``expect`` and ``body_left`` (bytes still to come;
+    -1 where only the framing tells); the rest is filled while answering.
+    """
+
+    __slots__ = (
+        "begun", "bodiless", "body_left", "channel", "chunked", "codec", "environ", "expect",
+        "excess", "headers", "keep_alive", "length", "sent", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, environ: Environ, codec: Codec, keep_alive: bool = False, body_left: int = 0
+    ) -> None:
+        self.environ = environ
+        self.codec = codec
+        self.keep_alive = keep_alive
+        self.body_left = body_left
+        self.expect = False
+        self.channel: Channel | None = None
+        self.status = ""
+        self.headers: Headers = []
+        self.length: int | None = None
+        self.sent = 0
+        self.excess = 0
+        self.chunked = False
+        self.bodiless = False
+        self.begun = False
+
+    # What the application calls (PEP 3333)
+
+    def start_response(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take the status and headers of the answer and return ``write``.
+
+        Raise `ApplicationError` for anything that may not go on the wire; re-raise *exc_info*
+        where the head has gone already.
+        """
+        if exc_info is not None:
+            try:
+                if self.begun:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the cycle through the frame
+        elif self.status:
+            raise ApplicationError("start_response was called twice without exc_info")
+        if type(status) is not str or not _STATUS(status):
+            raise ApplicationError(f"{status!r} is no status: three digits, a blank and a reason")
+        if type(headers) is not list:
+            raise ApplicationError(f"the headers are a {type(headers).__name__}, not a list")
+        self.length = None
+        checked: Headers = []
+        for field in headers:
+            name, value = _field(field)
+            lower = _known_names.get(name) or _known_name(name)
+            if not value.isprintable() and not _VALUE(value):
+                raise ApplicationError(f"header {name}: {value!r} has characters that it may not have")
+            if lower == "content-length":
+                if not (value.isascii() and value.isdigit() and len(value) < 19):
+                    raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
+                if self.length is not None:
+                    raise ApplicationError("Content-Length is given twice")
+                self.length = int(value)
+            elif lower in _HOP_BY_HOP:
+                if lower == "connection" and "close" in value.lower():
+                    self.keep_alive = False
+                continue
+            checked.append((name, value))
+        self.status = status
+        self.headers = checked
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send one piece of the body at once; the head goes with the first."""
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        self.send([data] if data else [], True)
+
+    # What the gateway calls
+
+    def begin(self, total: int | None = None) -> bytes:
+        """Decide what kind of answer this is and return its head.
+
+        *total* is the length of the whole body where it is known without a Content-Length.
+        """
+        if not self.status:
+            raise ApplicationError("no start_response before the first piece of the body")
+        headers = self.headers
+        code = self.status[:3]
+        if code in {"204", "304"}:
+            self.bodiless = True
+            if code != "304":
+                self.headers = headers = [h for h in headers if h[0].lower() != "content-length"]
+                self.length = None
+        else:
+            if self.length is None and total is not None:
+                self.length = total
+                headers.append(("Content-Length", str(total)))
+            self.bodiless = self.environ["REQUEST_METHOD"] == "HEAD"
+        if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
+            headers.append(("Date", _date()))
+        self.begun = True
+        return self.codec.head(self)
+
+    def send(self, body: list[bytes], more: bool, total: int | None = None) -> None:
+        """Send pieces of the body, with the head before the first and the end after the last.
+
+        Raise `ApplicationError` at the end of a body that is shorter than its Content-Length.
+        """
+        pieces = [] if self.begun else [self.begin(total)]
+        if not self.bodiless:
+            for data in body:
+                if not data:
+                    continue
+                if self.length is not None and len(data) > self.length - self.sent:
+                    keep = self.length - self.sent
+                    self.excess += len(data) - keep
+                    data = data[:keep]  # noqa: PLW2901  (what fits is all that may be sent)
+                    if not data:
+                        continue
+                self.sent += len(data)
+                pieces.append(self.codec.body(self, data))
+        if not more:
+            if self.length is not None and self.sent < self.length and not self.bodiless:
+                if pieces and self.channel is not None:
+                    self.channel.send(pieces, True)
+                raise ApplicationError(
+                    f"the body has {self.sent} bytes, its Content-Length says {self.length}"
+                )
+            end = self.codec.end(self)
+            if end:
+                pieces.append(end)
+        if pieces and self.channel is not None:
+            self.channel.send(pieces, more)
+
+    def reset(self) -> None:
+        """Forget an answer of which nothing has been sent."""
+        self.status = ""
+        self.headers = []
+        self.length = None
+
+
+def _field(field: object) -> tuple[str, str]:
+    if type(field) is tuple and len(field) == 2:
+        name, value = field
+        if type(name) is str and type(value) is str:
+            return name, value
+    raise ApplicationError(f"{field!r} is no header: a tuple of two str is")
+
+
+def _known_name(name: str) -> str:
+    if not _TOKEN(name):
+        raise ApplicationError(f"{name!r} is no header name")
+    if len(_known_names) < 1000:
+        _known_names[name] = name.lower()
+    return name.lower()
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise ApplicationError(f"a piece of the body is {type(data).__name__}, not bytes")

@@ -1,0 +1,1 @@
+"""The places that requests come from: sockets and the reading of them."""

@@ -1,0 +1,400 @@
+"""One connection of a stream listener, from its first byte to its end.
+
+A small state machine that the loop's callbacks drive, so that an idle connection costs no
+greenlet and a slow one no core: a request is read whole before the application is called, and
+what the kernel does not take of an answer at once is sent by the loop.
+
+    HEAD -> BODY -> RUN -> FLUSH -> HEAD ...
+      any of them -> FLUSH -> DRAIN -> CLOSED    (refused: the peer can read why)
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import select
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from gevent import getcurrent
+
+from appserver.body import Body
+from appserver.exchange import ClientGone
+from appserver.listeners.outbox import Outbox, ShortFile
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST, TOO_LARGE
+
+if TYPE_CHECKING:
+    from greenlet import greenlet
+
+    from appserver.exchange import Exchange
+    from appserver.listeners.stream import StreamListener
+
+log = logging.getLogger("appserver.listeners")
+
+_READ, _WRITE = 1, 2  # libev's event bits
+_RECV = 65536
+_HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
+_LINGER = 2.0  # seconds that a refused peer has to stop sending
+_BACKLOG = 65536  # bytes of next requests taken while an answer is made
+_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger {1, 0}: close(2) sends RST
+
+HEAD, BODY, RUN, FLUSH, DRAIN, CLOSED = range(6)
+
+
+class Connection:
+    """An accepted connection: also the task of its request and the channel of its answer."""
+
+    __slots__ = (
+        "backlog", "body", "codec", "deadline", "failed", "gone", "keep", "listener", "outbox",
+        "reader", "service", "sock", "state", "waiter", "writer", "x",
+    )  # fmt: skip
+
+    def __init__(self, listener: StreamListener, sock: _socket.socket, peer: Any) -> None:
+        self.listener = listener
+        self.service = listener.service
+        self.sock = sock
+        self.codec = listener.codec(peer)
+        self.state = HEAD
+        self.keep = True  # this server would keep it
+        self.gone = False  # nobody reads answers any more
+        self.failed = False  # the answer cannot be finished
+        self.x: Exchange | None = None
+        self.body: Body | None = None
+        self.backlog = b""  # bytes that came while an answer was made
+        self.outbox = Outbox(sock)
+        self.reader: Any = None
+        self.writer: Any = None
+        self.waiter: greenlet | None = None
+        self.deadline = listener.loop.now() + listener.options.socket_timeout
+        listener.connections.add(self)
+
+    # Reading: callbacks of the loop
+
+    def readable(self) -> None:
+        """Take what has come."""
+        try:
+            data = self.sock.recv(_RECV)
+        except BlockingIOError:
+            self._read()
+            return
+        except OSError:
+            self.gone = True
+            data = b""
+        if self.state == HEAD or self.state == BODY:
+            if data:
+                self._take(data)
+            else:
+                self._cut()
+        elif self.state == DRAIN:
+            if not data:
+                self.close()
+        else:
+            self._overhear(data)
+
+    def _take(self, data: bytes) -> None:
+        """Go on with the request that is being read."""
+        codec = self.codec
+        try:
+            x = self.x
+            if x is None:
+                x = codec.receive(data)
+                data = b""
+                if x is not None:
+                    self.x = x
+                    limit = self.listener.options.limit_post
+                    if limit and x.body_left > limit:
+                        raise self._too_long(limit)
+            if x is not None and x.body_left:
+                self._take_body(x, data)
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        except OSError as error:  # no room for the temporary file
+            self._refuse(ProtocolError("507 Insufficient Storage", f"The body: {error.strerror}."))
+            return
+        if codec.replies:
+            self._reply()
+        if x is None or x.body_left:
+            self._read()
+        else:
+            self._submit(x)
+
+    def _take_body(self, x: Exchange, data: bytes) -> None:
+        options = self.listener.options
+        if self.body is None:
+            self.state = BODY
+            self.body = Body(options.post_buffering)
+        piece = self.codec.receive_body(x, data)
+        if piece:
+            if options.limit_post and self.body.size + len(piece) > options.limit_post:
+                raise self._too_long(options.limit_post)
+            self.body.add(piece)
+        if x.expect and x.body_left:
+            x.expect = False
+            self._put([self.codec.ask(x)])
+
+    def _too_long(self, limit: int) -> ProtocolError:
+        return ProtocolError(TOO_LARGE, f"The body has more than the {limit} bytes of limit-post.")
+
+    def _read(self) -> None:
+        """Wait for more."""
+        if self.gone:
+            self.close()
+            return
+        options = self.listener.options
+        idle = self.state == HEAD and not self.codec.buffer
+        if idle and not self.keep:
+            self.close()
+            return
+        timeout = options.keepalive_timeout if idle else options.socket_timeout
+        self.deadline = self.listener.loop.now() + timeout
+        self._watch_readable()
+
+    def _watch_readable(self) -> None:
+        if self.reader is None:
+            self.reader = self.listener.loop.io(self.sock.fileno(), _READ)
+            self.reader.start(self.readable)
+        elif not self.reader.active:
+            self.reader.start(self.readable)
+
+    def _cut(self) -> None:
+        """End a connection whose peer says no more, perhaps in the middle of a request."""
+        if self.gone or (self.state == HEAD and not self.codec.buffer):
+            self.close()
+        else:
+            self._refuse(
+                ProtocolError(BAD_REQUEST, "The request ends in its middle.", self.state == BODY)
+            )
+
+    def _overhear(self, data: bytes) -> None:
+        """Keep what comes while an answer is made; something in it may end the answer."""
+        if not data:
+            self.keep = False
+            self.reader.stop()
+            return
+        self.backlog += data
+        if self.codec.aborted(self.backlog):
+            self.gone = True
+            self._wake()
+        if len(self.backlog) > _BACKLOG:
+            self.reader.stop()
+
+    def _reply(self) -> None:
+        """Send what the protocol itself has to say."""
+        replies, self.codec.replies = self.codec.replies, b""
+        self._put([replies])
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer what is no request, and close in a way that lets the peer read the answer."""
+        hint = f" {error.hint}" if error.hint else ""
+        log.warning("%s %s: %s%s", self.listener.name, self.listener.address, error.reason, hint)
+        if self.codec.replies:
+            self._reply()
+        if error.answer:
+            self._put([self.codec.refuse(error)])
+        self.x = None
+        self.done()
+
+    # The task: in a core, and after it
+
+    def _submit(self, x: Exchange) -> None:
+        """Give the request to a core."""
+        environ = x.environ
+        if self.body is None:
+            environ["wsgi.input"] = BytesIO()
+        else:
+            environ["wsgi.input"] = self.body.reader()
+            if self.body.size or "CONTENT_LENGTH" in environ:
+                environ["CONTENT_LENGTH"] = str(self.body.size)
+        self.state = RUN
+        self.deadline = float("inf")
+        self.service.cores.run(self)
+
+    def work(self) -> None:
+        """Make and send the answer."""
+        x = self.x
+        assert x is not None
+        if not self.keep:
+            x.keep_alive = False
+        self.listener.prepare(self, x)
+        self.service.respond(x, self)
+
+    def done(self) -> None:
+        """Send the rest of the answer, then take the next request or close."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+        if self.state == CLOSED:
+            return
+        self.state = FLUSH
+        if self.outbox and not self.gone:
+            self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
+            self._watch_writable()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Go on after an answer that is sent whole, or will not be."""
+        x, self.x = self.x, None
+        if self.gone:
+            if self.codec.replies:  # the front end asked for the end, and waits for a word
+                self.gone = False
+                self._reply()
+            self.close()
+        elif self.failed:
+            self._reset()
+        elif x is None or (not (x.keep_alive and self.keep) and (self.backlog or self.codec.buffer)):
+            self._linger()
+        elif not (x.keep_alive and self.keep):
+            self.close()
+        else:
+            self.state = HEAD
+            data, self.backlog = self.backlog, b""
+            if data or self.codec.buffer:
+                self._take(data)
+            else:
+                self._read()
+
+    # The channel: in a core
+
+    def send(self, pieces: list[bytes], more: bool) -> None:
+        """Send pieces of the answer; with *more* wait while too much of it is unsent."""
+        if not self.gone:
+            self._put(pieces)
+        if self.gone:
+            raise ClientGone
+        if more:
+            if self.outbox:
+                self._pace()
+            self.service.cores.turn()
+
+    def _put(self, pieces: list[bytes]) -> None:
+        try:
+            self.outbox.put(pieces)
+        except OSError:
+            self.gone = True
+
+    def _pace(self) -> None:
+        """Wait in a core while the client is slow; raise `ClientGone` where it is too slow."""
+        timeout = self.listener.options.socket_timeout
+        if self.service.cores.native:
+            poll = select.poll()
+            poll.register(self.sock.fileno(), select.POLLOUT)
+            while self.outbox and not self.gone:
+                if poll.poll(timeout * 1000):
+                    self._flush()
+                else:
+                    self.gone = True
+        else:
+            self._watch_writable()
+            while self.outbox.size > _HIGH_WATER and not self.gone:
+                self.deadline = self.listener.loop.now() + timeout
+                self.waiter = getcurrent()
+                self.listener.hub.switch()
+            self.deadline = float("inf")
+        if self.gone:
+            raise ClientGone
+
+    def send_file(self, fd: int, offset: int, count: int) -> bool:
+        """Send a part of a file by sendfile(2); *fd* may be closed afterwards."""
+        if self.gone:
+            raise ClientGone
+        self.outbox.put_file(fd, offset, count)
+        self._flush()
+        return True
+
+    def abort(self) -> None:
+        """Give the answer up: the front end sees the connection break."""
+        self.failed = True
+
+    # Writing: callbacks of the loop
+
+    def _watch_writable(self) -> None:
+        if self.writer is None:
+            self.writer = self.listener.loop.io(self.sock.fileno(), _WRITE)
+        if not self.writer.active:
+            self.writer.start(self._writable)
+
+    def _writable(self) -> None:
+        self._flush()
+        self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
+        if self.waiter is not None and (self.outbox.size <= _HIGH_WATER or self.gone):
+            self._wake()
+        if not self.outbox or self.gone:
+            self.writer.stop()
+            if self.state == FLUSH:
+                self._finish()
+
+    def _flush(self) -> None:
+        """Send what the kernel takes."""
+        try:
+            self.outbox.flush()
+        except ShortFile:
+            log.error("%s: a file became shorter while it was sent", self.listener.name)
+            self.failed = True
+            self.outbox.clear()
+        except OSError:
+            self.gone = True
+
+    def _wake(self) -> None:
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            self.listener.loop.run_callback(waiter.switch)
+
+    # The end
+
+    def stop(self) -> None:
+        """Finish what has arrived, then close."""
+        self.keep = False
+        if self.state == HEAD:
+            self.readable()
+
+    def expire(self) -> None:
+        """End a connection whose time is up, with a 408 where a request has begun."""
+        if self.state == BODY or (self.state == HEAD and self.codec.buffer):
+            self._refuse(
+                ProtocolError(
+                    "408 Request Timeout", "The request did not come in time.", self.state == BODY
+                )
+            )
+        elif self.state == RUN:
+            self.gone = True
+            self._wake()
+        else:
+            self.close()
+
+    def _linger(self) -> None:
+        """Close for writing and drain: unread bytes would make the kernel drop our last answer."""
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.state = DRAIN
+        self.deadline = self.listener.loop.now() + _LINGER
+        self._watch_readable()
+
+    def _reset(self) -> None:
+        """Break the connection, so that a cut answer cannot pass for a whole one."""
+        if self.listener.tcp:
+            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+        self.close()
+
+    def close(self) -> None:
+        """Release everything; safe twice."""
+        if self.state == CLOSED:
+            return
+        running = self.state == RUN
+        self.state = CLOSED
+        self.gone = True
+        self.listener.connections.discard(self)
+        for watcher in (self.reader, self.writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self.outbox.clear()
+        if self.body is not None and not running:
+            self.body.close()
+        self.sock.close()
+        self._wake()

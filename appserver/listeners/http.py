@@ -1,0 +1,51 @@
+"""HTTP/1.1 and 1.0 for nginx's ``proxy_pass``, for browsers and for curl."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from appserver.address import checked
+from appserver.listeners.stream import StreamListener
+from appserver.options import one_of, option
+from appserver.protocols.http import HttpCodec
+from appserver.protocols.readers import reader_named
+
+if TYPE_CHECKING:
+    from appserver.listeners.listener import Service
+
+
+@dataclass(frozen=True)
+class HttpOptions:
+    """HTTP"""  # noqa: D400
+
+    http_socket: tuple[str, ...] = option(
+        (), "Serve HTTP on this address.", aliases=("http", "http11-socket"), convert=checked,
+        expects="address", mounts=True,
+    )  # fmt: skip
+    http_parser: str = option(
+        "auto", "What reads request heads: auto means httptools.",
+        convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
+    )  # fmt: skip
+
+
+class HttpListener(StreamListener):
+    """Listen for HTTP."""
+
+    name: ClassVar[str] = "http"
+    Options: ClassVar[type] = HttpOptions
+
+    def start(self, service: Service) -> None:
+        super().start(service)
+        self._reader = reader_named(self.settings.of(HttpOptions).http_parser)
+        host, _, port = self.address.rpartition(":") if self.tcp else ("localhost", "", "80")
+        self.base |= {
+            "SERVER_NAME": host, "SERVER_PORT": port, "SCRIPT_NAME": "",
+            "REMOTE_ADDR": "", "wsgi.url_scheme": "http",
+        }  # fmt: skip
+
+    def codec(self, peer: Any) -> HttpCodec:
+        base = self.base
+        if self.tcp:
+            base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
+        return HttpCodec(base, self._reader, self.options.buffer_size)

@@ -1,0 +1,100 @@
+"""What a connection still has to send: bytes, and parts of files that the kernel sends itself."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _socket import socket
+
+
+class _Span:
+    """A part of a file; owns its descriptor."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = os.dup(fd)
+        self.offset = offset
+        self.count = count
+
+
+class ShortFile(Exception):
+    """Say that a file was cut off while it was sent."""
+
+
+class Outbox:
+    """Send over a non-blocking socket and keep, in order, what the kernel does not take yet.
+
+    ``size`` counts the bytes kept, files not included. `OSError` of the socket escapes.
+    """
+
+    __slots__ = ("_items", "_sock", "size")
+
+    def __init__(self, sock: socket) -> None:
+        self._sock = sock
+        self._items: deque[memoryview | _Span] = deque()
+        self.size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def put(self, pieces: list[bytes]) -> None:
+        """Send pieces in one system call as far as the kernel takes them; keep the rest."""
+        sent = 0
+        if not self._items:
+            try:
+                if len(pieces) == 1:
+                    sent = self._sock.send(pieces[0])
+                else:
+                    sent = self._sock.sendmsg(pieces)
+            except BlockingIOError:
+                pass
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+                continue
+            rest = memoryview(piece)[sent:]
+            sent = 0
+            self._items.append(rest)
+            self.size += len(rest)
+
+    def put_file(self, fd: int, offset: int, count: int) -> None:
+        """Keep a part of a file for the next `flush`; *fd* may be closed afterwards."""
+        self._items.append(_Span(fd, offset, count))
+
+    def flush(self) -> None:
+        """Send what the kernel takes now; raise `ShortFile` for a file that has shrunk."""
+        try:
+            while self._items:
+                first = self._items[0]
+                if isinstance(first, _Span):
+                    self._send_span(first)
+                else:
+                    sent = self._sock.send(first)
+                    self.size -= sent
+                    if sent < len(first):
+                        self._items[0] = first[sent:]
+                        continue
+                self._items.popleft()
+        except BlockingIOError:
+            pass
+
+    def _send_span(self, span: _Span) -> None:
+        while span.count:
+            sent = os.sendfile(self._sock.fileno(), span.fd, span.offset, span.count)
+            if not sent:
+                raise ShortFile
+            span.offset += sent
+            span.count -= sent
+        os.close(span.fd)
+
+    def clear(self) -> None:
+        """Forget what is left; safe twice."""
+        for item in self._items:
+            if isinstance(item, _Span) and item.count:
+                os.close(item.fd)
+        self._items.clear()
+        self.size = 0

@@ -1,0 +1,30 @@
+"""SCGI for nginx's ``scgi_pass``, lighttpd and Apache's mod_proxy_scgi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from appserver.address import checked
+from appserver.listeners.stream import StreamListener
+from appserver.options import option
+from appserver.protocols.scgi import ScgiCodec
+
+
+@dataclass(frozen=True)
+class ScgiOptions:
+    """SCGI"""  # noqa: D400
+
+    scgi_socket: tuple[str, ...] = option(
+        (), "Serve SCGI on this address.", convert=checked, expects="address", mounts=True
+    )
+
+
+class ScgiListener(StreamListener):
+    """Listen for SCGI."""
+
+    name: ClassVar[str] = "scgi"
+    Options: ClassVar[type] = ScgiOptions
+
+    def codec(self, peer: Any) -> ScgiCodec:
+        return ScgiCodec(self.base, self.options.buffer_size)

@@ -1,0 +1,167 @@
+"""Listeners on stream sockets: bind, accept, and end what takes too long."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gevent import get_hub
+
+from appserver import address
+from appserver.address import BindOptions
+from appserver.listeners.connection import Connection
+from appserver.options import option
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+    from appserver.listeners.listener import Service
+    from appserver.options import Settings
+    from appserver.protocols.codec import Codec
+
+log = logging.getLogger("appserver.listeners")
+
+_READ = 1  # libev's event bit
+_ACCEPTS = 64  # connections taken in one turn of the loop
+_SWEEP = 1.0  # seconds between looks at the deadlines
+_PAUSE = 0.1  # seconds without accepting when descriptors run out
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Requests"""  # noqa: D400  (the heading in --help)
+
+    buffer_size: int = option(65536, "Bytes that a request's head may have.", short="b")
+    post_buffering: int = option(
+        1048576, "Bytes of a request's body held in memory; more goes to a temporary file."
+    )
+    limit_post: int = option(0, "Bytes that a request's body may have; 0 = no limit.")
+    socket_timeout: float = option(
+        60.0, "Seconds that a peer may take between two pieces of a request or an answer.", short="z"
+    )
+    keepalive_timeout: float = option(
+        75.0, "Seconds that a kept connection may idle.", aliases=("http-keepalive",)
+    )
+
+
+class StreamListener:
+    """Listen on one stream socket; subclasses say what is spoken there."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type]
+    subscribes: ClassVar[bool] = False
+
+    def __init__(self, spec: str, settings: Settings) -> None:
+        self.settings = settings
+        self.options = settings.of(StreamOptions)
+        self.address = address.checked(spec)
+        self.connections: set[Connection] = set()
+        self.tcp = False
+        self.base: dict[str, Any] = {}
+        self._sock: socket.socket | None = None
+        self._file: tuple[str, int, int] | None = None  # path, device and inode of our socket file
+        self._watchers: list[Any] = []
+
+    def codec(self, peer: Any) -> Codec:
+        """Return the codec of a new connection from *peer*, an address as accept(2) gives it."""
+        raise NotImplementedError
+
+    def prepare(self, connection: Connection, x: Exchange) -> None:
+        """Add to a request's environ what needs its connection; called in a core."""
+
+    def bind(self, passed: dict[str, int]) -> None:
+        """Take the address; raise `AddressError`."""
+        self._sock = address.bind(self.address, self.settings.of(BindOptions), passed)
+        self.address = address.name_of(self._sock)
+        self.tcp = self._sock.family != socket.AF_UNIX
+        name = self._sock.getsockname()
+        if isinstance(name, str) and name and name[0] != "\0":
+            status = os.stat(name)
+            self._file = (name, status.st_dev, status.st_ino)
+
+    def start(self, service: Service) -> None:
+        """Accept connections in this thread's loop."""
+        assert self._sock is not None
+        self.service = service
+        self.hub = get_hub()
+        self.loop = self.hub.loop
+        self.base = service.environ | {"appserver.listener": self.name}
+        self._accepting = self.loop.io(self._sock.fileno(), _READ)
+        self._accepting.start(self._accept)
+        self._resume = self.loop.timer(_PAUSE)
+        sweep = self.loop.timer(_SWEEP, _SWEEP)
+        sweep.start(self._sweep)
+        self._watchers = [self._accepting, self._resume, sweep]
+
+    def _accept(self) -> None:
+        """Accept what waits and read each at once: its request is often there already."""
+        listening = self._sock
+        assert listening is not None
+        for _ in range(_ACCEPTS):
+            try:
+                fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                self._pause(error)
+                return
+            # Bare sockets: wrapping one as socket.socket costs more than accepting it.
+            sock = _socket.socket(listening.family, listening.type, listening.proto, fd)
+            sock.setblocking(False)
+            Connection(self, sock, peer).readable()
+
+    def _pause(self, error: OSError) -> None:
+        """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
+        log.warning("%s %s: cannot accept for now: %s", self.name, self.address, error.strerror)
+        self._accepting.stop()
+        self._resume.start(self._accepting.start, self._accept)
+
+    def _sweep(self) -> None:
+        now = self.loop.now()
+        for connection in [c for c in self.connections if c.deadline < now]:
+            connection.expire()
+
+    def stop(self) -> None:
+        """Take what has arrived, then accept no more; end connections when they are idle."""
+        if self._sock is None:
+            return
+        if self._watchers:
+            self._accept()
+            self._accepting.stop()
+            self._resume.stop()
+        self._sock.close()
+        self._sock = None
+        for connection in list(self.connections):
+            connection.stop()
+
+    def busy(self) -> int:
+        """Return how many connections are open."""
+        return len(self.connections)
+
+    def close(self) -> None:
+        """Close every connection and the socket; with ``vacuum`` remove the socket's file."""
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        self._watchers = []
+        for connection in list(self.connections):
+            connection.close()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._file is not None and self.settings.of(BindOptions).vacuum:
+            path, device, inode = self._file
+            self._file = None
+            try:
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) == (device, inode):  # another server's is not ours
+                    os.unlink(path)
+            except OSError:
+                pass

@@ -1,0 +1,83 @@
+"""Files in which Mongrel2 has put large request bodies (``upload.temp_store``).
+
+Any client can send the headers that announce them. Mongrel2 overwrites those headers where it
+does make a file, and only there: the message then has no body, and its Content-Length is above
+zero, or it has none and a chunked body (src/upload.c). Even so nothing outside the configured
+directory is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import IO
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
+from appserver.protocols.mongrel2 import DONE, START, Message
+
+_ERROR = "500 Internal Server Error"
+
+
+def announced(message: Message) -> bool:
+    """Tell whether the upload headers of *message* are Mongrel2's own."""
+    fields = message.fields
+    if message.body or not isinstance(fields.get(START), str):
+        return False
+    length = fields.get("content-length")
+    if length is None:
+        return fields.get("transfer-encoding") == "chunked"
+    return isinstance(length, str) and length.isascii() and length.isdigit() and int(length) > 0
+
+
+def take(message: Message, directory: str, chroot: str) -> tuple[IO[bytes], int]:
+    """Open the file of a finished upload and remove its name; return it and its size.
+
+    *directory* is where this server sees Mongrel2's upload directory; with *chroot* the path that
+    Mongrel2 names is looked up below that and must lie in *directory*. The caller closes the file.
+    Raise `ProtocolError` where there is no such file or it may not be used.
+    """
+    path = message.fields[DONE]
+    if not isinstance(path, str) or path != message.fields[START]:
+        raise ProtocolError(BAD_REQUEST, "The upload's end names another file than its start.")
+    if not directory:
+        raise ProtocolError(
+            _ERROR,
+            "A large request body cannot be read.",
+            hint="Set mongrel2-upload-dir to the directory of Mongrel2's upload.temp_store.",
+        )
+    parent, name = os.path.split(path)
+    if chroot:
+        seen = os.path.realpath(os.path.join(chroot, parent.lstrip("/")))
+        if seen != os.path.realpath(directory):
+            raise ProtocolError(
+                _ERROR,
+                "A large request body cannot be read.",
+                hint=f"Mongrel2 puts uploads into {seen}, mongrel2-upload-dir is {directory}.",
+            )
+    if name in {"", ".", ".."} or "\0" in name:
+        raise ProtocolError(BAD_REQUEST, "The upload's file has no name.")
+    return _open(directory, name)
+
+
+def _open(directory: str, name: str) -> tuple[IO[bytes], int]:
+    try:
+        inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.fdopen(os.open(name, flags, dir_fd=inside), "rb")
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                file.close()
+                raise ProtocolError(BAD_REQUEST, "The upload is no regular file.")
+            os.unlink(name, dir_fd=inside)  # nobody else will; the open file remains
+        finally:
+            os.close(inside)
+    except OSError as error:
+        raise ProtocolError(
+            _ERROR,
+            "A large request body cannot be read.",
+            hint=f"{os.path.join(directory, name)}: {error.strerror}; "
+            "this server must be able to read and remove files there.",
+        ) from None
+    return file, status.st_size

@@ -1,0 +1,213 @@
+"""Options: declared once as dataclass fields, beside the code that uses them.
+
+Names, types, defaults and the one sentence of help all come from the fields. A field
+``chmod_socket`` is the option ``chmod-socket``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+T = TypeVar("T")
+
+_TRUE = frozenset({"", "true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option as somebody gave it, and where; *value* is None for a flag on the command line."""
+
+    name: str
+    value: str | None
+    place: str
+
+    def __str__(self) -> str:
+        if not self.place.startswith("-"):
+            return f"{self.place}: {self.name} = {self.value or ''}".rstrip()
+        return self.place if self.value is None else f"{self.place} {self.value}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a dataclass field declares."""
+
+    owner: type
+    field: str
+    default: Any
+    convert: Callable[[str], Any]
+    expects: str
+    help: str
+    short: str
+    aliases: tuple[str, ...]
+    flag: bool
+    repeats: bool
+    mounts: bool
+
+    @property
+    def name(self) -> str:
+        """The option's name in ini files and, behind two dashes, on the command line."""
+        return self.field.replace("_", "-")
+
+
+class BadValue(ValueError):
+    """Say what a value should have been."""
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002  (the word that argparse and click users know)
+    *,
+    short: str = "",
+    aliases: tuple[str, ...] = (),
+    convert: Callable[[str], Any] | None = None,
+    expects: str = "",
+    mounts: bool = False,
+) -> Any:
+    """Declare an option as a dataclass field.
+
+    A tuple as *default* makes it repeatable. *convert* takes the text and raises `BadValue`;
+    without it the default's type decides. *mounts* marks the option each of whose values mounts
+    one listener.
+    """
+    metadata = {
+        "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
+        "mounts": mounts,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options_of(owner: type) -> list[Option]:
+    """Return the options that a dataclass declares."""
+    hints = get_type_hints(owner)
+    found = []
+    for field in dataclasses.fields(owner):
+        told = field.metadata
+        flag = hints[field.name] is bool
+        convert, expects = told["convert"], told["expects"]
+        if convert is None:
+            convert, expects = {
+                bool: (boolean, "true or false"),
+                int: (whole, "a whole number, 0 or more"),
+                float: (seconds, "seconds"),
+            }.get(hints[field.name], (str, expects or "text"))
+        found.append(
+            Option(
+                owner, field.name, field.default, convert, expects, told["help"], told["short"],
+                told["aliases"], flag, isinstance(field.default, tuple), told["mounts"],
+            )
+        )  # fmt: skip
+    return found
+
+
+def boolean(text: str) -> bool:
+    """Convert the value of a flag; a bare key is true."""
+    lower = text.lower()
+    if lower in _TRUE or lower in _FALSE:
+        return lower in _TRUE
+    raise BadValue("true or false")
+
+
+def whole(text: str) -> int:
+    """Convert a whole number."""
+    if not (text.isascii() and text.isdigit()):
+        raise BadValue("a whole number, 0 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Convert a time in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadValue("a number of seconds") from None
+    if not 0 <= value < 1e9:
+        raise BadValue("a number of seconds")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return the conversion of an option that takes one of a few words."""
+
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise BadValue(" or ".join(choices))
+        return text
+
+    return convert
+
+
+class Settings:
+    """The options of every owner with their values, checked."""
+
+    def __init__(self, values: dict[type, Any], mounts: list[tuple[type, Setting]]) -> None:
+        self._values = values
+        self.mounts = mounts  # (owner, setting) of each listener to mount, in the order given
+
+    def of(self, owner: type[T]) -> T:
+        """Return the values of the options that the dataclass *owner* declares."""
+        value: T = self._values[owner]
+        return value
+
+
+class Catalogue:
+    """All options of all owners, by name."""
+
+    def __init__(self, owners: Iterable[type]) -> None:
+        self.owners = list(owners)
+        self.by_name: dict[str, Option] = {}
+        self.by_short: dict[str, Option] = {}
+        for owner in self.owners:
+            for declared in options_of(owner):
+                for name in (declared.name, *declared.aliases):
+                    other = self.by_name.setdefault(name, declared)
+                    if other is not declared:
+                        raise ValueError(
+                            f"the option {name} is declared by {_named(other.owner)}"
+                            f" and by {_named(owner)}"
+                        )
+                if declared.short:
+                    self.by_short[declared.short] = declared
+
+    def build(self, given: Sequence[Setting]) -> tuple[Settings, list[str]]:
+        """Return the settings that result, and every problem found on the way.
+
+        The last value of an option counts; those of a repeatable one add up.
+        """
+        problems = []
+        values: dict[type, dict[str, Any]] = {owner: {} for owner in self.owners}
+        mounts = []
+        for setting in given:
+            declared = self.by_name.get(setting.name)
+            if declared is None:
+                problems.append(f"{setting}: there is no such option{self.suggestion(setting.name)}")
+                continue
+            try:
+                value = declared.convert(setting.value or "")
+            except BadValue as error:
+                problems.append(f"{setting}: expected {error}")
+                continue
+            fields = values[declared.owner]
+            if declared.repeats:
+                fields[declared.field] = (*fields.get(declared.field, ()), value)
+            else:
+                fields[declared.field] = value
+            if declared.mounts:
+                mounts.append((declared.owner, setting))
+        built = {owner: owner(**fields) for owner, fields in values.items()}
+        return Settings(built, mounts), problems
+
+    def suggestion(self, name: str) -> str:
+        """Return the end of a sentence about an unknown option."""
+        near = get_close_matches(name.replace("_", "-"), self.by_name, n=1, cutoff=0.7)
+        return f"; did you mean {near[0]}?" if near else ""
+
+
+def _named(owner: type) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}"

@@ -1,0 +1,90 @@
+"""How many loops and cores a server gets: the thread rule, and the only place that knows it.
+
+* Every listener subscribes by itself: each of the N threads is a loop with one core.
+* No listener does: one loop, and with threads N native threads as its cores.
+* Both kinds together: a subscribed thread that runs the application cannot serve the sockets, and
+  a socket's thread has no subscription. One loop with one thread serves all; gevent carries the
+  concurrency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appserver.options import BadValue, option, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appserver.listeners.listener import Listener
+
+
+def positive(text: str) -> int:
+    """Convert a number of something of which there is at least one."""
+    if whole(text) < 1:
+        raise BadValue("a whole number, 1 or more")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class ConcurrencyOptions:
+    """Concurrency"""  # noqa: D400
+
+    master: bool = option(False, "Accepted; this version runs one process.", short="M")
+    processes: int = option(
+        1, "Accepted; this version runs one process.", short="p", aliases=("workers",), convert=positive,
+        expects="number",
+    )  # fmt: skip
+    threads: int = option(1, "Application calls at once in native threads.", convert=positive, expects="number")
+    gevent: int = option(0, "Application calls at once in greenlets; patches the standard library.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a server runs its application."""
+
+    loops: int  # threads that serve, each with a loop and cores of its own
+    cores: int  # application calls at once in each loop
+    native: bool  # cores are native threads beside the loop's
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def threaded(self) -> bool:
+        """Whether two threads may run the application at once."""
+        return self.loops > 1 or (self.native and self.cores > 1)
+
+
+class PlanError(Exception):
+    """Say which options contradict each other."""
+
+
+def plan(listeners: Sequence[Listener], options: ConcurrencyOptions) -> Plan:
+    """Return how *listeners* are to be served; raise `PlanError` for options that exclude each other."""
+    warnings = []
+    if options.processes > 1:
+        warnings.append(f"processes = {options.processes}: this version runs one process")
+    threads = options.threads
+    if options.gevent and threads > 1:
+        raise PlanError(
+            f"gevent = {options.gevent} and threads = {threads}: greenlets run in one thread; remove one"
+        )
+    subscribing = [listener for listener in listeners if listener.subscribes]
+    sharing = [listener for listener in listeners if not listener.subscribes]
+    if threads > 1 and subscribing and sharing:
+        forcing = ", ".join(f"{listener.name} {listener.address}" for listener in sharing)
+        warnings.append(
+            f"threads = {threads} is forced to 1: beside {subscribing[0].name} there is {forcing};"
+            " use gevent = N to run several requests at once"
+        )
+        threads = 1
+    if options.gevent:
+        one = Plan(1, options.gevent, False, f"up to {options.gevent} requests at once in greenlets")
+    elif threads == 1:
+        one = Plan(1, 1, False, "one request at a time; connections are served concurrently")
+    elif subscribing:
+        one = Plan(threads, 1, False, f"{threads} threads, each subscribed by itself")
+    else:
+        one = Plan(1, threads, True, f"up to {threads} requests at once in threads")
+    return Plan(one.loops, one.cores, one.native, one.reason, tuple(warnings))

@@ -1,0 +1,126 @@
+"""CGI variables, as uwsgi, FastCGI and SCGI carry them, made into a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from appserver.exchange import Exchange
+from appserver.protocols.codec import Codec, ProtocolError
+from appserver.protocols.fields import (
+    DROPPED,
+    check_host,
+    check_value,
+    content_length,
+    decoded,
+    joined,
+    server_of,
+)
+from appserver.protocols.framing import BAD_REQUEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING"}
+_ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
+_keys: dict[bytes, str] = {}  # variable names seen, so that equal keys are one string; bounded
+
+
+def key(name: bytes) -> str:
+    """Return a variable's name as text, "" for a variable that is not passed on.
+
+    ``wsgi.*`` and ``appserver.*`` are this server's own to set.
+    """
+    text = _keys.get(name)
+    if text is None:
+        text = name.decode("latin-1")
+        if text in _DROPPED or text.startswith(("wsgi.", "appserver.")):
+            text = ""
+        if len(_keys) < 2000:
+            _keys[name] = text
+    return text
+
+
+def exchange(base: dict[str, Any], pairs: Iterable[tuple[str, str]], codec: Codec) -> Exchange:
+    """Return the request that a front end's variables describe.
+
+    A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other
+    the last one counts, because front ends append the operator's own to a standard list.
+    Variables are data: none of them loads code, opens a file or sets this process's environment.
+    ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
+    their length beside Transfer-Encoding, which then says nothing any more).
+    Raise `ProtocolError` for what no request may carry.
+    """
+    environ = base.copy()
+    for name, value in pairs:
+        if not name:
+            continue
+        if name in environ:
+            if name.startswith("HTTP_"):
+                value = joined(name, environ[name], value)  # noqa: PLW2901
+            elif name in _ONCE and environ[name] != value:
+                raise ProtocolError(BAD_REQUEST, f"{name} is given twice.")
+        if not value.isprintable():
+            check_value(name, value)
+        environ[name] = value
+    _complete(environ)
+    x = Exchange(environ, codec)
+    length = environ.get("CONTENT_LENGTH")
+    chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+    if length:
+        x.body_left = content_length(length)
+    else:
+        environ.pop("CONTENT_LENGTH", None)
+        x.body_left = -1 if chunked else 0
+    if not environ.get("CONTENT_TYPE"):
+        environ.pop("CONTENT_TYPE", None)
+    return x
+
+
+def _complete(environ: dict[str, Any]) -> None:
+    """Fill in what WSGI wants and a front end left out."""
+    method = environ.get("REQUEST_METHOD")
+    if not method:
+        if "REQUEST_URI" not in environ:
+            raise ProtocolError(BAD_REQUEST, "The request has neither REQUEST_METHOD nor REQUEST_URI.")
+        environ["REQUEST_METHOD"] = "GET"
+    host = environ.get("HTTP_HOST")
+    if host:
+        check_host(host)
+    if not environ.get("SERVER_PROTOCOL"):
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+    environ["wsgi.url_scheme"] = _scheme(environ)
+    uri = environ.get("REQUEST_URI", "")
+    environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/")
+    if "PATH_INFO" not in environ:
+        _split_path(environ, uri)
+    if "QUERY_STRING" not in environ:
+        environ["QUERY_STRING"] = uri.partition("?")[2]
+    if not uri:
+        path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        environ["REQUEST_URI"] = f"{path}?{environ['QUERY_STRING']}".rstrip("?")
+    if not environ.get("SERVER_NAME"):
+        environ["SERVER_NAME"] = server_of(environ)[0]
+    if not environ.get("SERVER_PORT"):
+        environ["SERVER_PORT"] = server_of(environ)[1]
+
+
+def _scheme(environ: dict[str, Any]) -> str:
+    for name in ("UWSGI_SCHEME", "REQUEST_SCHEME"):
+        if environ.get(name) in {"http", "https"}:
+            return str(environ[name])
+    return "https" if environ.get("HTTPS", "").lower() in {"on", "1"} else "http"
+
+
+def _split_path(environ: dict[str, Any], uri: str) -> None:
+    """Take PATH_INFO from the request line where the front end did not split the path.
+
+    nginx's stock fastcgi_params send the whole path as SCRIPT_NAME and no PATH_INFO; for WSGI that
+    is an application mounted at the root.
+    """
+    path = decoded(uri.partition("?")[0])
+    script = environ["SCRIPT_NAME"]
+    if script and path.rstrip("/") == script:
+        environ["SCRIPT_NAME"] = ""
+    elif script and path.startswith(script + "/"):
+        path = path[len(script) :]
+    environ["PATH_INFO"] = path

@@ -1,0 +1,76 @@
+"""The contract of a codec: the six functions in which protocols differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+
+
+class ProtocolError(Exception):
+    """Say why bytes from the peer are refused and with which status.
+
+    ``answer`` is False where the peer could not read an HTTP answer, and ``hint`` tells the
+    operator what to change where the bytes show it.
+    """
+
+    def __init__(self, status: str, reason: str, answer: bool = True, hint: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.answer = answer
+        self.hint = hint
+
+
+class Codec:
+    """Translate one connection's bytes; never read, write, wait or log.
+
+    A codec keeps the bytes that it cannot use yet in ``buffer``, and what the protocol itself has to
+    say, outside any answer, in ``replies``. Only `ProtocolError` escapes it.
+    """
+
+    __slots__ = ("buffer", "replies")
+
+    dated = False  # the front end adds Date itself
+    verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self.replies = b""
+
+    def receive(self, data: bytes) -> Exchange | None:
+        """Take bytes and return the next request, or None where more are needed."""
+        raise NotImplementedError
+
+    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+        """Take bytes and return what of them is *x*'s body; ``x.body_left`` is 0 at its end."""
+        self.buffer += data
+        piece = self.buffer[: x.body_left]
+        self.buffer = self.buffer[x.body_left :]
+        x.body_left -= len(piece)
+        return piece
+
+    def aborted(self, data: bytes) -> bool:
+        """Tell whether *data*, come while the answer is made, says that nobody wants it."""
+        return False
+
+    def ask(self, x: Exchange) -> bytes:
+        """Return what invites the peer to send the body."""
+        return b""
+
+    def head(self, x: Exchange) -> bytes:
+        """Return the answer's head."""
+        raise NotImplementedError
+
+    def body(self, x: Exchange, data: bytes) -> bytes:
+        """Wrap one piece of the answer's body; never called with an empty one."""
+        return data
+
+    def end(self, x: Exchange) -> bytes:
+        """Return what ends a complete answer."""
+        return b""
+
+    def refuse(self, error: ProtocolError) -> bytes:
+        """Return the whole answer to a request that is refused before it became one."""
+        raise NotImplementedError

@@ -1,0 +1,243 @@
+"""FastCGI: records that carry variables, the body and the answer of one request at a time.
+
+Specification: "FastCGI Specification" 1.0, Open Market, 1996 (sections in brackets below).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from appserver.protocols.cgi import exchange, key
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, refusal
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+
+BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, GET_VALUES_RESULT = range(1, 11)
+UNKNOWN_TYPE = 11
+RESPONDER, KEEP_CONN = 1, 1
+REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
+
+_header = Struct(">BBHHBx")
+_LARGEST = 65535 - 7  # of a record's content, so that content and padding stay in eights
+# One request at a time on a connection (4.1): a front end that asks is told so.
+_VALUES = {b"FCGI_MPXS_CONNS": b"0"}
+
+
+def record(kind: int, request: int, content: bytes) -> bytes:
+    """Return one record (3.3); *content* is 65,535 bytes at most."""
+    return _header.pack(1, kind, request, len(content), 0) + content
+
+
+def pair(name: bytes, value: bytes) -> bytes:
+    """Return one name-value pair (3.4)."""
+    return b"".join(
+        size.to_bytes(1, "big") if size < 128 else (size | 1 << 31).to_bytes(4, "big")
+        for size in (len(name), len(value))
+    ) + name + value  # fmt: skip
+
+
+def pairs(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the name-value pairs (3.4) of *data*; raise `ProtocolError` where one overruns it."""
+    found = []
+    at, end = 0, len(data)
+    while at < end:
+        sizes = []
+        for _ in range(2):
+            size = data[at] if at < end else 0
+            at += 1
+            if size >> 7:
+                size = int.from_bytes(data[at - 1 : at + 3], "big") & 0x7FFFFFFF
+                at += 3
+            sizes.append(size)
+        middle = at + sizes[0]
+        if middle + sizes[1] > end or at > end:
+            raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
+        found.append((data[at:middle], data[middle : middle + sizes[1]]))
+        at = middle + sizes[1]
+    return found
+
+
+class FastcgiCodec(CgiAnswers):
+    """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
+
+    __slots__ = ("base", "begun", "keep", "limit", "padding", "params", "request", "size", "stdin")
+
+    def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
+        super().__init__()
+        self.base = base
+        self.limit = limit
+        self._idle()
+
+    def _idle(self) -> None:
+        self.request = 0  # the id of the request on this connection; 0 = none
+        self.keep = False
+        self.begun = False  # its variables are complete
+        self.params: list[bytes] = []
+        self.size = 0  # of the variables so far
+        self.stdin: list[bytes] = []
+
+    def receive(self, data: bytes) -> Exchange | None:
+        if self.begun:  # the request before is answered
+            self._idle()
+        return self._records(data)
+
+    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+        self._records(data, x)
+        body = b"".join(self.stdin)
+        self.stdin.clear()
+        return body
+
+    def _records(self, data: bytes, x: Exchange | None = None) -> Exchange | None:
+        """Take records until a request's variables are complete, or its body *x* is."""
+        data = self.buffer + data if self.buffer else data
+        at = 0
+        found = None
+        while len(data) - at >= 8:
+            version, kind, request, size, padding = _header.unpack_from(data, at)
+            if version != 1:
+                raise self._not_fastcgi(data[at:])
+            end = at + 8 + size
+            if len(data) < end + padding:
+                break
+            content = data[at + 8 : end]
+            at = end + padding
+            if request == 0:
+                self._manage(kind, content)
+            elif kind == BEGIN:
+                self._begin(request, content)
+            elif request != self.request:
+                continue  # of a request that was refused, aborted or never begun
+            elif kind == PARAMS and not self.begun:
+                if content:
+                    self._add_params(content)
+                    continue
+                found = self._exchange()
+                break
+            elif kind == STDIN and self.begun and x is not None:
+                if content:
+                    self._add_stdin(x, content)
+                    continue
+                self._end_stdin(x)
+                break
+            elif kind == ABORT:
+                self.replies += _end(request, REQUEST_COMPLETE, 1)
+                self._idle()
+                if x is not None:
+                    raise ProtocolError(BAD_REQUEST, "The front end aborted the request.", answer=False)
+            elif kind > GET_VALUES_RESULT:
+                self.replies += record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7))
+        self.buffer = data[at:]
+        return found
+
+    def _not_fastcgi(self, data: bytes) -> ProtocolError:
+        http = data[:3].isalpha() and data[:3].isupper()
+        return ProtocolError(
+            BAD_REQUEST,
+            "This port speaks FastCGI, and somebody speaks "
+            + ("HTTP to it." if http else "something else to it."),
+            answer=http,
+            hint="Use fastcgi_pass in nginx, or http-socket in the ini file." if http else "",
+        )
+
+    def _manage(self, kind: int, content: bytes) -> None:
+        """Answer a management record (4)."""
+        if kind != GET_VALUES:
+            self.replies += record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7))
+            return
+        known = [pair(name, _VALUES[name]) for name, _ in pairs(content) if name in _VALUES]
+        self.replies += record(GET_VALUES_RESULT, 0, b"".join(known))
+
+    def _begin(self, request: int, content: bytes) -> None:
+        """Begin a request (5.1), or refuse it (5.5)."""
+        if len(content) != 8:
+            raise ProtocolError(BAD_REQUEST, "BEGIN_REQUEST has no body of 8 bytes.", answer=False)
+        if self.request:
+            if request == self.request:
+                raise ProtocolError(BAD_REQUEST, "A request is begun twice.", answer=False)
+            self.replies += _end(request, CANT_MPX_CONN)
+        elif content[0] << 8 | content[1] != RESPONDER:
+            self.replies += _end(request, UNKNOWN_ROLE)
+        else:
+            self.request = request
+            self.keep = bool(content[2] & KEEP_CONN)
+
+    def _add_params(self, content: bytes) -> None:
+        self.params.append(content)
+        self.size += len(content)
+        if self.size > self.limit:
+            raise ProtocolError(
+                HEAD_TOO_LARGE,
+                f"The request's variables have more than the {self.limit} bytes of buffer-size.",
+            )
+
+    def _exchange(self) -> Exchange:
+        found = pairs(b"".join(self.params))
+        self.params.clear()
+        self.begun = True
+        x = exchange(self.base, [(key(name), value.decode("latin-1")) for name, value in found], self)
+        x.keep_alive = self.keep
+        if x.body_left == 0:
+            x.body_left = -1  # the end of STDIN is still to come
+        return x
+
+    def _add_stdin(self, x: Exchange, content: bytes) -> None:
+        self.stdin.append(content)
+        if "CONTENT_LENGTH" in x.environ:
+            x.body_left -= len(content)
+            if x.body_left < 0:
+                raise ProtocolError(BAD_REQUEST, "The body is longer than its CONTENT_LENGTH.")
+            if x.body_left == 0:
+                x.body_left = -1
+
+    def _end_stdin(self, x: Exchange) -> None:
+        if x.body_left > 0:
+            raise ProtocolError(
+                BAD_REQUEST, f"The body ends {x.body_left} bytes before its CONTENT_LENGTH."
+            )
+        x.body_left = 0
+
+    def aborted(self, data: bytes) -> bool:
+        at = 0
+        while len(data) - at >= 8:
+            _, kind, request, size, padding = _header.unpack_from(data, at)
+            if kind == ABORT and request == self.request:
+                self.replies += _end(request, REQUEST_COMPLETE, 1)
+                return True
+            at += 8 + size + padding
+        return False
+
+    def head(self, x: Exchange) -> bytes:
+        return self.body(x, super().head(x))
+
+    def body(self, x: Exchange, data: bytes) -> bytes:
+        if len(data) <= _LARGEST:
+            return record(STDOUT, self.request, data)
+        return b"".join(
+            record(STDOUT, self.request, data[at : at + _LARGEST])
+            for at in range(0, len(data), _LARGEST)
+        )
+
+    def errors(self, text: bytes) -> bytes:
+        """Return *text* as STDERR records."""
+        return b"".join(
+            record(STDERR, self.request, text[at : at + _LARGEST])
+            for at in range(0, len(text), _LARGEST)
+        )
+
+    def end(self, x: Exchange) -> bytes:
+        return record(STDOUT, self.request, b"") + _end(self.request, REQUEST_COMPLETE)
+
+    def refuse(self, error: ProtocolError) -> bytes:
+        if not self.request:
+            return refusal(f"HTTP/1.1 {error.status}", error)
+        page = record(STDOUT, self.request, super().refuse(error))
+        return page + record(STDOUT, self.request, b"") + _end(self.request, REQUEST_COMPLETE)
+
+
+def _end(request: int, protocol_status: int, app_status: int = 0) -> bytes:
+    """Return END_REQUEST (5.5)."""
+    content = app_status.to_bytes(4, "big") + bytes([protocol_status, 0, 0, 0])
+    return record(END, request, content)

@@ -1,0 +1,90 @@
+"""Rules about header fields and addresses that hold on every path to the environ."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
+
+_NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
+_names: dict[str, str] = {}  # field name in lower case -> environ key, "" for what is dropped
+
+# Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
+SINGLE = frozenset(
+    {
+        "HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_REFERER", "HTTP_USER_AGENT", "HTTP_FROM",
+        "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_MAX_FORWARDS",
+        "HTTP_PROXY_AUTHORIZATION", "CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_CONTENT_TYPE",
+        "HTTP_CONTENT_LENGTH",
+    }
+)  # fmt: skip
+
+# Framing is over when the application runs: its body is decoded and its length known. `Proxy` is
+# a client's way to set HTTP_PROXY for what the application runs (httpoxy, CVE-2016-5385).
+DROPPED = frozenset({"HTTP_PROXY", "HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"})
+
+
+def key_of(name: str) -> str:
+    """Return the environ key of a field name, "" where the field is not passed on.
+
+    A name with an underscore would become the key of the name with a dash; such fields are
+    dropped, as nginx does by default.
+    """
+    key = _names.get(name)
+    if key is None:
+        lower = name.lower()
+        if lower == "content-type":
+            key = "CONTENT_TYPE"
+        elif lower == "content-length":
+            key = "CONTENT_LENGTH"
+        elif "_" in lower:
+            key = ""
+        else:
+            key = "HTTP_" + lower.upper().replace("-", "_")
+            key = "" if key in DROPPED else key
+        if len(_names) < 2000:
+            _names[name] = key
+    return key
+
+
+def joined(key: str, old: str, new: str) -> str:
+    """Return the value of a repeated field; raise `ProtocolError` where it may not be repeated."""
+    if key in SINGLE:
+        raise ProtocolError(BAD_REQUEST, f"{key.removeprefix('HTTP_')} is given twice.")
+    return f"{old}; {new}" if key == "HTTP_COOKIE" else f"{old}, {new}"
+
+
+def check_value(key: str, value: str) -> None:
+    """Raise `ProtocolError` for a control character in a value."""
+    if not value.isprintable() and _NOT_VALUE(value):
+        raise ProtocolError(BAD_REQUEST, f"{key} has a control character in its value.")
+
+
+def check_host(value: str) -> None:
+    """Raise `ProtocolError` for a Host that is no host and port (RFC 9110 section 7.2)."""
+    if not _HOST(value):
+        raise ProtocolError(BAD_REQUEST, f"{value[:80]!r} is no Host.")
+
+
+def content_length(value: str) -> int:
+    """Return the number of bytes that a Content-Length announces (RFC 9110 section 8.6)."""
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise ProtocolError(BAD_REQUEST, f"{value[:40]!r} is no Content-Length.")
+    return int(value)
+
+
+def decoded(path: str) -> str:
+    """Return a path with its percent escapes decoded once, as latin-1 text (PEP 3333)."""
+    return unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+
+
+def server_of(environ: dict[str, str]) -> tuple[str, str]:
+    """Return the server's name and port as the client sees them: from Host, else from the scheme."""
+    host = environ.get("HTTP_HOST", "")
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host, ""
+    return name or "localhost", port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")

@@ -1,0 +1,204 @@
+"""HTTP/1.1 and 1.0 requests (RFC 9112), read strictly.
+
+The head is cut out and checked here, then parsed by one of two readers, h11 or httptools, and made
+into a request here again, so that both give the same verdict: what either of them would let pass
+and a backend must refuse never reaches it or is caught after it. Bodies are decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from appserver.exchange import Exchange
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.fields import (
+    check_host,
+    check_value,
+    content_length,
+    decoded,
+    joined,
+    key_of,
+)
+from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # head -> header fields, names as sent
+    Reader = Callable[[bytes], list[tuple[bytes, bytes]]]
+
+_REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n"
+).match
+_ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
+_ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_LINE_LIMIT = 8192
+_FIELDS_LIMIT = 100
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HttpCodec(HttpAnswers):
+    """Decode a connection's requests one after the other and frame their answers."""
+
+    __slots__ = ("base", "chunks", "limit", "reader", "searched")
+
+    verbatim = True
+
+    def __init__(self, base: dict[str, Any], reader: Reader, limit: int = 65536) -> None:
+        super().__init__()
+        self.base = base
+        self.reader = reader
+        self.limit = limit
+        self.searched = 0  # no head ends before this place in the buffer
+        self.chunks: ChunkedBody | None = None
+
+    def receive(self, data: bytes) -> Exchange | None:
+        data = self.buffer + data if self.buffer else data
+        end = data.find(b"\r\n\r\n", self.searched)
+        if end < 0:
+            self._check_partial(data)
+            self.searched = max(0, len(data) - 3)
+            self.buffer = data
+            return None
+        end += 4
+        self.searched = 0
+        self.buffer = data[end:]
+        if end > self.limit:
+            raise self._too_large(data)
+        return self._exchange(data[:end] if self.buffer else data)
+
+    def _check_partial(self, data: bytes) -> None:
+        """Refuse at once a head that cannot become a good one."""
+        if _BARE(data, max(0, self.searched - 1)):
+            raise self._bad_start(data)
+        if len(data) > self.limit:
+            raise self._too_large(data)
+        if len(data) > _LINE_LIMIT and b"\r\n" not in data[:_LINE_LIMIT]:
+            raise ProtocolError("414 URI Too Long", "The request line is too long.")
+
+    def _too_large(self, data: bytes) -> ProtocolError:
+        return ProtocolError(
+            HEAD_TOO_LARGE,
+            f"The request's head has more than the {self.limit} bytes of buffer-size.",
+        )
+
+    def _bad_start(self, data: bytes) -> ProtocolError:
+        if data[:2] == b"\x16\x03":
+            return ProtocolError(
+                BAD_REQUEST, "This port speaks HTTP, and somebody speaks TLS to it.", answer=False
+            )
+        if len(data) > 4 and data[:1] == b"\0" and data[3] == 0:
+            return ProtocolError(
+                BAD_REQUEST,
+                "This port speaks HTTP, and somebody speaks uwsgi to it.",
+                hint="Use proxy_pass in nginx, or uwsgi-socket in the ini file.",
+            )
+        return ProtocolError(BAD_REQUEST, "A line of the head ends without CRLF or has a control character.")
+
+    def _exchange(self, head: bytes) -> Exchange:
+        lines = head.count(b"\r\n")
+        if not head.count(b"\n") == lines == head.count(b"\r") or head.translate(None, _ALLOWED):
+            raise self._bad_start(head)
+        if b"\r\n " in head or b"\r\n\t" in head:
+            raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
+        first = _REQUEST_LINE(head)
+        if first is None or first.end() > _LINE_LIMIT:
+            if first or head.find(b"\r\n") > _LINE_LIMIT:
+                raise ProtocolError("414 URI Too Long", "The request line is too long.")
+            raise ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
+        if lines > _FIELDS_LIMIT + 2:
+            raise ProtocolError(HEAD_TOO_LARGE, f"There are more than {_FIELDS_LIMIT} header fields.")
+        if first[3] != b"1" or first[4] not in b"10":
+            raise ProtocolError("505 HTTP Version Not Supported", "Only HTTP/1.1 and 1.0 are served.")
+        http11 = first[4] == b"1"
+        environ = self.base.copy()
+        self._fields(environ, self.reader(head))
+        environ["REQUEST_METHOD"] = method = first[1].decode("latin-1")
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
+        self._target(environ, method, first[2].decode("latin-1"))
+        if "HTTP_HOST" in environ:
+            check_host(environ["HTTP_HOST"])
+        elif http11:
+            raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
+        x = Exchange(environ, self, http11)
+        self._connection(x, http11)
+        self._body(x, http11)
+        return x
+
+    def _fields(self, environ: dict[str, Any], fields: list[tuple[bytes, bytes]]) -> None:
+        for raw, content in fields:
+            name = raw.decode("latin-1")
+            value = content.decode("latin-1")
+            key = key_of(name)
+            if not key:
+                if name.lower() == "transfer-encoding":
+                    if "appserver.coding" in environ:
+                        raise ProtocolError(BAD_REQUEST, "Transfer-Encoding is given twice.")
+                    environ["appserver.coding"] = value
+                continue
+            environ[key] = joined(key, environ[key], value) if key in environ else value
+
+    def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
+        """Split the request target (RFC 9112 section 3.2)."""
+        if method in {"CONNECT", "TRACE"}:
+            raise ProtocolError("501 Not Implemented", f"{method} is not served.")
+        path, _, query = target.partition("?")
+        if target[0] != "/":
+            absolute = _ABSOLUTE(target)
+            if absolute:
+                host = environ.setdefault("HTTP_HOST", absolute[1])
+                if host.lower() != absolute[1].lower():
+                    raise ProtocolError(BAD_REQUEST, "The target and Host name different hosts.")
+                path = absolute[2] or "/"
+            elif target != "*" or method != "OPTIONS":
+                raise ProtocolError(BAD_REQUEST, f"{target[:80]!r} is no request target.")
+        if "#" in target:
+            raise ProtocolError(BAD_REQUEST, "The request target has a fragment.")
+        environ["REQUEST_URI"] = target
+        environ["QUERY_STRING"] = query
+        environ["PATH_INFO"] = path
+        if "%" in path:
+            environ["PATH_INFO"] = path = decoded(path)
+            check_value("The path", path)
+
+    def _connection(self, x: Exchange, http11: bool) -> None:
+        options = x.environ.get("HTTP_CONNECTION")
+        if options is not None:
+            wanted = {option.strip() for option in options.lower().split(",")}
+            x.keep_alive = "close" not in wanted if http11 else "keep-alive" in wanted
+        expect = x.environ.get("HTTP_EXPECT")
+        if expect is not None and http11:
+            if expect.lower() != "100-continue":
+                raise ProtocolError("417 Expectation Failed", f"{expect[:40]!r} cannot be met.")
+            x.expect = True
+
+    def _body(self, x: Exchange, http11: bool) -> None:
+        """Find the body's length (RFC 9112 section 6.3)."""
+        environ = x.environ
+        self.chunks = None
+        coding = environ.pop("appserver.coding", None)
+        length = environ.get("CONTENT_LENGTH")
+        if coding is not None:
+            if length is not None:
+                raise ProtocolError(
+                    BAD_REQUEST, "The request has a Content-Length and a Transfer-Encoding."
+                )
+            if coding.lower() != "chunked" or not http11:
+                raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
+            self.chunks = ChunkedBody()
+            x.body_left = -1
+        elif length is not None:
+            x.body_left = content_length(length)
+
+    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+        if self.chunks is None:
+            return super().receive_body(x, data)
+        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
+        if ended:
+            x.body_left = 0
+        return body
+
+    def ask(self, x: Exchange) -> bytes:
+        return _CONTINUE if x.expect else b""

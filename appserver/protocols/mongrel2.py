@@ -1,0 +1,220 @@
+"""Mongrel2's messages: requests and notices in, HTTP in an envelope out.
+
+Source: Mongrel2 1.12 and 1.13, docs/manual/hacking.tex, src/handler.c, src/request.c.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from appserver.exchange import Exchange
+from appserver.protocols import tnetstring
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.fields import (
+    check_host,
+    check_value,
+    content_length,
+    decoded,
+    joined,
+    key_of,
+    server_of,
+)
+from appserver.protocols.framing import BAD_REQUEST, HttpAnswers
+from appserver.protocols.tnetstring import malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Fields = dict[str, str | list[str]]
+Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
+
+START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
+
+# Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
+_NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
+_from_json = msgspec.json.Decoder(dict[str, str | list[str]]).decode
+
+
+class Message(NamedTuple):
+    """One message from Mongrel2, taken apart."""
+
+    connection: Connection
+    path: bytes
+    fields: Fields
+    body: bytes
+
+    @property
+    def notice(self) -> str | None:
+        """The type of a notice, such as "disconnect"; None for a request.
+
+        A client's own ``JSON /x`` arrives with METHOD JSON too, but with its path and VERSION.
+        """
+        if self.path != b"@*" or self.fields.get("METHOD") != "JSON" or "VERSION" in self.fields:
+            return None
+        try:
+            notice = json.loads(self.body)
+        except ValueError:
+            return ""
+        return str(notice.get("type", "")) if isinstance(notice, dict) else ""
+
+
+def sender(message: bytes) -> Connection | None:
+    """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
+    parts = message.split(b" ", 2)
+    if len(parts) < 3 or not parts[1].isdigit() or len(parts[1]) > 10:
+        return None
+    uuid = parts[0]
+    # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
+    if not 0 < len(uuid) <= 128 or not uuid.replace(b"-", b"").isalnum():
+        return None
+    return uuid, parts[1]
+
+
+def parse(message: bytes) -> Message:
+    """Take a message apart; raise `ProtocolError` where it is malformed."""
+    connection = sender(message)
+    if connection is None:
+        raise malformed("The message does not begin with a UUID and a connection id.")
+    at = len(connection[0]) + len(connection[1]) + 2
+    blank = message.find(b" ", at)
+    if blank < 0:
+        raise malformed("The message has no headers.")
+    start, end = tnetstring.netstring(message, blank + 1)
+    if message[end] == 0x7D:
+        fields = tnetstring.dictionary(message, start, end)
+    else:
+        fields = _json_fields(message[start:end])
+    start, stop = tnetstring.netstring(message, end + 1)
+    if message[stop] != 0x2C or stop + 1 != len(message):
+        raise malformed("The message does not end with its body.")
+    return Message(connection, message[at:blank], fields, message[start:stop])
+
+
+def _json_fields(data: bytes) -> Fields:
+    """Return JSON headers as latin-1 text.
+
+    Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
+    characters stand in its JSON, which strict decoders refuse.
+    """
+    if data.isascii():
+        try:
+            return _from_json(data)
+        except msgspec.DecodeError:
+            pass
+    try:
+        found = json.loads(data.decode("latin-1"), strict=False)
+    except (ValueError, RecursionError):
+        raise malformed("The headers are no JSON.") from None
+    if not isinstance(found, dict):
+        raise malformed("The headers are no JSON object.")
+    for name, value in found.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) for item in values):
+            raise malformed(f"The value of {name!r} is neither a string nor a list of them.")
+    return found
+
+
+def envelope(connection: Connection, body: bytes) -> bytes:
+    """Return a message that writes *body* to a client; an empty one closes its connection."""
+    uuid, number = connection
+    return b"%b %d:%b, %b" % (uuid, len(number), number, body)
+
+
+class Mongrel2Codec(HttpAnswers):
+    """Make requests of messages, and frame answers as the HTTP that Mongrel2 passes on."""
+
+    __slots__ = ("base", "script_name")
+
+    def __init__(self, base: dict[str, Any], script_name: bool = False) -> None:
+        super().__init__()
+        self.base = base
+        self.script_name = script_name
+
+    def exchange(self, message: Message, size: int | None = None) -> Exchange:
+        """Return the request of a message, whose body has *size* bytes (default: as it carries).
+
+        Raise `ProtocolError` for what no request may carry.
+        """
+        fields = message.fields
+        environ = self.base.copy()
+        method = _text(fields, "METHOD")
+        if method in _NOT_HTTP and not (method == "JSON" and "VERSION" in fields):
+            raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
+        version = _text(fields, "VERSION")
+        if version not in {"HTTP/1.1", "HTTP/1.0"}:
+            raise ProtocolError(BAD_REQUEST, f"{version!r} is no version of HTTP served here.")
+        environ["REQUEST_METHOD"] = method
+        environ["SERVER_PROTOCOL"] = version
+        environ["wsgi.url_scheme"] = "https" if fields.get("URL_SCHEME") == "https" else "http"
+        for name, value in fields.items():
+            if name.islower() or not name.isupper():
+                self._field(environ, name, value)
+        self._target(environ, fields)
+        environ["REMOTE_ADDR"] = _text(fields, "REMOTE_ADDR", "")
+        if "HTTP_HOST" in environ:
+            check_host(environ["HTTP_HOST"])
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = server_of(environ)
+        if "PEER_CERT_SHA1" in fields:
+            environ["PEER_CERT_SHA1"] = _text(fields, "PEER_CERT_SHA1")
+        self._length(environ, fields, len(message.body) if size is None else size)
+        return Exchange(environ, self, _keeps(version, environ.get("HTTP_CONNECTION", "")))
+
+    def _field(self, environ: dict[str, Any], name: str, value: str | list[str]) -> None:
+        key = key_of(name)
+        if not key or name in {START, DONE}:
+            return
+        if type(value) is str:
+            if not value.isprintable():
+                check_value(key, value)
+            environ[key] = joined(key, environ[key], value) if key in environ else value
+            return
+        for item in value:
+            self._field(environ, name, item)
+
+    def _target(self, environ: dict[str, Any], fields: Fields) -> None:
+        uri = environ["REQUEST_URI"] = _text(fields, "URI", _text(fields, "PATH"))
+        check_value("The URI", uri)
+        environ["QUERY_STRING"] = _text(fields, "QUERY", "")
+        path = decoded(_text(fields, "PATH"))
+        check_value("The path", path)
+        script = ""
+        if self.script_name:
+            # A route is a prefix, perhaps with a pattern behind it: /app/(.*)
+            script = _text(fields, "PATTERN", "").partition("(")[0].rstrip("/")
+            if path != script and not path.startswith(script + "/"):
+                script = ""
+        environ["SCRIPT_NAME"] = script
+        environ["PATH_INFO"] = path[len(script) :]
+
+    def _length(self, environ: dict[str, Any], fields: Fields, size: int) -> None:
+        """Set CONTENT_LENGTH to the size of the body, which Mongrel2 has read and decoded.
+
+        It passes on a request with a Content-Length and a Transfer-Encoding, or with two lengths,
+        having cut the body at its own idea of the end: nobody else can tell where that was.
+        """
+        given = environ.pop("CONTENT_LENGTH", None)
+        coding = fields.get("transfer-encoding")
+        if coding is not None and (given is not None or coding != "chunked"):
+            raise ProtocolError(BAD_REQUEST, "The request's Transfer-Encoding leaves its length open.")
+        if given is not None and content_length(given) != size:
+            raise ProtocolError(
+                BAD_REQUEST, f"The body has {size} bytes, its Content-Length says {given}."
+            )
+        if given is not None or size:
+            environ["CONTENT_LENGTH"] = str(size)
+
+
+def _text(fields: Mapping[str, str | list[str]], name: str, default: str | None = None) -> str:
+    value = fields.get(name, default)
+    if not isinstance(value, str):
+        raise malformed(f"The message has no {name}.")
+    return value
+
+
+def _keeps(version: str, connection: str) -> bool:
+    options = {option.strip() for option in connection.lower().split(",")}
+    return "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
+

@@ -1,0 +1,73 @@
+"""The two readers of HTTP heads: h11, the reference, and httptools, the fast one.
+
+Both take one whole head whose request line and line ends are checked already, and return its
+header fields as sent; `ProtocolError` says why a head is no good.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import h11
+import httptools
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def h11_fields(head: bytes) -> Fields:
+    """Read a head with h11."""
+    reader = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    try:
+        reader.receive_data(head)
+        event = reader.next_event()
+    except h11.RemoteProtocolError as error:
+        raise ProtocolError(BAD_REQUEST, f"The head is malformed: {error}.") from None
+    if not isinstance(event, h11.Request):
+        raise ProtocolError(BAD_REQUEST, "The head is no request.")
+    return list(event.headers.raw_items())
+
+
+class HttptoolsFields:
+    """Read heads with httptools; methods that it does not know are left to h11.
+
+    A parser is used again only where it stands at the start of a message: it never sees bodies.
+    """
+
+    def __init__(self) -> None:
+        self._fields: Fields = []
+        self._parser = httptools.HttpRequestParser(self)
+        self._fresh = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field; httptools calls this."""
+        self._fields.append((name, value))
+
+    def on_message_complete(self) -> None:
+        """Note where the parser stands; httptools calls this."""
+        self._fresh = self._parser.should_keep_alive()
+
+    def __call__(self, head: bytes) -> Fields:
+        if not self._fresh:
+            self._parser = httptools.HttpRequestParser(self)
+        self._fresh = False
+        self._fields = fields = []
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserInvalidMethodError:
+            return h11_fields(head)
+        except httptools.HttpParserUpgrade:
+            self._fresh = False
+        except httptools.HttpParserError as error:
+            raise ProtocolError(BAD_REQUEST, f"The head is malformed: {error}.") from None
+        return fields
+
+
+def reader_named(name: str) -> Callable[[bytes], Fields]:
+    """Return the reader that ``http-parser`` names."""
+    return h11_fields if name == "h11" else HttptoolsFields()

@@ -1,0 +1,103 @@
+"""SCGI: a netstring of NUL-ended variables, then the body.
+
+Specification: "SCGI: A Simple Common Gateway Interface alternative", N. Schemenauer, 2008.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from appserver.protocols.cgi import exchange, key
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    CgiAnswers,
+    ChunkedBody,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+
+_DIGITS = 9  # of the netstring's length; more is no SCGI
+
+
+class ScgiCodec(CgiAnswers):
+    """Decode one SCGI request of a connection; its answer ends with the connection."""
+
+    __slots__ = ("base", "chunks", "limit")
+
+    verbatim = True
+
+    def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
+        super().__init__()
+        self.base = base
+        self.limit = limit
+        self.chunks: ChunkedBody | None = None
+
+    def receive(self, data: bytes) -> Exchange | None:
+        packet = self.buffer + data if self.buffer else data
+        colon = packet.find(b":", 0, _DIGITS + 1)
+        if colon < 0:
+            self._check_start(packet, packet)
+            self.buffer = packet
+            return None
+        digits = packet[:colon]
+        self._check_start(digits, packet)
+        if not digits or (digits[0] == 0x30 and colon > 1):
+            raise ProtocolError(BAD_REQUEST, f"{digits!r} is no netstring length.")
+        size = int(digits)
+        if size > self.limit:
+            raise ProtocolError(
+                HEAD_TOO_LARGE,
+                f"The request's variables have {size} bytes, buffer-size allows {self.limit}.",
+                hint=f"Raise buffer-size to {size} or more.",
+            )
+        end = colon + 1 + size
+        if len(packet) <= end:
+            self.buffer = packet
+            return None
+        if packet[end] != 0x2C:
+            raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
+        parts = packet[colon + 1 : end].split(b"\0")
+        if len(parts) % 2 == 0 or parts.pop():
+            raise ProtocolError(BAD_REQUEST, "The SCGI variables are not pairs of name and value.")
+        values = [value.decode("latin-1") for value in parts[1::2]]
+        x = exchange(self.base, zip(map(key, parts[::2]), values, strict=True), self)
+        if x.environ.get("SCGI") != "1":
+            raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
+        self.buffer = packet[end + 1 :]
+        if x.body_left < 0:
+            self.chunks = ChunkedBody()
+        return x
+
+    def _check_start(self, digits: bytes, packet: bytes) -> None:
+        if digits and not digits.isdigit():
+            http = packet[:3].isalpha() and packet[:3].isupper()
+            raise ProtocolError(
+                BAD_REQUEST,
+                "This port speaks SCGI, and somebody speaks "
+                + ("HTTP to it." if http else "something else to it."),
+                answer=http,
+                hint="Use scgi_pass in nginx, or http-socket in the ini file." if http else "",
+            )
+        if len(digits) > _DIGITS:
+            raise ProtocolError(BAD_REQUEST, "The netstring's length has too many digits.")
+
+    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+        if self.chunks is None:
+            return super().receive_body(x, data)
+        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
+        if ended:
+            x.body_left = 0
+        return body
+
+    def head(self, x: Exchange) -> bytes:
+        x.keep_alive = False
+        return super().head(x)
+
+    def refuse(self, error: ProtocolError) -> bytes:
+        if error.hint:  # the peer speaks HTTP
+            return refusal(f"HTTP/1.1 {error.status}", error)
+        return super().refuse(error)

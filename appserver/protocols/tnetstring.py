@@ -1,0 +1,91 @@
+"""Tagged netstrings, as far as Mongrel2 uses them (tnetstrings.org; Mongrel2 src/tnetstrings.c)."""
+
+from __future__ import annotations
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
+
+_DIGITS = 9  # Mongrel2 reads no longer length either
+
+
+def malformed(reason: str) -> ProtocolError:
+    """Return the error for bytes that are no (tagged) netstring."""
+    return ProtocolError(BAD_REQUEST, reason)
+
+
+def netstring(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the netstring at *at* starts and ends; its tag is at the end."""
+    colon = data.find(b":", at, at + _DIGITS + 1)
+    digits = data[at:colon]
+    if colon < 0 or not digits.isdigit():
+        raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
+    start = colon + 1
+    end = start + int(digits)
+    if end >= len(data):
+        raise malformed("A netstring is longer than its message.")
+    return start, end
+
+
+def strings(data: bytes, at: int, stop: int) -> list[str]:
+    """Return the strings of a flat list in ``data[at:stop]``, as latin-1 text."""
+    found = []
+    while at < stop:
+        start, end = netstring(data, at)
+        if end >= stop or data[end] != 0x2C:
+            raise malformed("A list has something else than strings.")
+        found.append(data[start:end].decode("latin-1"))
+        at = end + 1
+    return found
+
+
+def dictionary(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
+    """Return the dictionary of strings and lists of strings in ``data[at:stop]``, as latin-1 text.
+
+    Nothing nests deeper. Raise `ProtocolError` for anything else.
+    """
+    found: dict[str, str | list[str]] = {}
+    while at < stop:
+        # netstring() written out twice: this loop is most of the cost of a request.
+        colon = data.find(b":", at, at + 10)
+        digits = data[at:colon]
+        if colon < 0 or not digits.isdigit():
+            raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
+        at = colon + 1 + int(digits)
+        if at >= stop or data[at] != 0x2C:
+            raise malformed("A key of the headers is no string.")
+        name = data[colon + 1 : at].decode("latin-1")
+        at += 1
+        colon = data.find(b":", at, at + 10)
+        digits = data[at:colon]
+        if colon < 0 or not digits.isdigit():
+            raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
+        at = colon + 1 + int(digits)
+        if at >= stop:
+            raise malformed("A value of the headers is longer than the headers.")
+        tag = data[at]
+        if name in found:
+            raise malformed(f"The headers have {name!r} twice.")
+        if tag == 0x2C:
+            found[name] = data[colon + 1 : at].decode("latin-1")
+        elif tag == 0x5D:
+            found[name] = strings(data, colon + 1, at)
+        else:
+            raise malformed(f"The value of {name!r} is neither a string nor a list.")
+        at += 1
+    return found
+
+
+def encode(value: str | bytes | int | bool | list[object] | dict[str, object]) -> bytes:
+    """Return *value* as a tagged netstring; text is encoded as latin-1."""
+    if isinstance(value, bool):
+        content, tag = (b"true" if value else b"false"), b"!"
+    elif isinstance(value, int):
+        content, tag = str(value).encode(), b"#"
+    elif isinstance(value, dict):
+        content = b"".join(encode(name) + encode(item) for name, item in value.items())  # type: ignore[arg-type]
+        tag = b"}"
+    elif isinstance(value, list):
+        content, tag = b"".join(map(encode, value)), b"]"  # type: ignore[arg-type]
+    else:
+        content, tag = (value.encode("latin-1") if isinstance(value, str) else value), b","
+    return b"%d:%b%b" % (len(content), content, tag)

@@ -1,0 +1,137 @@
+"""The binary uwsgi protocol: one packet of variables, then the body.
+
+Specification: "The uwsgi Protocol" of uWSGI's documentation. The answer is HTTP with its end at
+the end of the connection.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from appserver.protocols.cgi import exchange, key
+from appserver.protocols.codec import Codec, ProtocolError
+from appserver.protocols.framing import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    ChunkedBody,
+    head_of,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+
+_WSGI, _WSGI_MOUNTED, _PING = 0, 30, 100
+_PONG = b"\x64\x00\x00\x01"
+_HTTP = re.compile(rb"[A-Z]{3,}").match
+
+
+class UwsgiCodec(Codec):
+    """Decode one uwsgi request of a connection; its answer ends with the connection."""
+
+    __slots__ = ("base", "chunks", "limit")
+
+    verbatim = True
+
+    def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
+        super().__init__()
+        self.base = base
+        self.limit = limit
+        self.chunks: ChunkedBody | None = None
+
+    def receive(self, data: bytes) -> Exchange | None:
+        packet = self.buffer + data if self.buffer else data
+        if len(packet) < 4:
+            self.buffer = packet
+            return None
+        modifier = packet[0]
+        size = packet[1] | packet[2] << 8
+        if modifier not in (_WSGI, _WSGI_MOUNTED):
+            self._special(packet, modifier)
+            return None
+        if size > self.limit:
+            raise ProtocolError(
+                HEAD_TOO_LARGE,
+                f"The request's variables have {size} bytes, buffer-size allows {self.limit}.",
+                hint=f"Raise buffer-size to {size} or more.",
+            )
+        end = 4 + size
+        if len(packet) < end:
+            self.buffer = packet
+            return None
+        if not size:
+            raise ProtocolError(BAD_REQUEST, "The uwsgi packet has no variables.")
+        x = exchange(self.base, _pairs(packet, end), self)
+        self.buffer = packet[end:]
+        if modifier == _WSGI_MOUNTED:
+            _strip_script(x.environ)
+        if x.body_left < 0:
+            self.chunks = ChunkedBody()
+        return x
+
+    def _special(self, packet: bytes, modifier: int) -> None:
+        """Answer a ping; refuse what no Python application can serve."""
+        if modifier == _PING and packet[3] == 0:
+            self.buffer = b""
+            self.replies = _PONG
+            return
+        if _HTTP(packet):
+            raise ProtocolError(
+                BAD_REQUEST,
+                "This port speaks the uwsgi protocol, and somebody speaks HTTP to it.",
+                hint="Use uwsgi_pass in nginx, or http-socket in the ini file.",
+            )
+        if packet[:2] == b"\x16\x03":
+            raise ProtocolError(
+                BAD_REQUEST,
+                "This port speaks the uwsgi protocol, and somebody speaks TLS to it.",
+                answer=False,
+            )
+        raise ProtocolError(
+            "500 Internal Server Error",
+            f"uwsgi modifier {modifier} is not served here; 0, 30 and 100 are.",
+            hint="Set uwsgi_modifier1 0 in nginx.",
+        )
+
+    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+        if self.chunks is None:
+            return super().receive_body(x, data)
+        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
+        if ended:
+            x.body_left = 0
+        return body
+
+    def head(self, x: Exchange) -> bytes:
+        x.keep_alive = False
+        return head_of(f"{x.environ['SERVER_PROTOCOL']} {x.status}", x)
+
+    def refuse(self, error: ProtocolError) -> bytes:
+        return refusal(f"HTTP/1.1 {error.status}", error)
+
+
+def _pairs(packet: bytes, end: int) -> list[tuple[str, str]]:
+    """Return the variables of a packet that ends at *end*."""
+    pairs = []
+    at = 4
+    while at < end:
+        if at + 2 > end:
+            raise ProtocolError(BAD_REQUEST, "The uwsgi packet ends within a length.")
+        start = at + 2
+        at = start + (packet[at] | packet[at + 1] << 8)
+        if at + 2 > end or at == start:
+            raise ProtocolError(BAD_REQUEST, "A variable's name is empty or longer than its packet.")
+        name = packet[start:at]
+        start = at + 2
+        at = start + (packet[at] | packet[at + 1] << 8)
+        if at > end:
+            raise ProtocolError(BAD_REQUEST, "A variable's value is longer than its packet.")
+        pairs.append((key(name), packet[start:at].decode("latin-1")))
+    return pairs
+
+
+def _strip_script(environ: dict[str, Any]) -> None:
+    """Take SCRIPT_NAME off PATH_INFO, as modifier 30 asks."""
+    script, path = environ["SCRIPT_NAME"], environ["PATH_INFO"]
+    if script and (path == script or path.startswith(script.rstrip("/") + "/")):
+        environ["PATH_INFO"] = path[len(script.rstrip("/")) :]

@@ -1,0 +1,80 @@
+"""Which listeners exist: those that the entry-point group ``appserver.listeners`` names."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from appserver.options import options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from appserver.listeners.listener import Listener
+
+GROUP = "appserver.listeners"
+_PARTS = ("name", "Options", "subscribes", "bind", "start", "stop", "busy", "close")
+
+
+class RegistryError(Exception):
+    """Say which plug-in cannot be used, and why."""
+
+
+def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Listener]]:
+    """Return the registered listener classes by name; raise `RegistryError` for a bad one.
+
+    *found* are the entry points to look at, by default all that are installed.
+    """
+    classes: dict[str, type[Listener]] = {}
+    sources: dict[str, str] = {}
+    points = entry_points(group=GROUP) if found is None else found
+    for point in sorted(points, key=lambda point: point.name):
+        source = f"{point.value} ({point.dist.name})" if point.dist is not None else point.value
+        if point.name in classes:
+            if sources[point.name] == source:
+                continue  # one distribution, seen twice on sys.path
+            raise RegistryError(
+                f"the listener {point.name} is provided twice, by {sources[point.name]} and by"
+                f" {source}; uninstall one of them"
+            )
+        try:
+            listener = point.load()
+        except Exception as error:  # noqa: BLE001  (a plug-in's import may raise anything)
+            raise RegistryError(
+                f"the listener {point.name} of {source} cannot be loaded:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+        _check(point.name, listener, source)
+        classes[point.name] = listener
+        sources[point.name] = source
+    if not classes:
+        raise RegistryError("no listener is registered; install appserver with pip")
+    return classes
+
+
+def _check(name: str, listener: object, source: str) -> None:
+    missing = [part for part in _PARTS if not hasattr(listener, part)]
+    if not isinstance(listener, type) or missing:
+        raise RegistryError(
+            f"the listener {name} of {source} is malformed: it lacks {', '.join(missing) or 'a class'}"
+        )
+    declared = listener.Options  # type: ignore[attr-defined]
+    if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
+        raise RegistryError(f"the listener {name} of {source} is malformed: Options is no dataclass")
+    try:
+        mounts = [option for option in options_of(declared) if option.mounts]
+    except KeyError:
+        raise RegistryError(
+            f"the listener {name} of {source} is malformed: its Options are not declared by option()"
+        ) from None
+    if len(mounts) != 1 or not mounts[0].repeats:
+        raise RegistryError(
+            f"the listener {name} of {source} is malformed: exactly one of its Options must mount"
+            " listeners and be repeatable"
+        )
+    if listener.name != name:  # type: ignore[attr-defined]
+        raise RegistryError(
+            f"the listener {name} of {source} is malformed: it calls itself"
+            f" {listener.name!r}"  # type: ignore[attr-defined]
+        )

@@ -1,0 +1,149 @@
+"""Call the application for one request and send its answer: the gateway of PEP 3333."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from os import fstat
+from stat import S_ISREG
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from appserver.exchange import ApplicationError, Channel, ClientGone, Exchange
+
+if TYPE_CHECKING:
+    from appserver.log import Access
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+log = logging.getLogger("appserver.wsgi")
+
+_BLOCK = 65536
+_ERROR = b"Internal Server Error\n"
+_ERROR_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class FileWrapper:
+    """Iterate over a file in blocks (``wsgi.file_wrapper``); the transport may send it whole.
+
+    ``close`` closes the file.
+    """
+
+    def __init__(self, file: _Readable, block_size: int = _BLOCK) -> None:
+        self.file = file
+        self.block_size = block_size
+        if hasattr(file, "close"):
+            self.close = file.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.file.read(self.block_size):
+            yield data
+
+
+def respond(app: Application, x: Exchange, channel: Channel, access: Access | None) -> None:
+    """Call *app* for *x* and send all of its answer to *channel*; nothing escapes.
+
+    An answer that cannot be finished is aborted, never ended. The iterable's ``close`` is called
+    once on every path. *access* gets one line.
+    """
+    started = monotonic()
+    x.channel = channel
+    try:
+        _answer(app, x, channel)
+    except ClientGone:
+        pass
+    except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
+        if not channel.gone:
+            _fail(x, channel, error)
+    if x.excess:
+        _log_error(x, f"the body is {x.excess} bytes longer than its Content-Length and was cut")
+    if access is not None:
+        access.line(x, "499" if channel.gone else x.status[:3], monotonic() - started)
+
+
+def _answer(app: Application, x: Exchange, channel: Channel) -> None:
+    result = app(x.environ, x.start_response)
+    try:
+        if type(result) is list or type(result) is tuple:
+            body = b"".join(result)
+            x.send([body], False, None if x.begun else len(body))
+        elif type(result) is FileWrapper:
+            _send_file(x, result, channel)
+        elif type(result) is bytes:  # iterating it would yield numbers
+            x.send([result], False, None if x.begun else len(result))
+        else:
+            _stream(x, result)
+    finally:
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+
+
+def _stream(x: Exchange, result: Iterable[bytes]) -> None:
+    """Send each piece when the application yields it."""
+    for data in result:
+        if data:
+            x.write(data)
+            if x.bodiless:
+                break
+    x.send([], False, 0)
+
+
+def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
+    """Let the kernel send the rest of a real file where the transport can; else read it."""
+    try:
+        fd: int = wrapper.file.fileno()  # type: ignore[attr-defined]
+        status = fstat(fd)
+        offset: int = wrapper.file.tell()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # no file of the system
+        _stream(x, wrapper)
+        return
+    count = status.st_size - offset
+    if not S_ISREG(status.st_mode) or x.begun or count <= 0:
+        _stream(x, wrapper)
+        return
+    head = x.begin(count)
+    if x.bodiless or not x.codec.verbatim or x.length is None:
+        channel.send([head], True)
+        _stream(x, wrapper)
+        return
+    channel.send([head], True)
+    wanted = min(count, x.length)
+    if not channel.send_file(fd, offset, wanted):
+        _stream(x, wrapper)
+        return
+    x.sent += wanted
+    x.excess += count - wanted
+    x.send([], False)
+
+
+def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
+    """Log what went wrong and answer 500, or give up an answer that has begun."""
+    if isinstance(error, ApplicationError):
+        _log_error(x, str(error), error.__cause__)
+    else:
+        _log_error(x, f"the application raised {type(error).__name__}", error)
+    if x.begun:
+        channel.abort()
+        return
+    x.reset()
+    x.start_response("500 Internal Server Error", list(_ERROR_HEADERS))
+    with suppress(ClientGone):
+        x.send([_ERROR], False, len(_ERROR))
+
+
+def _log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:
+    environ = x.environ
+    log.error(
+        "%s: %s %s: %s",
+        environ.get("appserver.listener", "-"),
+        environ["REQUEST_METHOD"],
+        environ.get("REQUEST_URI", "-"),
+        what,
+        exc_info=error,
+    )
