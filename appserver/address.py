@@ -39,7 +39,7 @@ def owner(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class BindOptions:
-    """Sockets"""  # noqa: D400  (the heading in --help)
+    """Sockets."""
 
     chmod_socket: int | None = option(
         None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode,
@@ -223,7 +223,8 @@ def names_of_passed() -> dict[str, int]:
 def _same(name: str, text: str) -> bool:
     if name == text or name == os.path.abspath(text):
         return True
-    return text.startswith(":") and name in {f"0.0.0.0{text}", f"[::]{text}"}
+    every = (f"0.0.0.0{text}", f"[::]{text}")  # noqa: S104  (a name to compare)
+    return text.startswith(":") and name in every
 
 
 def _explained(error: OSError) -> str:

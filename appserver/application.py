@@ -28,7 +28,7 @@ def variable(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ApplicationOptions:
-    """Application"""  # noqa: D400
+    """Application."""
 
     module: str = option(
         "", "The application: pkg.mod, pkg.mod:callable or pkg.mod:factory().", short="w",
@@ -36,7 +36,7 @@ class ApplicationOptions:
     )  # fmt: skip
     wsgi_file: str = option("", "The application's Python file.", aliases=("file",), expects="file")
     callable: str = option("", "The callable's name where module gives none (default: application).")
-    chdir: str = option("", "Working directory, taken before the application is loaded.", expects="directory")
+    chdir: str = option("", "Working directory, set before the application is loaded.", expects="directory")
     pythonpath: tuple[str, ...] = option(
         (), "Put this directory first on sys.path.", aliases=("python-path", "pp"), expects="directory"
     )
@@ -121,7 +121,7 @@ def _callables(module: ModuleType) -> str:
     names = [
         name
         for name, value in vars(module).items()
-        if callable(value) and not name.startswith("_") and getattr(value, "__module__", name) == module.__name__
+        if callable(value) and name[0] != "_" and getattr(value, "__module__", "") == module.__name__
     ]
     return ", ".join(names[:5]) or "nothing that could be called"
 

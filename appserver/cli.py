@@ -214,7 +214,8 @@ def _show(given: list[Setting], out: TextIO) -> None:
 def _help(catalogue: Catalogue, out: TextIO) -> None:
     print(_USAGE, file=out)
     for owner in catalogue.owners:
-        print(f"{(owner.__doc__ or owner.__name__).strip()}:", file=out)
+        heading = (owner.__doc__ or owner.__name__).rstrip(".")
+        print(f"{heading}:", file=out)
         for name, declared in catalogue.by_name.items():
             if declared.owner is not owner or name != declared.name:
                 continue

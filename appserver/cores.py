@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Protocol
 
 import gevent
-from gevent import getcurrent, get_hub
+from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
 

@@ -85,8 +85,20 @@ class Exchange:
     """
 
     __slots__ = (
-        "begun", "bodiless", "body_left", "channel", "chunked", "codec", "environ", "expect",
-        "excess", "headers", "keep_alive", "length", "sent", "status",
+        "begun",
+        "bodiless",
+        "body_left",
+        "channel",
+        "chunked",
+        "codec",
+        "environ",
+        "excess",
+        "expect",
+        "headers",
+        "keep_alive",
+        "length",
+        "sent",
+        "status",
     )  # fmt: skip
 
     def __init__(

@@ -46,7 +46,7 @@ def endpoint(text: str) -> str:
 
 @dataclass(frozen=True)
 class LogOptions:
-    """Logging"""  # noqa: D400
+    """Logging."""
 
     logto: str = option("", "Append the log to this file instead of stderr.", expects="file")
     logger: tuple[str, ...] = option(

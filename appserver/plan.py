@@ -29,14 +29,16 @@ def positive(text: str) -> int:
 
 @dataclass(frozen=True)
 class ConcurrencyOptions:
-    """Concurrency"""  # noqa: D400
+    """Concurrency."""
 
     master: bool = option(False, "Accepted; this version runs one process.", short="M")
     processes: int = option(
         1, "Accepted; this version runs one process.", short="p", aliases=("workers",), convert=positive,
         expects="number",
     )  # fmt: skip
-    threads: int = option(1, "Application calls at once in native threads.", convert=positive, expects="number")
+    threads: int = option(
+        1, "Application calls at once in native threads.", convert=positive, expects="number"
+    )
     gevent: int = option(0, "Application calls at once in greenlets; patches the standard library.")
 
 

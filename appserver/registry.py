@@ -40,7 +40,7 @@ def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Liste
             )
         try:
             listener = point.load()
-        except Exception as error:  # noqa: BLE001  (a plug-in's import may raise anything)
+        except Exception as error:
             raise RegistryError(
                 f"the listener {point.name} of {source} cannot be loaded:"
                 f" {type(error).__name__}: {error}"

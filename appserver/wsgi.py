@@ -67,7 +67,7 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
 
 
 def _answer(app: Application, x: Exchange, channel: Channel) -> None:
-    result = app(x.environ, x.start_response)
+    result: Any = app(x.environ, x.start_response)
     try:
         if type(result) is list or type(result) is tuple:
             body = b"".join(result)

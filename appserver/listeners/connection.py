@@ -331,7 +331,9 @@ class Connection:
         try:
             self.outbox.flush()
         except ShortFile:
-            log.error("%s: a file became shorter while it was sent", self.listener.name)
+            log.error(  # noqa: TRY400  (the place is of no interest)
+                "%s: a file became shorter while it was sent", self.listener.name
+            )
             self.failed = True
             self.outbox.clear()
         except OSError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FastcgiOptions:
-    """FastCGI"""  # noqa: D400
+    """FastCGI."""
 
     fastcgi_socket: tuple[str, ...] = option(
         (), "Serve FastCGI on this address.", convert=checked, expects="address", mounts=True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """HTTP"""  # noqa: D400
+    """HTTP."""
 
     http_socket: tuple[str, ...] = option(
         (), "Serve HTTP on this address.", aliases=("http", "http11-socket"), convert=checked,

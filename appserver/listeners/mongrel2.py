@@ -54,10 +54,11 @@ _QUIET = 0.25  # seconds without a message after which the queue counts as dry
 # how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
 # as long as it is slow, and in few large messages where it is fast.
 _BURST = 8.0  # messages that may leave at once
-_INTERVAL = 0.1  # seconds in which a client is taken to read one more
+_INTERVAL = 0.1  # seconds in which a client is taken to read one more,
+_RATE = 1048576  # and the bytes of a message in one second more
 _PIECES = 12  # messages into which a body of known length is cut at most
 _BURST_OF_LENGTH = 3.0  # smaller ones that may leave besides, while the application is slow
-_SMALL, _LARGE = 65536, 16777216  # bytes of one message of a stream
+_SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, and held at most
 
 _DETAILS = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d+")
 
@@ -72,7 +73,7 @@ def specs(text: str) -> str:
 
 @dataclass(frozen=True)
 class Mongrel2Options:
-    """Mongrel2"""  # noqa: D400
+    """Mongrel2."""
 
     zeromq: tuple[str, ...] = option(
         (), "Serve Mongrel2: pull from the first endpoint, answer to the second.",
@@ -105,7 +106,7 @@ class Mongrel2Listener:
         self.turns = Turns()
         self.strange: Counter[str] = Counter()  # malformed messages of nobody, by kind
         self._lock = Lock()
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: zmq.Context[Any] | None = None
         self._responder: Responder | None = None
         self._subscriptions: dict[Any, Subscription] = {}  # by the hub of their thread
 
@@ -204,7 +205,7 @@ class Subscription:
         self,
         listener: Mongrel2Listener,
         service: Service,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: zmq.Context[Any],
         responder: Responder,
     ) -> None:
         self.listener = listener
@@ -336,8 +337,8 @@ class Request:
     """One request of a client connection: the task, and the channel of its answer."""
 
     __slots__ = (
-        "body", "burst", "client", "failed", "gone", "held", "held_size", "least", "paced", "refilled",
-        "refusal", "since", "subscription", "timer", "tokens", "x",
+        "body", "burst", "client", "failed", "gone", "held", "held_size", "interval", "least", "paced",
+        "refilled", "refusal", "since", "subscription", "timer", "tokens", "x",
     )  # fmt: skip
 
     def __init__(
@@ -356,6 +357,7 @@ class Request:
         self.least = 0  # bytes that are worth a message; 0 before the first piece
         self.paced = True  # there may be more messages than any client takes
         self.burst = self.tokens = 0.0  # messages that may leave at once; those left of them
+        self.interval = _INTERVAL  # seconds for one more
         self.refilled = 0.0
         self.timer: Any = None
 
@@ -420,12 +422,11 @@ class Request:
         self.held += pieces
         self.held_size += sum(map(len, pieces))
         self._refill()
-        if self.held_size >= self.least:
-            while self.paced and self.tokens < 1 and self.held and not self.gone:
-                gevent.sleep((1 - self.tokens) * _INTERVAL)
-                self._refill()
-            self._flush()
-        elif self.tokens >= 1:
+        if self.paced:
+            while self.tokens < 1 and self.held_size >= self.least and not self.gone:
+                gevent.sleep(_INTERVAL)
+                self.tokens = 1.0  # the client may be slower; no more than this can be held for it
+        if self.tokens >= 1 or self.held_size >= self.least:
             self._flush()
         if self.held and self.timer is None:
             self.timer = self.subscription.loop.timer(_INTERVAL, _INTERVAL)
@@ -436,25 +437,25 @@ class Request:
         assert self.x is not None
         length = self.x.length
         self.refilled = monotonic()
-        self.least = _SMALL
-        self.tokens = self.burst = _BURST
-        if length is not None:
-            self.least = min(max(_SMALL, -(-length // _PIECES)), _LARGE)
-            if length <= _PIECES * _LARGE:  # few enough messages for any client
-                self.paced = False
-                self.tokens = self.burst = _BURST_OF_LENGTH
+        if length is not None and length <= _PIECES * _LARGE:  # few enough for any client
+            self.paced = False
+            self.least = max(_SMALL, -(-length // _PIECES))
+            self.burst = _BURST_OF_LENGTH
+        else:
+            self.least = _LARGE
+            self.burst = _BURST
+        self.tokens = self.burst
 
     def _refill(self) -> None:
         now = monotonic()
-        self.tokens = min(self.burst, self.tokens + (now - self.refilled) / _INTERVAL)
+        self.tokens = min(self.burst, self.tokens + (now - self.refilled) / self.interval)
         self.refilled = now
 
     def _take_held(self) -> bytes:
         """Return what is held, as one message's body."""
         data = b"".join(self.held)
-        if self.paced and self.held_size >= self.least:
-            self.least = min(self.least * 2, _LARGE)
-        self.tokens -= 1
+        self.interval = _INTERVAL + self.held_size / _RATE
+        self.tokens = max(0.0, self.tokens - 1)
         self.held = []
         self.held_size = 0
         return data

@@ -46,10 +46,7 @@ class Outbox:
         sent = 0
         if not self._items:
             try:
-                if len(pieces) == 1:
-                    sent = self._sock.send(pieces[0])
-                else:
-                    sent = self._sock.sendmsg(pieces)
+                sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
             except BlockingIOError:
                 pass
         for piece in pieces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from threading import Lock
 from time import monotonic
+from typing import Any
 
 import gevent
 import zmq
@@ -25,7 +26,7 @@ class Responder:
     and with XPUB_NODROP it refuses a message at the high-water mark instead of dropping it.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         self.endpoint = endpoint
         self._lock = Lock()
         self._socket = context.socket(zmq.XPUB)
@@ -45,7 +46,7 @@ class Responder:
     def _take_subscriptions(self) -> None:
         # Asking for the events makes libzmq look at its peers; sends alone would not tell.
         while self._socket.get(zmq.EVENTS) & zmq.POLLIN:
-            frame = self._socket.recv(zmq.DONTWAIT)
+            frame = bytes(self._socket.recv(zmq.DONTWAIT))
             if frame[:1] == b"\1":
                 self._topics.add(frame[1:])
             else:

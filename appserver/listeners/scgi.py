@@ -13,7 +13,7 @@ from appserver.protocols.scgi import ScgiCodec
 
 @dataclass(frozen=True)
 class ScgiOptions:
-    """SCGI"""  # noqa: D400
+    """SCGI."""
 
     scgi_socket: tuple[str, ...] = option(
         (), "Serve SCGI on this address.", convert=checked, expects="address", mounts=True

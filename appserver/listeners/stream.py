@@ -34,7 +34,7 @@ _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Requests"""  # noqa: D400  (the heading in --help)
+    """Requests."""
 
     buffer_size: int = option(65536, "Bytes that a request's head may have.", short="b")
     post_buffering: int = option(

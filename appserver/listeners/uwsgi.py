@@ -13,7 +13,7 @@ from appserver.protocols.uwsgi import UwsgiCodec
 
 @dataclass(frozen=True)
 class UwsgiOptions:
-    """uwsgi"""  # noqa: D400, D403
+    """Binary uwsgi."""
 
     socket: tuple[str, ...] = option(
         (), "Serve the uwsgi protocol on this address.", short="s", aliases=("uwsgi-socket",),

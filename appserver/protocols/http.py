@@ -178,7 +178,7 @@ class HttpCodec(HttpAnswers):
         """Find the body's length (RFC 9112 section 6.3)."""
         environ = x.environ
         self.chunks = None
-        coding = environ.pop("appserver.coding", None)
+        coding: str | None = environ.pop("appserver.coding", None)
         length = environ.get("CONTENT_LENGTH")
         if coding is not None:
             if length is not None:

@@ -56,7 +56,8 @@ class HttptoolsFields:
         if not self._fresh:
             self._parser = httptools.HttpRequestParser(self)
         self._fresh = False
-        self._fields = fields = []
+        fields: Fields = []
+        self._fields = fields
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserInvalidMethodError:
