@@ -97,14 +97,21 @@ class Exchange:
         "headers",
         "keep_alive",
         "length",
+        "method",
+        "protocol",
         "sent",
         "status",
+        "uri",
     )  # fmt: skip
 
     def __init__(
         self, environ: Environ, codec: Codec, keep_alive: bool = False, body_left: int = 0
     ) -> None:
         self.environ = environ
+        # Kept apart: what the application does to its environ does not change the request.
+        self.method: str = environ["REQUEST_METHOD"]
+        self.uri: str = environ["REQUEST_URI"]
+        self.protocol: str = environ["SERVER_PROTOCOL"]
         self.codec = codec
         self.keep_alive = keep_alive
         self.body_left = body_left
@@ -167,7 +174,8 @@ class Exchange:
         """Send one piece of the body at once; the head goes with the first."""
         if type(data) is not bytes:
             data = _as_bytes(data)
-        self.send([data] if data else [], True)
+        if data:
+            self.send([data], True)
 
     # What the gateway calls
 
@@ -189,7 +197,7 @@ class Exchange:
             if self.length is None and total is not None:
                 self.length = total
                 headers.append(("Content-Length", str(total)))
-            self.bodiless = self.environ["REQUEST_METHOD"] == "HEAD"
+            self.bodiless = self.method == "HEAD"
         if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
             headers.append(("Date", _date()))
         self.begun = True

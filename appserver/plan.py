@@ -54,8 +54,8 @@ class Plan:
 
     @property
     def threaded(self) -> bool:
-        """Whether two threads may run the application at once."""
-        return self.loops > 1 or (self.native and self.cores > 1)
+        """Whether one call of the application may begin while another one runs."""
+        return self.loops > 1 or self.cores > 1
 
 
 class PlanError(Exception):

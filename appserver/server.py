@@ -106,6 +106,7 @@ class Server:
         self._access = access
         self._options = options
         self._loops: list[Loop] = []
+        self._stopping = False
 
     def run(self, what: str) -> None:
         """Serve until SIGTERM or SIGINT; *what* names the application in the log.
@@ -133,6 +134,7 @@ class Server:
 
     def stop(self) -> None:
         """Begin to stop; the second time, finish nothing more."""
+        self._stopping = True
         log.info("stopping")
         for loop in self._loops:
             loop.stop()
@@ -151,13 +153,11 @@ class Server:
         return Loop(self._listeners, self._plan, self._app, self._access, environ)
 
     def _serve_in_threads(self) -> None:
-        """Give every thread a loop; this one waits for signals."""
-        threads = []
+        """Give every thread a loop, and wait for signals in this one; raise what a thread raised."""
         failed: list[BaseException] = []
-        ended = Event()
-        wake = get_hub().loop.run_callback_threadsafe
+        in_this_loop = get_hub().loop.run_callback_threadsafe
 
-        def serve() -> None:
+        def serve(ended: Event) -> None:
             try:
                 loop = self._loop()
                 self._loops.append(loop)
@@ -166,19 +166,19 @@ class Server:
                 failed.append(error)
             finally:
                 get_hub().destroy()
-                wake(ended.set)
+                in_this_loop(ended.set)
 
+        all_ended = []
         for number in range(1, self._plan.loops + 1):
-            thread = Thread(target=serve, name=f"thread-{number}", daemon=True)
-            thread.start()
-            threads.append(thread)
-        keep = get_hub().loop.timer(3600, 3600)
-        keep.start(lambda: None)  # a hub with nothing to wait for ends
-        ended.wait()
-        keep.close()
-        self.stop()
-        for thread in threads:
-            thread.join(self._options.worker_reload_mercy)
+            all_ended.append(Event())
+            Thread(target=serve, args=(all_ended[-1],), name=f"thread-{number}", daemon=True).start()
+        awake = get_hub().loop.timer(3600, 3600)  # a hub with nothing to wait for gives up
+        awake.start(lambda: None)
+        for ended in all_ended:
+            ended.wait()
+            if failed and not self._stopping:
+                self.stop()
+        awake.close()
         if failed:
             raise failed[0]
 

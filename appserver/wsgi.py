@@ -142,8 +142,8 @@ def _log_error(x: Exchange, what: str, error: BaseException | None = None) -> No
     log.error(
         "%s: %s %s: %s",
         environ.get("appserver.listener", "-"),
-        environ["REQUEST_METHOD"],
-        environ.get("REQUEST_URI", "-"),
+        x.method,
+        x.uri,
         what,
         exc_info=error,
     )

@@ -1,0 +1,32 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("appserver", deadline=None, print_blob=True)
+settings.load_profile("appserver")
+
+_skipped = []
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and "peers" in report.keywords:
+        _skipped.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Fail a CI run that left out tests against real front ends: it would prove nothing."""
+    if _skipped and os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _skipped and os.environ.get("CI"):
+        terminalreporter.section("tests against real front ends were skipped, which CI does not allow")
+        for nodeid in _skipped:
+            terminalreporter.line(nodeid)
