@@ -10,9 +10,11 @@ what the kernel does not take of an answer at once is sent by the loop.
 
 from __future__ import annotations
 
-import _socket
 import logging
+import os
 import select
+import socket
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, TOO_LARGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from greenlet import greenlet
 
     from appserver.exchange import Exchange
@@ -32,8 +36,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_Socket = socket.socket  # the real one, also where gevent replaces it later
 _READ, _WRITE = 1, 2  # libev's event bits
 _RECV = 65536
+_JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
@@ -46,14 +52,14 @@ class Connection:
     """An accepted connection: also the task of its request and the channel of its answer."""
 
     __slots__ = (
-        "backlog", "body", "codec", "deadline", "failed", "gone", "keep", "listener", "outbox",
-        "reader", "service", "sock", "state", "waiter", "writer", "x",
+        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "outbox",
+        "reader", "service", "state", "waiter", "writer", "x",
     )  # fmt: skip
 
-    def __init__(self, listener: StreamListener, sock: _socket.socket, peer: Any) -> None:
+    def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
         self.listener = listener
         self.service = listener.service
-        self.sock = sock
+        self.fd = fd
         self.codec = listener.codec(peer)
         self.state = HEAD
         self.keep = True  # this server would keep it
@@ -62,7 +68,7 @@ class Connection:
         self.x: Exchange | None = None
         self.body: Body | None = None
         self.backlog = b""  # bytes that came while an answer was made
-        self.outbox = Outbox(sock)
+        self.outbox: Outbox | None = None  # what the kernel has not taken; made when it does not
         self.reader: Any = None
         self.writer: Any = None
         self.waiter: greenlet | None = None
@@ -74,7 +80,7 @@ class Connection:
     def readable(self) -> None:
         """Take what has come."""
         try:
-            data = self.sock.recv(_RECV)
+            data = os.read(self.fd, _RECV)
         except BlockingIOError:
             self._read()
             return
@@ -153,7 +159,7 @@ class Connection:
 
     def _watch_readable(self) -> None:
         if self.reader is None:
-            self.reader = self.listener.loop.io(self.sock.fileno(), _READ)
+            self.reader = self.listener.loop.io(self.fd, _READ)
             self.reader.start(self.readable)
         elif not self.reader.active:
             self.reader.start(self.readable)
@@ -266,29 +272,42 @@ class Connection:
             raise ClientGone
         if more:
             if self.outbox:
-                self._pace()
+                self._pace(self.outbox)
             self.service.cores.turn()
 
     def _put(self, pieces: list[bytes]) -> None:
-        try:
-            self.outbox.put(pieces)
-        except OSError:
-            self.gone = True
+        """Send pieces in one system call as far as the kernel takes them; keep the rest."""
+        sent = 0
+        if not self.outbox:
+            if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED:
+                pieces = [b"".join(pieces)]
+            try:
+                sent = os.write(self.fd, pieces[0]) if len(pieces) == 1 else os.writev(self.fd, pieces)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.gone = True
+                return
+            if sent == len(pieces[0]) and len(pieces) == 1:
+                return
+            if self.outbox is None:
+                self.outbox = Outbox(self.fd)
+        self.outbox.put(pieces, sent)
 
-    def _pace(self) -> None:
+    def _pace(self, outbox: Outbox) -> None:
         """Wait in a core while the client is slow; raise `ClientGone` where it is too slow."""
         timeout = self.listener.options.socket_timeout
         if self.service.cores.native:
             poll = select.poll()
-            poll.register(self.sock.fileno(), select.POLLOUT)
-            while self.outbox and not self.gone:
+            poll.register(self.fd, select.POLLOUT)
+            while outbox and not self.gone:
                 if poll.poll(timeout * 1000):
-                    self._flush()
+                    self._flush(outbox)
                 else:
                     self.gone = True
         else:
             self._watch_writable()
-            while self.outbox.size > _HIGH_WATER and not self.gone:
+            while outbox.size > _HIGH_WATER and not self.gone:
                 self.deadline = self.listener.loop.now() + timeout
                 self.waiter = getcurrent()
                 self.listener.hub.switch()
@@ -300,8 +319,10 @@ class Connection:
         """Send a part of a file by sendfile(2); *fd* may be closed afterwards."""
         if self.gone:
             raise ClientGone
+        if self.outbox is None:
+            self.outbox = Outbox(self.fd)
         self.outbox.put_file(fd, offset, count)
-        self._flush()
+        self._flush(self.outbox)
         return True
 
     def abort(self) -> None:
@@ -312,30 +333,32 @@ class Connection:
 
     def _watch_writable(self) -> None:
         if self.writer is None:
-            self.writer = self.listener.loop.io(self.sock.fileno(), _WRITE)
+            self.writer = self.listener.loop.io(self.fd, _WRITE)
         if not self.writer.active:
             self.writer.start(self._writable)
 
     def _writable(self) -> None:
-        self._flush()
+        outbox = self.outbox
+        assert outbox is not None
+        self._flush(outbox)
         self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
-        if self.waiter is not None and (self.outbox.size <= _HIGH_WATER or self.gone):
+        if self.waiter is not None and (outbox.size <= _HIGH_WATER or self.gone):
             self._wake()
-        if not self.outbox or self.gone:
+        if not outbox or self.gone:
             self.writer.stop()
             if self.state == FLUSH:
                 self._finish()
 
-    def _flush(self) -> None:
+    def _flush(self, outbox: Outbox) -> None:
         """Send what the kernel takes."""
         try:
-            self.outbox.flush()
+            outbox.flush()
         except ShortFile:
             log.error(  # noqa: TRY400  (the place is of no interest)
                 "%s: a file became shorter while it was sent", self.listener.name
             )
             self.failed = True
-            self.outbox.clear()
+            outbox.clear()
         except OSError:
             self.gone = True
 
@@ -369,7 +392,8 @@ class Connection:
     def _linger(self) -> None:
         """Close for writing and drain: unread bytes would make the kernel drop our last answer."""
         try:
-            self.sock.shutdown(_socket.SHUT_WR)
+            with _as_socket(self.fd) as sock:
+                sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
             return
@@ -380,7 +404,8 @@ class Connection:
     def _reset(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
         if self.listener.tcp:
-            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+            with _as_socket(self.fd) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
 
     def close(self) -> None:
@@ -395,8 +420,20 @@ class Connection:
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self.outbox.clear()
+        if self.outbox is not None:
+            self.outbox.clear()
         if self.body is not None and not running:
             self.body.close()
-        self.sock.close()
+        os.close(self.fd)
+        self.fd = -1  # its number may be another's soon
         self._wake()
+
+
+@contextmanager
+def _as_socket(fd: int) -> Iterator[_Socket]:
+    """Lend a socket object for a descriptor, which stays open."""
+    sock = _Socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _socket import socket
 
 
 class _Span:
@@ -26,29 +22,23 @@ class ShortFile(Exception):
 
 
 class Outbox:
-    """Send over a non-blocking socket and keep, in order, what the kernel does not take yet.
+    """Keep, in order, what the kernel does not take yet for a non-blocking descriptor.
 
-    ``size`` counts the bytes kept, files not included. `OSError` of the socket escapes.
+    ``size`` counts the bytes kept, files not included. `OSError` of the descriptor escapes.
     """
 
-    __slots__ = ("_items", "_sock", "size")
+    __slots__ = ("_fd", "_items", "size")
 
-    def __init__(self, sock: socket) -> None:
-        self._sock = sock
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self._items: deque[memoryview | _Span] = deque()
         self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def put(self, pieces: list[bytes]) -> None:
-        """Send pieces in one system call as far as the kernel takes them; keep the rest."""
-        sent = 0
-        if not self._items:
-            try:
-                sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
-            except BlockingIOError:
-                pass
+    def put(self, pieces: list[bytes], sent: int = 0) -> None:
+        """Keep what of *pieces* is behind the first *sent* bytes."""
         for piece in pieces:
             if sent >= len(piece):
                 sent -= len(piece)
@@ -59,7 +49,7 @@ class Outbox:
             self.size += len(rest)
 
     def put_file(self, fd: int, offset: int, count: int) -> None:
-        """Keep a part of a file for the next `flush`; *fd* may be closed afterwards."""
+        """Keep a part of a file; *fd* may be closed afterwards."""
         self._items.append(_Span(fd, offset, count))
 
     def flush(self) -> None:
@@ -70,7 +60,7 @@ class Outbox:
                 if isinstance(first, _Span):
                     self._send_span(first)
                 else:
-                    sent = self._sock.send(first)
+                    sent = os.write(self._fd, first)
                     self.size -= sent
                     if sent < len(first):
                         self._items[0] = first[sent:]
@@ -81,7 +71,7 @@ class Outbox:
 
     def _send_span(self, span: _Span) -> None:
         while span.count:
-            sent = os.sendfile(self._sock.fileno(), span.fd, span.offset, span.count)
+            sent = os.sendfile(self._fd, span.fd, span.offset, span.count)
             if not sent:
                 raise ShortFile
             span.offset += sent

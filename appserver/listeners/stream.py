@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import errno
 import logging
 import os
@@ -112,10 +111,9 @@ class StreamListener:
                     raise
                 self._pause(error)
                 return
-            # Bare sockets: wrapping one as socket.socket costs more than accepting it.
-            sock = _socket.socket(listening.family, listening.type, listening.proto, fd)
-            sock.setblocking(False)
-            Connection(self, sock, peer).readable()
+            # Bare descriptors: a socket object around one costs two system calls and its own making.
+            os.set_blocking(fd, False)
+            Connection(self, fd, peer).readable()
 
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
