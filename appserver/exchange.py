@@ -50,7 +50,8 @@ class Channel(Protocol):
     def send(self, pieces: list[bytes], more: bool) -> None:
         """Take the pieces for the wire; raise `ClientGone` where nobody reads them.
 
-        With *more* it returns once the peer keeps pace with the application.
+        With *more* it returns once the peer keeps pace with the application, and lets the loop
+        have a turn before that (`Cores.turn`).
         """
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
@@ -200,8 +201,9 @@ class Exchange:
             self.bodiless = self.method == "HEAD"
         if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
             headers.append(("Date", _date()))
+        head = self.codec.head(self)
         self.begun = True
-        return self.codec.head(self)
+        return head
 
     def send(self, body: list[bytes], more: bool, total: int | None = None) -> None:
         """Send pieces of the body, with the head before the first and the end after the last.

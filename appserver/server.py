@@ -188,3 +188,4 @@ class Server:
             log.info("listening: %s %s", listener.name, listener.address)
         for warning in self._plan.warnings:
             log.warning("%s", warning)
+        log.info("ready")

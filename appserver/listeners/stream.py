@@ -113,7 +113,11 @@ class StreamListener:
                 return
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
-            Connection(self, fd, peer).readable()
+            self.accepted(fd, peer)
+
+    def accepted(self, fd: int, peer: Any) -> None:
+        """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
+        Connection(self, fd, peer).readable()
 
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,36 +21,42 @@ class Server:
         self.log = ""
         self.addresses = {}
         self.all_addresses = []
+        self._news = threading.Condition()
         self._read, write = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "appserver", *map(str, arguments)],
             stderr=write, cwd=cwd, env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}, **popen,
         )  # fmt: skip
         os.close(write)
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
 
-    def wait_until(self, pattern, timeout=20.0):
-        """Read the log until *pattern* (a regular expression) matches; return the match."""
-        deadline = time.monotonic() + timeout
-        while True:
-            match = re.search(pattern, self.log, re.MULTILINE)
-            if match:
-                return match
-            if not self._more(deadline - time.monotonic()):
-                raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+    def _drain(self):
+        """Keep the log as it comes: a full pipe would hold the server up."""
+        while data := os.read(self._read, 65536):
+            with self._news:
+                self.log += data.decode("utf-8", "replace")
+                self._news.notify_all()
 
     def _more(self, timeout):
-        if timeout <= 0 or not select.select([self._read], [], [], timeout)[0]:
-            return False
-        data = os.read(self._read, 65536)
-        self.log += data.decode("utf-8", "replace")
-        return bool(data)
+        """Wait for more of the log; return whether it came."""
+        with self._news:
+            before = len(self.log)
+            self._news.wait(max(0, timeout))
+            return len(self.log) > before
+
+    def wait_until(self, pattern, timeout=20.0):
+        """Wait until the log matches *pattern* (a regular expression); return the match."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while not (match := re.search(pattern, self.log, re.MULTILINE)):
+                if not self._news.wait(deadline - time.monotonic()) and time.monotonic() > deadline:
+                    raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+        return match
 
     def start(self):
         """Wait until every listener has its address."""
-        self.wait_until(r"appserver \S+ serves .*\n(.*listening: .*\n)+")
-        # The listening lines leave in one go, right behind the first.
-        while self._more(0.05):
-            pass
+        self.wait_until(r"^.*\bready$")
         self.all_addresses = re.findall(r"listening: (\S+) (\S+)", self.log)
         self.addresses = dict(self.all_addresses)
         return self
@@ -60,8 +66,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(timeout)
-        while self._more(1.0):
-            pass
+        self._reader.join(timeout)
         return code
 
     def __enter__(self):
@@ -74,4 +79,5 @@ class Server:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
+            self._reader.join(20)
             os.close(self._read)

@@ -1,0 +1,1 @@
+"""AJP 1.3 for appserver, spoken by flup."""
