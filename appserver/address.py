@@ -12,9 +12,11 @@ from pwd import getpwnam
 
 from appserver.options import BadValue, option
 
+_FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
 _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
+_LAST_FD, _LAST_ID = 2**31 - 1, 2**32 - 2  # what the kernel's types hold
 
 
 def mode(text: str) -> int:
@@ -29,12 +31,24 @@ def mode(text: str) -> int:
 def owner(text: str) -> tuple[int, int]:
     """Convert ``chown-socket``: ``user``, ``user:group`` or ``:group``, by name or number."""
     user, _, group = text.partition(":")
+    if not user and not group:
+        raise BadValue("user, user:group or :group")
     try:
-        uid = int(user) if user.isdigit() else getpwnam(user).pw_uid if user else -1
-        gid = int(group) if group.isdigit() else getgrnam(group).gr_gid if group else -1
-    except KeyError as error:
-        raise BadValue(f"user or user:group; {error.args[0]}") from None
+        uid = _number(user, _LAST_ID) if user[:1].isdigit() else getpwnam(user).pw_uid if user else -1
+    except (KeyError, ValueError):
+        raise BadValue(f"user, user:group or :group; there is no user {user}") from None
+    try:
+        gid = _number(group, _LAST_ID) if group[:1].isdigit() else getgrnam(group).gr_gid if group else -1
+    except (KeyError, ValueError):
+        raise BadValue(f"user, user:group or :group; there is no group {group}") from None
     return uid, gid
+
+
+def _number(text: str, last: int) -> int:
+    """Return a number from 0 to *last*; raise `ValueError` for anything else."""
+    if not (text.isascii() and text.isdigit() and int(text) <= last):
+        raise ValueError(text)
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,14 @@ class BindOptions:
 
 
 class AddressError(Exception):
-    """Say why an address cannot be listened on, and what to try."""
+    """Say why an address cannot be listened on, and what to try.
+
+    ``address`` is the option's value, where one value is to blame.
+    """
+
+    def __init__(self, reason: str, address: str = "") -> None:
+        super().__init__(reason)
+        self.address = address
 
 
 def parse(text: str) -> tuple[str, int] | str | int:
@@ -63,23 +84,36 @@ def parse(text: str) -> tuple[str, int] | str | int:
     """
     text = text.strip()
     if text.startswith("fd://"):
-        if not text[5:].isdigit():
-            raise BadValue("fd:// and the number of an inherited socket")
-        return int(text[5:])
+        try:
+            return _number(text[5:], _LAST_FD)
+        except ValueError:
+            raise BadValue("fd:// and the number of an inherited socket") from None
     if text.startswith("@") and len(text) > 1:
-        return "\0" + text[1:]
+        return _path("\0" + text[1:])
+    scheme, _, rest = text.partition(":")
+    if rest.startswith("//") or (scheme == "unix" and rest.startswith("/")):
+        raise BadValue(f"an address without {scheme}: in front: {_FORMS}")
     host, colon, port = text.rpartition(":")
     if colon and "/" not in text:
-        if not port.isdigit() or int(port) > 65535:
-            raise BadValue("host:port with a port from 0 to 65535")
+        try:
+            number = _number(port, 65535)
+        except ValueError:
+            raise BadValue("host:port with a port from 0 to 65535") from None
         if host.startswith("[") != host.endswith("]") or (":" in host and host[0] != "["):
             raise BadValue("[address]:port for IPv6")
-        return host.strip("[]"), int(port)
+        return host.strip("[]"), number
     if "/" not in text:
-        raise BadValue("host:port, :port, /path.sock, ./path.sock, @abstract or fd://N")
-    if len(os.fsencode(text)) > 107:
+        raise BadValue(_FORMS)
+    return _path(text)
+
+
+def _path(name: str) -> str:
+    """Return the name of a Unix socket, checked; an abstract one begins with NUL."""
+    if "\0" in name[1:]:
+        raise BadValue("a path without NUL")
+    if len(os.fsencode(name)) > 107:
         raise BadValue("a path of 107 bytes at most, the kernel's limit")
-    return text
+    return name
 
 
 def checked(text: str) -> str:
@@ -91,9 +125,12 @@ def checked(text: str) -> str:
 def passed_fds(environ: dict[str, str] | None = None) -> list[int]:
     """Return the descriptors that systemd passes (sd_listen_fds), and mark them as taken."""
     env = os.environ if environ is None else environ
-    if env.get("LISTEN_PID") != str(os.getpid()) or not env.get("LISTEN_FDS", "").isdigit():
+    if env.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(env["LISTEN_FDS"])
+    try:
+        count = _number(env.get("LISTEN_FDS", ""), 65535)
+    except ValueError:
+        return []
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         env.pop(name, None)
     return list(range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + count))
@@ -108,6 +145,8 @@ def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.sock
     address = parse(text)
     try:
         if isinstance(address, int):
+            for name in [name for name, fd in passed.items() if fd == address]:
+                del passed[name]
             return _inherited(address)
         for name, fd in list(passed.items()):
             if _same(name, text):
@@ -117,7 +156,9 @@ def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.sock
             return _bind_tcp(address, options)
         return _bind_unix(address, options)
     except OSError as error:
-        raise AddressError(f"cannot listen on {text}: {_explained(error)}") from None
+        raise AddressError(f"cannot listen on {text}: {_explained(error)}", text) from None
+    except UnicodeError:  # of the idna codec
+        raise AddressError(f"cannot listen on {text}: that is no host name", text) from None
 
 
 def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
@@ -146,14 +187,22 @@ def _bind_unix(path: str, options: BindOptions) -> socket.socket:
             _remove_stale(path)
         sock.bind(path)
         if not path.startswith("\0"):
-            # Nobody can connect before listen(), so owner and mode are never seen unset.
-            if options.chown_socket is not None:
-                os.chown(path, *options.chown_socket)
-            if options.chmod_socket is not None:
-                os.chmod(path, options.chmod_socket)
+            _give_away(path, options)
         return _listening(sock, options)
     except OSError:
         sock.close()
+        raise
+
+
+def _give_away(path: str, options: BindOptions) -> None:
+    """Set a socket's owner and mode: before listen(), so that nobody connects while they are unset."""
+    try:
+        if options.chown_socket is not None:
+            os.chown(path, *options.chown_socket)
+        if options.chmod_socket is not None:
+            os.chmod(path, options.chmod_socket)
+    except OSError:
+        os.unlink(path)
         raise
 
 
@@ -161,7 +210,9 @@ def _remove_stale(path: str) -> None:
     """Remove the socket file that a dead server left; raise `OSError` for a live one's."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+            raise FileExistsError(
+                errno.EEXIST, "a file that is no socket is there; move it away or choose another path"
+            )
     except FileNotFoundError:
         return
     with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -171,6 +222,8 @@ def _remove_stale(path: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             os.unlink(path)
             return
+        except PermissionError:
+            raise
         except OSError:
             pass  # a full backlog times out: somebody lives there
     raise OSError(errno.EADDRINUSE, "another server answers on it")
@@ -214,9 +267,11 @@ def names_of_passed() -> dict[str, int]:
     """Return systemd's sockets by address."""
     found = {}
     for fd in passed_fds():
-        sock = _Socket(fileno=os.dup(fd))
-        found[name_of(sock)] = fd
-        sock.close()
+        try:
+            with _Socket(fileno=os.dup(fd)) as sock:
+                found[name_of(sock)] = fd
+        except OSError as error:
+            raise AddressError(f"LISTEN_FDS names descriptor {fd}: {error.strerror}") from None
     return found
 
 
@@ -232,6 +287,8 @@ def _explained(error: OSError) -> str:
         errno.EADDRINUSE: "; stop the other server or choose another address",
         errno.EACCES: "; ports below 1024 and foreign directories need more rights",
         errno.ENOENT: "; the directory must exist",
+        errno.EBADF: "; who starts this server must pass it",
+        errno.EPERM: "; only root gives files to other users",
         errno.EADDRNOTAVAIL: "; no interface of this machine has the address",
     }
     return f"{error.strerror or error}{hints.get(error.errno or 0, '')}"

@@ -8,6 +8,7 @@ import os
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
 from appserver.options import BadValue, option
@@ -64,13 +65,13 @@ def prepare(options: ApplicationOptions) -> None:
     """Set up the process as the application wants it; raise `LoadError`."""
     for name, value in options.env:
         os.environ[name] = value
-    if options.virtualenv:
-        _activate(options.virtualenv)
     if options.chdir:
         try:
             os.chdir(options.chdir)
         except OSError as error:
             raise LoadError("chdir", f"{error.strerror}: {options.chdir}") from None
+    if options.virtualenv:
+        _activate(os.path.abspath(options.virtualenv))
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for path in reversed(options.pythonpath):
@@ -82,7 +83,9 @@ def load(options: ApplicationOptions) -> Application:
     if options.module and options.wsgi_file:
         raise LoadError("wsgi-file", "module and wsgi-file both name an application; remove one")
     if not options.module and not options.wsgi_file:
-        raise LoadError("module", "no application: set module = package.module:callable or wsgi-file = file.py")
+        raise LoadError(
+            "module", "no application: set module = package.module:callable or wsgi-file = file.py"
+        )
     name, _, path = options.module.partition(":")
     path = path or options.callable or "application"
     what = options.wsgi_file or name
@@ -109,9 +112,7 @@ def _attribute(module: ModuleType, path: str, option: str) -> Any:
         try:
             value = getattr(value, name)
         except AttributeError:
-            raise LoadError(
-                option, f"{module.__name__} has no {path}; it has {_callables(module)}"
-            ) from None
+            raise LoadError(option, f"{module.__name__} has no {path}; it has {_callables(module)}") from None
         if part.endswith("()"):
             value = value()
     return value
@@ -130,12 +131,12 @@ def _from_file(path: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0].replace("-", "_").replace(".", "_")
     if not os.path.isfile(path):
         raise LoadError("wsgi-file", f"there is no file {path} (the directory is {os.getcwd()})")
-    spec = importlib.util.spec_from_file_location(f"appserver_wsgi_{name}", path)
-    if spec is None or spec.loader is None:
-        raise LoadError("wsgi-file", f"{path} is no Python file; its name must end with .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    name = f"appserver_wsgi_{name}"
+    loader = SourceFileLoader(name, os.path.abspath(path))  # the name may end with .wsgi as well
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=loader.path))
+    module.__file__ = loader.path
+    sys.modules[name] = module
+    loader.exec_module(module)
     return module
 
 
@@ -146,7 +147,7 @@ def _activate(directory: str) -> None:
         raise LoadError(
             "virtualenv",
             f"there is no {packages};"
-            f" the environment must be made by Python {sys.version_info[0]}.{sys.version_info[1]}"
+            f" the environment must be made by Python {sys.version_info[0]}.{sys.version_info[1]}",
         )
     import site  # noqa: PLC0415  (only needed here)
 

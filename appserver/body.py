@@ -21,9 +21,9 @@ class Body:
         """Append a piece; raise `OSError` where the temporary file cannot hold it."""
         self.size += len(data)
         if self.size > self.in_memory and isinstance(self._file, BytesIO):
-            spooled = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
-            spooled.write(self._file.getvalue())
-            self._file = spooled
+            held = self._file.getvalue()
+            self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
+            self._file.write(held)
         self._file.write(data)
 
     def reader(self) -> IO[bytes]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, TextIO
+from functools import partial
+from typing import TYPE_CHECKING
 
 from appserver import __version__, ini
 from appserver.address import AddressError, BindOptions
 from appserver.application import ApplicationOptions, LoadError, load, prepare
 from appserver.listeners.stream import StreamOptions
-from appserver.log import Log, LogOptions
+from appserver.log import Log, LogError, LogOptions
 from appserver.options import Catalogue, Setting, Settings
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import Server, StopOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from appserver.listeners.listener import Listener
     from appserver.wsgi import Application
@@ -60,10 +61,14 @@ class CommandLine:
             self._long(name, value if equals else None)
         elif argument.startswith("-") and len(argument) > 1:
             self._short(argument[1], argument[2:].removeprefix("="))
-        elif ":" in argument and not argument.partition(":")[0].endswith(".ini"):
+        elif ":" in argument and not self._names_file(argument):
             self.settings.append(Setting("module", argument, "--module"))
         else:
             self._ini(argument)
+
+    def _names_file(self, argument: str) -> bool:
+        path = argument.rpartition(":")[0]
+        return path.endswith(".ini") or os.path.isfile(path) or os.path.isfile(argument)
 
     def _long(self, name: str, value: str | None) -> None:
         if name == "ini":
@@ -72,7 +77,7 @@ class CommandLine:
             if value:
                 self._ini(value)
             else:
-                self.problems.append("--ini: expected a file")
+                self.problems.append("--ini: a value is missing; expected a file")
             return
         declared = self._catalogue.by_name.get(name)
         if declared is None:
@@ -83,23 +88,26 @@ class CommandLine:
             return
         if value is None and not declared.flag:
             if not self._rest:
-                self.problems.append(f"--{name}: expected {declared.expects}")
+                self.problems.append(f"--{name}: a value is missing; expected {declared.expects}")
                 return
             value = self._rest.pop(0)
-        self.settings.append(Setting(name, value, f"--{name}"))
+        self._add(name, value, f"--{name}")
 
     def _short(self, letter: str, attached: str) -> None:
         declared = self._catalogue.by_short.get(letter)
         if declared is None:
             self.problems.append(f"-{letter}: there is no such option; see appserver --help")
         elif declared.flag:
-            self.settings.append(Setting(declared.name, None, f"-{letter}"))
+            self._add(declared.name, None, f"-{letter}")
             if attached:  # -ML
-                self._short(attached[0], attached[1:])
+                self._short(attached[0], attached[1:].removeprefix("="))
+        elif attached or self._rest:
+            self._add(declared.name, attached or self._rest.pop(0), f"-{letter}")
         else:
-            if not attached and self._rest:
-                attached = self._rest.pop(0)
-            self.settings.append(Setting(declared.name, attached, f"-{letter}"))
+            self.problems.append(f"-{letter}: a value is missing; expected {declared.expects}")
+
+    def _add(self, name: str, value: str | None, place: str) -> None:
+        self.settings.append(Setting(name, None if value is None else ini.expanded(value), place))
 
     def _ini(self, name: str) -> None:
         try:
@@ -110,6 +118,7 @@ class CommandLine:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 with the problems on stderr."""
+    _keep_standard_streams()
     try:
         classes = listeners()
     except RegistryError as error:
@@ -121,15 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail([str(error)])
     line = CommandLine(sys.argv[1:] if arguments is None else arguments, catalogue)
     if line.commands & {"--help", "-h"}:
-        _help(catalogue, sys.stdout)
+        _print(_help(catalogue))
         return 0
     if "--version" in line.commands:
-        print(f"appserver {__version__}")
+        _print(f"appserver {__version__}\n")
         return 0
     settings, problems = catalogue.build(line.settings)
     problems = line.problems + problems
     if "--show-config" in line.commands:
-        _show(line.settings, sys.stdout)
+        _print(ini.written(line.settings))
         return _fail(problems) if problems else 0
     mounted = _mounted(settings, classes)
     if not mounted and not problems:
@@ -137,11 +146,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = "--check" in line.commands
     if problems and not check:
         return _fail(problems)
-    return _run(line.settings, settings, mounted, problems, check)
+    place = partial(catalogue.place, line.settings)
+    return _run(place, settings, mounted, problems, check)
+
+
+def _keep_standard_streams() -> None:
+    """Fill descriptors 0 to 2 where they are closed, lest a client's socket become our stderr."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
 
 
 def _run(
-    given: list[Setting], settings: Settings, mounted: list[Listener], problems: list[str], check: bool
+    place: Callable[..., str],
+    settings: Settings,
+    mounted: list[Listener],
+    problems: list[str],
+    check: bool,
 ) -> int:
     """Load the application, and serve it unless that is only to be checked."""
     chosen: Plan | None = None
@@ -153,35 +175,37 @@ def _run(
 
             monkey.patch_all()
     except PlanError as error:
-        problems.append(str(error))
+        problems.append(f"{place('gevent')}{error}")
     try:
         log = Log(settings.of(LogOptions)) if not check else None
-    except OSError as error:
-        return _fail([*problems, f"the log cannot be opened: {error}"])
+    except LogError as error:
+        return _fail([*problems, f"{place(error.option, error.value)}{error}"])
     try:
         options = settings.of(ApplicationOptions)
         try:
             prepare(options)
             app = load(options)
+            if log is not None:
+                log.reclaim()
         except LoadError as error:
             if error.__cause__ is not None:
                 traceback.print_exception(error.__cause__)
-            problems.append(f"{_place(given, error.option)}{error}")
+            problems.append(f"{place(error.option)}{error}")
         if problems or chosen is None or app is None:
             return _fail(problems)
         what = options.module or options.wsgi_file
         if check:
-            _report(what, mounted, chosen)
+            _print(_report(what, mounted, chosen))
             return 0
         try:
             access = log.access if log is not None else None
             Server(mounted, chosen, app, access, settings.of(StopOptions)).run(what)
         except AddressError as error:
-            return _fail([str(error)])
+            places = [f"{each.place}: " for _, each in settings.mounts if each.value == error.address]
+            return _fail([f"{''.join(places[:1])}{error}"])
         return 0
     finally:
         if log is not None:
-            logging.getLogger("appserver").debug("closing the log")
             log.close()
 
 
@@ -190,32 +214,18 @@ def _mounted(settings: Settings, classes: dict[str, type[Listener]]) -> list[Lis
     return [by_options[owner](setting.value or "", settings) for owner, setting in settings.mounts]
 
 
-def _place(given: list[Setting], name: str) -> str:
-    """Return the place of the last setting of an option, with a colon, if it is set at all."""
-    places = [f"{setting}: " for setting in given if setting.name == name]
-    return places[-1] if places else ""
+def _report(what: str, mounted: list[Listener], chosen: Plan) -> str:
+    lines = [f"listener: {listener.name} {listener.address}" for listener in mounted]
+    lines += [f"application: {what}", f"concurrency: {chosen.reason}"]
+    lines += [f"warning: {warning}" for warning in chosen.warnings]
+    return "\n".join([*lines, ""])
 
 
-def _report(what: str, mounted: list[Listener], chosen: Plan) -> None:
-    for listener in mounted:
-        print(f"listener: {listener.name} {listener.address}")
-    print(f"application: {what}")
-    print(f"concurrency: {chosen.reason}")
-    for warning in chosen.warnings:
-        print(f"warning: {warning}")
-
-
-def _show(given: list[Setting], out: TextIO) -> None:
-    print("[appserver]", file=out)
-    for setting in given:
-        print(f"{setting.name} = {setting.value or 'true'}", file=out)
-
-
-def _help(catalogue: Catalogue, out: TextIO) -> None:
-    print(_USAGE, file=out)
+def _help(catalogue: Catalogue) -> str:
+    lines = [_USAGE]
     for owner in catalogue.owners:
         heading = (owner.__doc__ or owner.__name__).rstrip(".")
-        print(f"{heading}:", file=out)
+        lines.append(f"{heading}:")
         for name, declared in catalogue.by_name.items():
             if declared.owner is not owner or name != declared.name:
                 continue
@@ -224,8 +234,18 @@ def _help(catalogue: Catalogue, out: TextIO) -> None:
             also = f" (also: {', '.join(declared.aliases)})" if declared.aliases else ""
             default = declared.default
             told = f" [{default}]" if default not in (None, "", (), False, 0) else ""
-            print(f"  {short}--{name}{value}\n      {declared.help}{told}{also}", file=out)
-        print(file=out)
+            lines.append(f"  {short}--{name}{value}\n      {declared.help}{told}{also}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _print(text: str) -> None:
+    """Write to stdout, bytes of a file that are no UTF-8 included; nobody need read it to its end."""
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+    except BrokenPipeError:  # appserver --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(problems: list[str]) -> int:

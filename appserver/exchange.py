@@ -154,7 +154,7 @@ class Exchange:
         for field in headers:
             name, value = _field(field)
             lower = _known_names.get(name) or _known_name(name)
-            if not value.isprintable() and not _VALUE(value):
+            if not (value.isascii() and value.isprintable()) and not _VALUE(value):
                 raise ApplicationError(f"header {name}: {value!r} has characters that it may not have")
             if lower == "content-length":
                 if not (value.isascii() and value.isdigit() and len(value) < 19):

@@ -10,8 +10,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+from typing import TYPE_CHECKING
 
 from appserver.options import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SECTIONS = ("appserver", "uwsgi")
 
@@ -30,7 +34,7 @@ def read(name: str) -> list[Setting]:
     """
     path, section = _split(name)
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
         raise IniError(f"{path}: {error.strerror}") from None
@@ -65,9 +69,23 @@ def _settings(text: str, path: str, wanted: tuple[str, ...]) -> tuple[list[Setti
         value = value.strip()
         if section == "appserver":
             value = _INLINE.sub("", f" {value}").strip()
-        value = _ENVIRONMENT.sub(lambda match: os.environ.get(match[1], match[0]), value)
-        settings.append(Setting(key.strip(), value, f"{path}:{number}"))
+        settings.append(Setting(key.strip(), expanded(value), f"{path}:{number}"))
     return settings, found
+
+
+def expanded(value: str) -> str:
+    """Replace ``$(NAME)`` by the environment variable; one that is not set stays as it is written."""
+    return _ENVIRONMENT.sub(lambda match: os.environ.get(match[1], match[0]), value)
+
+
+def written(settings: Iterable[Setting]) -> str:
+    """Return an ini file that `read` makes equal settings of."""
+    lines = []
+    for setting in settings:
+        value = "" if setting.value is None else f" = {setting.value}"
+        lines.append(f"{setting.name}{value}".rstrip().replace("%", "%%"))
+    cut = any(_INLINE.search(line) for line in lines)
+    return "\n".join(["[uwsgi]" if cut else "[appserver]", *lines, ""])
 
 
 def _magic(text: str, path: str) -> str:

@@ -1,39 +1,37 @@
 """Logs: what the server says, and one line for every request, each to where it is wanted.
 
-A destination is a sink with ``write(line)``; none of them blocks or fails the server.
+Destinations are `sinks`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import local
 from time import localtime, strftime, time
-from typing import TYPE_CHECKING, Any, Protocol
-
-import zmq
+from typing import TYPE_CHECKING, Any
 
 from appserver.options import BadValue, option
+from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from appserver.exchange import Exchange
 
-_HELD = 10000  # lines that wait for a collector before new ones are dropped
-_LINGER = 500  # milliseconds that exit waits for a collector
-
+_OURS = "appserver"  # the logger above all of this server's own
 _UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\]")
 
 
 def destination(text: str) -> str:
     """Convert ``logger``: ``[name ]engine:argument`` of an engine that exists here."""
-    engine, _, argument = text.rpartition(" ")[2].partition(":")
+    match = re.fullmatch(r"(?:[\w-]+\s+)?(zeromq|zmq|file|stdio)(?::(.*))?", text)
+    engine, argument = match.groups("") if match else ("", "")
     if engine in {"zeromq", "zmq"}:
         return endpoint(argument)
-    if engine in {"file", "stdio"}:
-        return text.rpartition(" ")[2]
+    if engine == "stdio" or (engine == "file" and argument):
+        return f"{engine}:{argument}"
     raise BadValue("zeromq:ENDPOINT, file:PATH or stdio")
 
 
@@ -63,100 +61,13 @@ class LogOptions:
     disable_logging: bool = option(False, "Write no lines about requests.", short="L")
 
 
-class Sink(Protocol):
-    """Where lines go."""
+class LogError(Exception):
+    """Say why a destination cannot be had; ``option`` names it, ``value`` is in its value."""
 
-    def write(self, line: str) -> None:
-        """Take a line without its end; never block, never raise."""
-
-    def close(self) -> None:
-        """Hand over what is held; safe twice."""
-
-
-class StderrSink:
-    """Write lines to stderr."""
-
-    def write(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # the terminal or pipe is gone: requests go on
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        pass
-
-
-class FileSink:
-    """Append lines to a file; raise `OSError` where it cannot be opened."""
-
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
-
-    def write(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # the disk is full
-            self._file.write(f"{line}\n")
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._file.close()
-
-
-class ZeromqSink:
-    """Push lines to a ZeroMQ collector, one message a line.
-
-    A bounded number of lines waits for a collector that is away; what is dropped beyond that is
-    counted, and reported once it is back.
-    """
-
-    def __init__(self, endpoint: str, held: int = _HELD) -> None:
-        self._lock = Lock()  # a ZeroMQ socket belongs to one thread at a time
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUSH)
-        self._socket.sndhwm = held
-        self._socket.linger = _LINGER
-        self._dropped = 0
-        try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise OSError(f"cannot connect to {endpoint}: {error.strerror}") from None
-
-    def write(self, line: str) -> None:
-        with self._lock:
-            try:
-                if self._dropped:
-                    lost = f"{self._dropped} lines of the log were dropped: no collector took them"
-                    self._socket.send(lost.encode(), zmq.DONTWAIT)
-                    self._dropped = 0
-                self._socket.send(line.encode("utf-8", "backslashreplace"), zmq.DONTWAIT)
-            except zmq.ZMQError:
-                self._dropped += 1
-
-    def close(self) -> None:
-        with self._lock:
-            if not self._context.closed:
-                self._context.destroy(linger=_LINGER)
-
-
-class Sinks:
-    """Several destinations in one."""
-
-    def __init__(self, sinks: list[Sink]) -> None:
-        self._sinks = sinks
-
-    def write(self, line: str) -> None:
-        for sink in self._sinks:
-            sink.write(line)
-
-    def close(self) -> None:
-        for sink in self._sinks:
-            sink.close()
-
-
-def _sink(text: str) -> Sink:
-    engine, _, argument = text.partition(":")
-    if engine == "zeromq":
-        return ZeromqSink(argument)
-    return FileSink(argument) if engine == "file" else StderrSink()
+    def __init__(self, option: str, value: str, reason: str) -> None:
+        super().__init__(reason)
+        self.option = option
+        self.value = value
 
 
 class _SinkHandler(logging.Handler):
@@ -168,7 +79,12 @@ class _SinkHandler(logging.Handler):
         self.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._sink.write(self.format(record))
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001  (the application's: `logging` tells of it and goes on)
+            self.handleError(record)
+        else:
+            self._sink.write(line)
 
 
 class Access:
@@ -186,14 +102,14 @@ class Access:
             self._stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(now))
             self._second = now
         environ = x.environ
-        uri = environ.get("REQUEST_URI", "-")
-        if _UNSAFE.search(uri):
-            uri = _UNSAFE.sub(_escaped, uri)
+        peer = environ.get("REMOTE_ADDR") or "-"
+        request = f"{x.method} {x.uri} {x.protocol}"
+        if _UNSAFE.search(f"{peer} {request}"):
+            peer = _UNSAFE.sub(_escaped, peer)
+            request = _UNSAFE.sub(_escaped, request)
         self._sink.write(
-            f"[{self._stamp}] {environ.get('appserver.listener', '-')}"
-            f" {environ.get('REMOTE_ADDR') or '-'}"
-            f' "{environ["REQUEST_METHOD"]} {uri} {environ["SERVER_PROTOCOL"]}"'
-            f" {status or '-'} {x.sent} {seconds * 1000:.1f}ms"
+            f"[{self._stamp}] {environ.get('appserver.listener', '-')} {peer}"
+            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms'
         )
 
 
@@ -201,52 +117,94 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\x{ord(match[0]) & 0xFF:02x}"
 
 
-class Errors:
-    """The text stream that applications see as ``wsgi.errors``: lines of it go to the log."""
+class Errors(local):
+    """The text stream that applications see as ``wsgi.errors``: its lines go to the log."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger("appserver.application")
+        self._begun = ""  # a line whose end is still to come
 
     def write(self, text: str) -> int:
-        """Log *text* line by line."""
-        for line in text.splitlines():
+        """Log the lines that *text* completes."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
             if line.strip():
                 self._log.error("%s", line)
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Log several pieces of text."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Log a line that is not ended."""
+        if self._begun:
+            self.write("\n")
 
 
 class Log:
     """The open destinations of one server."""
 
     def __init__(self, options: LogOptions) -> None:
-        """Open them; raise `OSError` where one cannot be."""
-        named = [*options.logger, *options.log_zeromq]
-        if options.logto:
-            named.append(f"file:{options.logto}")
-        self._sink = Sinks([_sink(text) for text in named] or [StderrSink()])
-        self._requests = Sinks([_sink(text) for text in options.req_logger])
-        self._handler = _SinkHandler(self._sink)
-        root = logging.getLogger()
-        self._root = (root.handlers[:], root.level)
-        root.handlers[:] = [self._handler]
-        root.setLevel(logging.INFO)
+        """Open them; raise `LogError` where one cannot be."""
+        self._open: list[Sink] = []
+        named = {
+            "logto": [f"file:{options.logto}"] if options.logto else [],
+            "logger": options.logger,
+            "log-zeromq": options.log_zeromq,
+        }
+        try:
+            sinks = [self._sink(name, text) for name, texts in named.items() for text in texts]
+            requests = [self._sink("req-logger", text) for text in options.req_logger]
+        except LogError:
+            self._close_sinks()
+            raise
+        sink = Sinks(sinks or [StderrSink()])
         self.access: Access | None = None
         if not options.disable_logging:
-            self.access = Access(self._requests if options.req_logger else self._sink)
+            self.access = Access(Sinks(requests) if requests else sink)
+        self._handler = _SinkHandler(sink)
+        self._loggers = [logging.getLogger(), logging.getLogger(_OURS)]
+        self._before = [(each.handlers[:], each.level, each.propagate) for each in self._loggers]
+        for logger in self._loggers:
+            logger.handlers[:] = [self._handler]
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+
+    def reclaim(self) -> None:
+        """Undo what an application's ``dictConfig`` did to this server's own loggers."""
+        ours = logging.getLogger(_OURS)
+        ours.handlers[:] = [self._handler]
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+        for name, logger in logging.root.manager.loggerDict.items():
+            if name.split(".")[0] == _OURS and isinstance(logger, logging.Logger):
+                logger.disabled = False
+
+    def _sink(self, option: str, text: str) -> Sink:
+        engine, _, argument = text.partition(":")
+        try:
+            sink: Sink
+            if engine == "zeromq":
+                sink = ZeromqSink(argument)
+            else:
+                sink = FileSink(argument) if engine == "file" else StderrSink()
+        except OSError as error:
+            why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            raise LogError(option, argument, f"the log cannot be opened: {why}") from None
+        self._open.append(sink)
+        return sink
+
+    def _close_sinks(self) -> None:
+        for sink in self._open:
+            sink.close()
 
     def close(self) -> None:
         """Hand over what is held and give ``logging`` back as it was; safe twice."""
-        root = logging.getLogger()
-        if self._handler in root.handlers:
-            root.handlers[:], level = self._root
-            root.setLevel(level)
-        self._sink.close()
-        self._requests.close()
+        for logger, (handlers, level, propagate) in zip(self._loggers, self._before, strict=True):
+            if self._handler in logger.handlers:
+                logger.handlers[:] = handlers
+                logger.setLevel(level)
+                logger.propagate = propagate
+        self._close_sinks()

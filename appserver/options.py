@@ -94,7 +94,7 @@ def options_of(owner: type) -> list[Option]:
         if convert is None:
             convert, expects = {
                 bool: (boolean, "true or false"),
-                int: (whole, "a whole number, 0 or more"),
+                int: (whole, "number"),
                 float: (seconds, "seconds"),
             }.get(hints[field.name], (str, expects or "text"))
         found.append(
@@ -169,11 +169,15 @@ class Catalogue:
                     other = self.by_name.setdefault(name, declared)
                     if other is not declared:
                         raise ValueError(
-                            f"the option {name} is declared by {_named(other.owner)}"
-                            f" and by {_named(owner)}"
+                            f"the option {name} is declared by {_named(other.owner)} and by {_named(owner)}"
                         )
                 if declared.short:
-                    self.by_short[declared.short] = declared
+                    other = self.by_short.setdefault(declared.short, declared)
+                    if other is not declared:
+                        raise ValueError(
+                            f"the short option -{declared.short} is declared by {_named(other.owner)}"
+                            f" and by {_named(owner)}"
+                        )
 
     def build(self, given: Sequence[Setting]) -> tuple[Settings, list[str]]:
         """Return the settings that result, and every problem found on the way.
@@ -202,6 +206,16 @@ class Catalogue:
                 mounts.append((declared.owner, setting))
         built = {owner: owner(**fields) for owner, fields in values.items()}
         return Settings(built, mounts), problems
+
+    def place(self, given: Iterable[Setting], name: str, value: str = "") -> str:
+        """Return where an option was last given with *value* in it, for the start of a message."""
+        declared = self.by_name[name]
+        places = [
+            f"{setting}: "
+            for setting in given
+            if self.by_name.get(setting.name) is declared and value in (setting.value or "")
+        ]
+        return places[-1] if places else ""
 
     def suggestion(self, name: str) -> str:
         """Return the end of a sentence about an unknown option."""

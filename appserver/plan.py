@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, option, whole
+from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def positive(text: str) -> int:
     """Convert a number of something of which there is at least one."""
-    if whole(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise BadValue("a whole number, 1 or more")
     return int(text)
 

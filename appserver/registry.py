@@ -42,8 +42,7 @@ def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Liste
             listener = point.load()
         except Exception as error:
             raise RegistryError(
-                f"the listener {point.name} of {source} cannot be loaded:"
-                f" {type(error).__name__}: {error}"
+                f"the listener {point.name} of {source} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
         _check(point.name, listener, source)
         classes[point.name] = listener
@@ -68,6 +67,11 @@ def _check(name: str, listener: object, source: str) -> None:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: its Options are not declared by option()"
         ) from None
+    except Exception as error:  # a type that is only imported for type checkers, say
+        raise RegistryError(
+            f"the listener {name} of {source} is malformed: its Options cannot be read:"
+            f" {type(error).__name__}: {error}"
+        ) from error
     if len(mounts) != 1 or not mounts[0].repeats:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: exactly one of its Options must mount"
@@ -75,6 +79,5 @@ def _check(name: str, listener: object, source: str) -> None:
         )
     if listener.name != name:  # type: ignore[attr-defined]
         raise RegistryError(
-            f"the listener {name} of {source} is malformed: it calls itself"
-            f" {listener.name!r}"  # type: ignore[attr-defined]
+            f"the listener {name} of {source} is malformed: it calls itself {listener.name!r}"  # type: ignore[attr-defined]
         )

@@ -75,13 +75,15 @@ class StreamListener:
 
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address; raise `AddressError`."""
+        wanted = address.parse(self.address)
+        before = len(passed)
         self._sock = address.bind(self.address, self.settings.of(BindOptions), passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
-        name = self._sock.getsockname()
-        if isinstance(name, str) and name and name[0] != "\0":
-            status = os.stat(name)
-            self._file = (name, status.st_dev, status.st_ino)
+        if isinstance(wanted, str) and wanted[0] != "\0" and len(passed) == before:
+            path = os.path.abspath(wanted)  # the application may change the directory
+            status = os.stat(path)
+            self._file = (path, status.st_dev, status.st_ino)
 
     def start(self, service: Service) -> None:
         """Accept connections in this thread's loop."""

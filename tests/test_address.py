@@ -1,0 +1,327 @@
+"""Addresses: how they are written, and how sockets get and lose them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import socket
+import stat
+
+import pytest
+
+from appserver import address
+from appserver.address import AddressError, BindOptions, bind, mode, name_of, owner, parse
+from appserver.options import BadValue
+
+FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("  127.0.0.1:80 ", ("127.0.0.1", 80)),
+        ("localhost:0", ("localhost", 0)),
+        (":8080", ("", 8080)),
+        (":65535", ("", 65535)),
+        ("[::1]:80", ("::1", 80)),
+        ("[::]:80", ("::", 80)),
+        ("/run/x.sock", "/run/x.sock"),
+        ("./x.sock", "./x.sock"),
+        ("run/x:1", "run/x:1"),
+        ("@name", "\0name"),
+        ("@a/b:1", "\0a/b:1"),
+        ("fd://3", 3),
+        ("/" + 106 * "x", "/" + 106 * "x"),
+    ],
+)
+def test_forms(text, expected):
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        *((text, FORMS) for text in ("", "8080", "x.sock", "localhost", "@")),
+        *((f"a:{port}", "host:port with a port from 0 to 65535") for port in ("", "http", "65536", "-1", "²", "٣", "8 0")),
+        *((text, "[address]:port for IPv6") for text in ("::1:80", "[::1:80", "::1]:80", "fe80::1:80")),
+        *((f"fd://{fd}", "fd:// and the number of an inherited socket") for fd in ("", "x", "-1", "²", "9999999999")),
+        ("http://127.0.0.1:80", f"an address without http: in front: {FORMS}"),
+        ("tcp://127.0.0.1:80", f"an address without tcp: in front: {FORMS}"),
+        ("unix:/run/x.sock", f"an address without unix: in front: {FORMS}"),
+        ("/" + 107 * "x", "a path of 107 bytes at most, the kernel's limit"),
+        ("/" + 54 * "é", "a path of 107 bytes at most, the kernel's limit"),
+        ("@" + 107 * "x", "a path of 107 bytes at most, the kernel's limit"),
+        ("/a\0b", "a path without NUL"),
+        ("@a\0b", "a path without NUL"),
+    ],
+)  # fmt: skip
+def test_bad_addresses(text, expected):
+    with pytest.raises(BadValue) as caught:
+        parse(text)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("text, expected", [("660", 0o660), ("0600", 0o600), ("", 0o666), ("1", 0o666)])
+def test_modes(text, expected):
+    assert mode(text) == expected
+
+
+@pytest.mark.parametrize("text", ["66", "668", "rw-", "00660", "true", "-66"])
+def test_bad_modes(text):
+    with pytest.raises(BadValue, match="three octal digits, such as 660"):
+        mode(text)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("root", (0, -1)),
+        ("root:root", (0, 0)),
+        (":root", (-1, 0)),
+        ("12:34", (12, 34)),
+        ("12", (12, -1)),
+        (":34", (-1, 34)),
+    ],
+)
+def test_owners(text, expected):
+    assert owner(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", ""),
+        (":", ""),
+        ("no-such-user", "; there is no user no-such-user"),
+        ("root:no-such-group", "; there is no group no-such-group"),
+        ("4294967295", "; there is no user 4294967295"),
+        ("0:99999999999", "; there is no group 99999999999"),
+        ("²", "; there is no user ²"),
+    ],
+)
+def test_bad_owners(text, reason):
+    with pytest.raises(BadValue) as caught:
+        owner(text)
+    assert str(caught.value) == f"user, user:group or :group{reason}"
+
+
+@pytest.fixture
+def bound(request):
+    """Return a function that binds an address and closes it after the test."""
+
+    def bound(text, passed=None, **options):
+        sock = bind(text, BindOptions(**options), {} if passed is None else passed)
+        request.addfinalizer(sock.close)
+        return sock
+
+    return bound
+
+
+def refused(text, **options):
+    with pytest.raises(AddressError) as caught:
+        bind(text, BindOptions(**options), {})
+    assert caught.value.address == text
+    return str(caught.value)
+
+
+def test_the_mode_is_set_before_anybody_can_connect(tmp_path, monkeypatch, bound):
+    path = tmp_path / "x.sock"
+    seen = []
+    listen = address._listening
+    monkeypatch.setattr(
+        address, "_listening", lambda *args: seen.append(stat.S_IMODE(path.stat().st_mode)) or listen(*args)
+    )
+    bound(str(path), chmod_socket=0o660)
+    assert seen == [0o660]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_owner_is_set(tmp_path, bound):
+    path = tmp_path / "x.sock"
+    nobody = pwd.getpwnam("nobody").pw_uid
+    bound(str(path), chown_socket=(nobody, -1), chmod_socket=0o600)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (nobody, os.getgid(), 0o600)
+
+
+def test_a_socket_that_cannot_be_given_away_is_not_left_behind(tmp_path, monkeypatch):
+    def chown(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    path = str(tmp_path / "x.sock")
+    assert refused(path, chown_socket=(1, 1)) == (
+        f"cannot listen on {path}: Operation not permitted; only root gives files to other users"
+    )
+    assert not os.path.exists(path)
+
+
+def test_a_stale_socket_is_replaced(tmp_path, bound):
+    path = str(tmp_path / "x.sock")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+        dead.listen()
+    before = os.stat(path).st_ino, os.stat(path).st_ctime_ns
+    bound(path)
+    assert (os.stat(path).st_ino, os.stat(path).st_ctime_ns) != before
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_live_socket_is_refused(tmp_path, monkeypatch, full):
+    path = str(tmp_path / "x.sock")
+    clients = []
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(path)
+        alive.listen(0)
+        if full:
+            monkeypatch.setattr(socket.socket, "settimeout", lambda sock, _: sock.setblocking(False))
+            clients.append(socket.socket(socket.AF_UNIX))
+            clients[0].connect(path)
+        assert refused(path) == (
+            f"cannot listen on {path}: another server answers on it; stop the other server or choose another address"
+        )
+        for client in clients:
+            client.close()
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+
+
+def test_what_is_no_socket_is_refused_and_kept(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    assert refused(str(path)) == (
+        f"cannot listen on {path}: a file that is no socket is there; move it away or choose another path"
+    )
+    assert path.read_text() == "data"
+
+
+def test_a_missing_directory_is_told(tmp_path):
+    path = f"{tmp_path}/absent/x.sock"
+    assert refused(path) == f"cannot listen on {path}: No such file or directory; the directory must exist"
+
+
+def test_a_taken_port_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert refused(text) == (
+            f"cannot listen on {text}: Address already in use; stop the other server or choose another address"
+        )
+
+
+def test_an_address_of_another_machine_is_told():
+    assert refused("192.0.2.1:0") == (
+        "cannot listen on 192.0.2.1:0: Cannot assign requested address; no interface of this machine has the address"
+    )
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", 70 * "x"])
+def test_a_host_that_is_none_is_told(host):
+    assert refused(f"{host}:0").startswith(f"cannot listen on {host}:0: ")
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [("127.0.0.1:0", r"127\.0\.0\.1:[1-9]\d*"), (":0", r"0\.0\.0\.0:[1-9]\d*"), ("@{name}", r"@{name}")],
+)
+def test_the_real_address_is_shown(tmp_path, bound, text, shown):
+    import re
+
+    name = f"appserver-test-{os.getpid()}"
+    assert re.fullmatch(shown.replace("{name}", name), name_of(bound(text.replace("{name}", name))))
+
+
+def test_sockets_do_not_block_and_listen_as_long_as_the_system_allows(bound, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        address, "_Socket", type("Spy", (socket.socket,), {"listen": lambda _, n: asked.append(n)})
+    )
+    monkeypatch.setattr(address, "_longest_backlog", lambda: 50)
+    assert not bound("127.0.0.1:0", listen=100).getblocking()
+    bound("127.0.0.1:0", listen=7)
+    assert asked == [50, 7]
+
+
+class TestInherited:
+    """Sockets that whoever started the server has bound."""
+
+    def test_a_descriptor_is_used_and_stays_open(self, bound):
+        with socket.create_server(("127.0.0.1", 0)) as passed:
+            sock = bound(f"fd://{passed.fileno()}")
+            assert sock.getsockname() == passed.getsockname()
+            assert sock.fileno() != passed.fileno()
+            assert not sock.getblocking()
+
+    def test_a_closed_descriptor_is_told(self):
+        assert refused("fd://9999") == (
+            "cannot listen on fd://9999: Bad file descriptor; who starts this server must pass it"
+        )
+
+    def test_what_is_no_listening_socket_is_told(self):
+        with socket.socket() as idle, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            for fd in (idle.fileno(), datagrams.fileno()):
+                assert refused(f"fd://{fd}") == (
+                    f"cannot listen on fd://{fd}: descriptor {fd} is no listening stream socket"
+                )
+
+    def test_a_file_is_told(self, tmp_path):
+        with open(tmp_path / "file", "w") as file:
+            assert refused(f"fd://{file.fileno()}").startswith(
+                f"cannot listen on fd://{file.fileno()}: Socket operation"
+            )
+
+    @pytest.mark.parametrize("by", ["address", "descriptor"])
+    def test_a_passed_socket_is_taken_once(self, bound, by):
+        with socket.create_server(("127.0.0.1", 0)) as passed:
+            name = name_of(passed)
+            found = {name: passed.fileno(), "@other": 77}
+            sock = bound(name if by == "address" else f"fd://{passed.fileno()}", found)
+            assert sock.getsockname() == passed.getsockname()
+            assert found == {"@other": 77}
+
+    @pytest.mark.parametrize(
+        "name, text, same",
+        [
+            ("127.0.0.1:80", "127.0.0.1:80", True),
+            ("0.0.0.0:80", ":80", True),
+            ("[::]:80", ":80", True),
+            ("0.0.0.0:80", ":8080", False),
+            ("127.0.0.1:80", ":80", False),
+            ("/run/x.sock", "/run/x.sock", True),
+            ("/run/x.sock", "./x.sock", False),
+            ("@x", "@x", True),
+            ("@x", "x", False),
+        ],
+    )
+    def test_addresses_that_are_the_same(self, name, text, same):
+        assert address._same(name, text) is same
+
+    def test_a_relative_path_is_the_same_as_its_absolute_one(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert address._same(f"{tmp_path}/x.sock", "./x.sock")
+
+    @pytest.mark.parametrize(
+        "pid, count, expected",
+        [
+            ("ours", "2", [3, 4]),
+            ("1", "2", []),
+            ("", "2", []),
+            ("ours", "", []),
+            ("ours", "²", []),
+        ],
+    )
+    def test_what_systemd_passes_is_taken_by_the_process_it_is_meant_for(self, pid, count, expected):
+        pid = str(os.getpid()) if pid == "ours" else pid
+        environ = {"LISTEN_PID": pid, "LISTEN_FDS": count, "LISTEN_FDNAMES": "a:b", "OTHER": "x"}
+        assert address.passed_fds(environ) == expected
+        if expected:
+            assert environ == {"OTHER": "x"}
+            assert address.passed_fds(environ) == []
+        assert address.passed_fds({}) == []
+
+    def test_a_descriptor_that_systemd_does_not_pass_is_told(self, monkeypatch):
+        monkeypatch.setattr(address, "passed_fds", lambda: [9999])
+        with pytest.raises(AddressError, match=r"^LISTEN_FDS names descriptor 9999: Bad file descriptor$"):
+            address.names_of_passed()

@@ -1,0 +1,255 @@
+"""Loading the application: where it is named, and what happens where it is not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from appserver.application import ApplicationOptions, LoadError, load, prepare, variable
+from appserver.cli import main
+from appserver.options import BadValue
+from tests.support.server import ROOT
+
+APP = """
+def application(environ, start_response):
+    return ["application"]
+
+def other(environ, start_response):
+    return ["other"]
+
+def factory():
+    return other
+
+class Site:
+    @staticmethod
+    def app(environ, start_response):
+        return ["nested"]
+
+    @staticmethod
+    def make():
+        return Site
+
+number = 5
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch):
+    """Give every test a directory to work in, and the process back as it was."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "prefix", sys.prefix)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if not name.startswith(("appserver.", "site")):
+            del sys.modules[name]
+
+
+def write(directory, name, text=APP):
+    file = directory / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return str(file)
+
+
+def loaded(**options):
+    """Return what the application that the options name answers."""
+    chosen = ApplicationOptions(**options)
+    prepare(chosen)
+    return load(chosen)({}, None)[0]
+
+
+def refused(**options):
+    with pytest.raises(LoadError) as caught:
+        loaded(**options)
+    return caught.value.option, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options, answer",
+    [
+        ({"module": "mod"}, "application"),
+        ({"module": "mod:"}, "application"),
+        ({"module": "mod:application"}, "application"),
+        ({"module": "mod:other"}, "other"),
+        ({"module": "mod", "callable": "other"}, "other"),
+        ({"module": "mod:application", "callable": "other"}, "application"),
+        ({"module": "mod:Site.app"}, "nested"),
+        ({"module": "mod:factory()"}, "other"),
+        ({"module": "mod", "callable": "factory()"}, "other"),
+        ({"module": "mod:Site.make().app"}, "nested"),
+        ({"module": "pkg.sub:Site.app"}, "nested"),
+        ({"wsgi_file": "mod.py"}, "application"),
+        ({"wsgi_file": "mod.py", "callable": "other"}, "other"),
+        ({"wsgi_file": "mod.py", "callable": "Site.make().app"}, "nested"),
+        ({"wsgi_file": "../other-place/my-site.v2.py"}, "application"),
+        ({"wsgi_file": "django.wsgi"}, "application"),
+    ],
+)
+def test_an_application_is_found(directory, options, answer):
+    for name in ("mod.py", "pkg/__init__.py", "pkg/sub.py", "../other-place/my-site.v2.py", "django.wsgi"):
+        write(directory / "work", name)
+    assert loaded(**options) == answer
+
+
+def test_a_file_is_a_module_that_knows_its_path(directory):
+    file = write(
+        directory,
+        "app.py",
+        "import sys\ndef application(*_): return [(__file__, sys.modules[__name__].__spec__.origin)]\n",
+    )
+    assert loaded(wsgi_file=file) == (file, file)
+
+
+@pytest.mark.parametrize(
+    "options, option, reason",
+    [
+        ({}, "module", "no application: set module = package.module:callable or wsgi-file = file.py"),
+        ({"module": "mod", "wsgi_file": "mod.py"}, "wsgi-file",
+         "module and wsgi-file both name an application; remove one"),
+        ({"module": "absent_mod"}, "module",
+         "the application absent_mod cannot be loaded: ModuleNotFoundError: No module named 'absent_mod'"),
+        ({"module": ":app"}, "module", "the application  cannot be loaded: ValueError: Empty module name"),
+        ({"module": "mod:absent"}, "module", "mod has no absent; it has application, other, factory, Site"),
+        ({"module": "mod:Site.absent"}, "module", "mod has no Site.absent; it has application, other, factory, Site"),
+        ({"module": "empty"}, "module", "empty has no application; it has nothing that could be called"),
+        ({"module": "mod:number"}, "module", "mod:number is int, which cannot be called"),
+        ({"module": "mod:number()"}, "module",
+         "the application mod cannot be loaded: TypeError: 'int' object is not callable"),
+        ({"wsgi_file": "absent.py"}, "wsgi-file", "there is no file absent.py (the directory is {cwd})"),
+        ({"wsgi_file": "."}, "wsgi-file", "there is no file . (the directory is {cwd})"),
+        ({"wsgi_file": "mod.py", "callable": "number"}, "wsgi-file", "mod.py:number is int, which cannot be called"),
+        ({"module": "mod", "chdir": "absent"}, "chdir", "No such file or directory: absent"),
+        ({"module": "mod", "virtualenv": "absent"}, "virtualenv",
+         "there is no {cwd}/absent/lib/python{python}/site-packages; the environment must be made by Python {python}"),
+    ],
+)  # fmt: skip
+def test_without_an_application_there_is_a_reason(directory, options, option, reason):
+    write(directory / "work", "mod.py")
+    write(directory / "work", "empty.py", "import os\n")
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert refused(**options) == (option, reason.format(cwd=directory / "work", python=python))
+
+
+@pytest.mark.parametrize(
+    "code, told",
+    [
+        ("import absent_mod", "ModuleNotFoundError: No module named 'absent_mod'"),
+        ("def (:", "SyntaxError: invalid syntax"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: "),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def application(): raise ValueError('no')", None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["module", "wsgi_file"])
+def test_an_application_that_fails_is_told_with_its_cause(directory, kind, code, told):
+    write(directory / "work", "bad.py", code + "\n")
+    options = {kind: "bad.py" if kind == "wsgi_file" else "bad"}
+    if told is None:  # a factory that fails
+        options["callable"] = "application()"
+        told = "ValueError: no"
+    with pytest.raises(LoadError) as caught:
+        loaded(**options)
+    assert told in str(caught.value)
+    assert type(caught.value.__cause__).__name__ == told.partition(":")[0]
+
+
+class TestSurroundings:
+    """What is set up before the application is loaded."""
+
+    def test_chdir_is_where_modules_and_files_are_found(self, directory):
+        write(directory / "site", "mod_there.py")
+        assert loaded(module="mod_there", chdir="../site") == "application"
+        assert os.getcwd() == str(directory / "site")
+        assert loaded(wsgi_file="mod_there.py") == "application"
+
+    def test_pythonpath_comes_first_in_the_order_given(self, directory):
+        for name in ("one", "two", "work"):
+            write(directory, f"{name}/mod_path.py", f"def application(*_): return ['{name}']\n")
+        write(directory, "two/mod_two.py", "def application(*_): return ['two']\n")
+        assert loaded(module="mod_path", pythonpath=("../one", str(directory / "two"))) == "one"
+        assert loaded(module="mod_two") == "two"
+
+    def test_env_is_set_before_the_module_runs(self, directory):
+        write(directory, "work/mod_env.py",
+              "import os\nfound = os.environ['GREETING'] + os.environ['B']\ndef application(*_): return [found]\n")  # fmt: skip
+        assert loaded(module="mod_env", env=(("GREETING", "hello"), ("B", "1"), ("B", "2"))) == "hello2"
+
+    @pytest.mark.parametrize("relative", [False, True])
+    def test_a_virtual_environments_packages_are_used(self, directory, environment, relative):
+        options = {"virtualenv": str(environment)}
+        if relative:
+            options = {"virtualenv": environment.name, "chdir": str(environment.parent)}
+        assert loaded(module="mod_of_venv", **options) == "from the environment"
+        assert sys.prefix == os.environ["VIRTUAL_ENV"] == str(environment)
+
+    def test_the_command_takes_all_of_it(self, directory, environment, capsys):
+        write(directory, "site/mod_all.py",
+              "import os, mod_of_venv, mod_of_path\nassert os.environ['A'] == 'b c'\napplication = mod_of_venv.application\n")  # fmt: skip
+        write(directory, "more/mod_of_path.py", "")
+        write(directory, "site.ini", "[uwsgi]\nchdir = %dsite\nenv = A = b c\npp = %dmore\n"
+              f"home = {environment}\nmodule = mod_all\nhttp = :0\n")  # fmt: skip
+        assert main(["--check", "../site.ini"]) == 0
+        assert capsys.readouterr().out.splitlines()[1] == "application: mod_all"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Make a virtual environment with a module in its site-packages."""
+    directory = tmp_path_factory.mktemp("environments") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    [packages] = directory.glob("lib/python*/site-packages")
+    write(packages, "mod_of_venv.py", "def application(*_): return ['from the environment']\n")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "text, pair", [("A=b", ("A", "b")), (" A = b = c ", ("A", "b = c")), ("A=", ("A", ""))]
+)
+def test_variables(text, pair):
+    assert variable(text) == pair
+
+
+@pytest.mark.parametrize("text", ["A", "", "=b", " = b"])
+def test_bad_variables(text):
+    with pytest.raises(BadValue, match=r"^NAME=value$"):
+        variable(text)
+
+
+@pytest.mark.parametrize(
+    "code, last",
+    [
+        ("import absent_mod", "ModuleNotFoundError: No module named 'absent_mod'"),
+        ("x = (", "SyntaxError: '(' was never closed"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("callable_ = 1", ""),
+    ],
+)
+def test_no_server_without_an_application(directory, code, last):
+    write(directory, "work/bad.py", code + "\n")
+    write(directory, "work/site.ini", "[uwsgi]\nhttp = 127.0.0.1:0\nwsgi = bad\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", "site.ini"], capture_output=True, text=True, timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    *trace, problem = done.stderr.splitlines()
+    assert "listening" not in done.stderr
+    if last:
+        assert trace[0] == "Traceback (most recent call last):"
+        assert trace[-1] == last
+        assert problem.startswith("appserver: site.ini:3: wsgi = bad: the application bad cannot be loaded: ")
+        assert last.partition(":")[0] in problem
+    else:
+        assert trace == []
+        assert (
+            problem
+            == "appserver: site.ini:3: wsgi = bad: bad has no application; it has nothing that could be called"
+        )

@@ -1,0 +1,270 @@
+"""Logs: where lines go, what a request's line says, and that no destination stops the server."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+import zmq
+
+from appserver.log import (
+    Access,
+    Errors,
+    Log,
+    LogError,
+    LogOptions,
+    destination,
+    endpoint,
+)
+from appserver.options import BadValue
+
+STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]"
+
+
+class Lines:
+    def __init__(self):
+        self.lines = []
+        self.closed = 0
+
+    def write(self, line):
+        self.lines.append(line)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def collector(tmp_path):
+    """Return a collector's endpoint, and a function that makes it listen and returns its socket."""
+    with zmq.Context() as context:
+        sockets = []
+
+        def listen():
+            sockets.append(context.socket(zmq.PULL))
+            sockets[0].rcvtimeo = 20000
+            sockets[0].bind(f"ipc://{tmp_path}/collector")
+            return sockets[0]
+
+        yield f"ipc://{tmp_path}/collector", listen
+        for sock in sockets:
+            sock.close(linger=0)
+
+
+@pytest.fixture
+def opened(request):
+    """Return a function that opens a log and closes it after the test."""
+
+    def opened(**options):
+        log = Log(LogOptions(**options))
+        request.addfinalizer(log.close)
+        return log
+
+    return opened
+
+
+def exchange(sent=5, **environ):
+    base = {
+        "appserver.listener": "http", "REMOTE_ADDR": "192.0.2.7", "REQUEST_METHOD": "GET",
+        "REQUEST_URI": "/a?b=c", "SERVER_PROTOCOL": "HTTP/1.1",
+    }  # fmt: skip
+    environ = base | environ
+    return SimpleNamespace(
+        environ=environ, method=environ["REQUEST_METHOD"], uri=environ["REQUEST_URI"],
+        protocol=environ["SERVER_PROTOCOL"], sent=sent,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("zeromq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
+        ("zmq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
+        ("zeromq:ipc:///run/log", "zeromq:ipc:///run/log"),
+        ("mine zeromq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
+        ("mine  file:/var/log/x", "file:/var/log/x"),
+        ("file:/var/log/x y.log", "file:/var/log/x y.log"),
+        ("file:stdio:", "file:stdio:"),
+        ("stdio", "stdio:"),
+        ("stdio:", "stdio:"),
+        ("mine stdio", "stdio:"),
+    ],
+)
+def test_destinations(text, expected):
+    assert destination(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "file", "file:", "mine file:", "syslog:x", "socket:1:2", "a b stdio", "/var/log/x"]
+)
+def test_bad_destinations(text):
+    with pytest.raises(BadValue, match=r"^zeromq:ENDPOINT, file:PATH or stdio$"):
+        destination(text)
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1:9191", "http://x", "tcp://", "tcp:127.0.0.1"])
+def test_bad_endpoints(text):
+    for convert, value in ((endpoint, text), (destination, f"zeromq:{text}")):
+        with pytest.raises(BadValue, match=r"^a ZeroMQ endpoint, such as tcp://127\.0\.0\.1:9191$"):
+            convert(value)
+
+
+class TestAccess:
+    """The line about a request."""
+
+    def line(self, x, status="200"):
+        sink = Lines()
+        Access(sink).line(x, status, 0.01234)
+        [line] = sink.lines
+        return line
+
+    def test_what_it_says(self):
+        assert re.fullmatch(
+            STAMP + r' http 192\.0\.2\.7 "GET /a\?b=c HTTP/1\.1" 200 5 12\.3ms', self.line(exchange())
+        )
+
+    @pytest.mark.parametrize("environ, peer", [({"REMOTE_ADDR": ""}, "-"), ({"REMOTE_ADDR": "::1"}, "::1")])
+    def test_a_peer_may_have_no_address(self, environ, peer):
+        assert f' http {peer} "GET ' in self.line(exchange(**environ))
+
+    def test_without_an_answer_there_is_no_status(self):
+        assert ' HTTP/1.1" - 5 ' in self.line(exchange(), "")
+
+    @pytest.mark.parametrize(
+        "name, value, shown",
+        [
+            ("REQUEST_URI", "/a\nb", r" /a\x0ab "),
+            ("REQUEST_URI", "/\x00\x1b[31m\x7f", r" /\x00\x1b[31m\x7f "),
+            ("REQUEST_URI", '/" 200 0', r" /\x22 200 0 "),
+            ("REQUEST_URI", "/\\x0a", r" /\x5cx0a "),
+            ("REQUEST_URI", "/caf\xe9\x85", r" /caf\xe9\x85 "),
+            ("REQUEST_METHOD", 'G"ET\r', r' "G\x22ET\x0d '),
+            ("SERVER_PROTOCOL", 'HTTP"/1.1\n', r' HTTP\x22/1.1\x0a" 200'),
+            ("REMOTE_ADDR", '::1\n"x', r' ::1\x0a\x22x "GET'),
+        ],
+    )
+    def test_no_character_of_a_client_makes_a_line_or_a_field(self, name, value, shown):
+        line = self.line(exchange(**{name: value}))
+        assert shown in line
+        assert line.isprintable()
+        assert line.count('"') == 2
+
+
+def test_wsgi_errors_are_lines_of_the_log(caplog):
+    stream = Errors()
+    assert stream.write("one\n\ntwo\n") == 9
+    print("thr", "ee", sep="", file=stream)
+    assert caplog.messages[2:] == ["three"]  # one line, though print writes its pieces apart
+    stream.writelines(["fo", "ur"])
+    stream.flush()
+    assert caplog.messages == ["one", "two", "three", "four"]
+
+
+class TestLog:
+    """All of it."""
+
+    def test_by_default_everything_goes_to_stderr(self, opened, capsys):
+        log = opened()
+        logging.getLogger("appserver.listeners").info("ours")
+        logging.getLogger("somebody").warning("theirs")
+        logging.getLogger("somebody").debug("too much")
+        log.access.line(exchange(), "200", 0)
+        lines = capsys.readouterr().err.splitlines()
+        assert re.fullmatch(STAMP + " INFO ours", lines[0])
+        assert re.fullmatch(STAMP + " WARNING theirs", lines[1])
+        assert re.fullmatch(STAMP + r' http 192\.0\.2\.7 "GET .* 0\.0ms', lines[2])
+        assert len(lines) == 3
+
+    def test_logto_is_instead_of_stderr(self, opened, capsys, tmp_path):
+        log = opened(logto=str(tmp_path / "log"))
+        logging.getLogger("appserver").info("ours")
+        log.access.line(exchange(), "200", 0)
+        assert [line.split("] ")[1][:4] for line in (tmp_path / "log").read_text().splitlines()] == [
+            "INFO",
+            "http",
+        ]
+        assert capsys.readouterr().err == ""
+
+    def test_all_destinations_get_the_log(self, opened, collector, capsys, tmp_path):
+        where, listen = collector
+        sock = listen()
+        opened(
+            logto=str(tmp_path / "a"),
+            logger=(f"file:{tmp_path}/b", "stdio:"),
+            log_zeromq=(f"zeromq:{where}",),
+        )
+        logging.getLogger("appserver").info("ours")
+        texts = [
+            (tmp_path / "a").read_text(),
+            (tmp_path / "b").read_text(),
+            sock.recv().decode() + "\n",
+            capsys.readouterr().err,
+        ]
+        assert len(set(texts)) == 1
+        assert texts[0].endswith("] INFO ours\n")
+
+    def test_req_logger_gets_the_requests_and_only_it(self, opened, collector, capsys):
+        where, listen = collector
+        sock = listen()
+        log = opened(req_logger=(f"zeromq:{where}",))
+        logging.getLogger("appserver").info("ours")
+        log.access.line(exchange(), "200", 0)
+        assert b' http 192.0.2.7 "GET ' in sock.recv()
+        assert capsys.readouterr().err.endswith("] INFO ours\n")
+
+    def test_disable_logging_is_about_requests(self, opened, capsys):
+        assert opened(disable_logging=True).access is None
+        logging.getLogger("appserver").info("ours")
+        assert capsys.readouterr().err.endswith("] INFO ours\n")
+
+    def test_a_record_of_several_lines_is_one_message(self, opened, collector):
+        where, listen = collector
+        sock = listen()
+        opened(logger=(f"zeromq:{where}",))
+        try:
+            {}["x"]
+        except KeyError:
+            logging.getLogger("appserver").exception("it failed")
+        message = sock.recv().decode()
+        assert "ERROR it failed\nTraceback" in message
+        assert message.endswith("KeyError: 'x'")
+
+    def test_a_bad_call_of_logging_raises_nothing(self, opened, capsys, monkeypatch):
+        monkeypatch.setattr(logging, "raiseExceptions", True)
+        opened()
+        logging.getLogger("somebody").warning("%d", "no number")
+        assert "--- Logging error ---" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "options, option, value",
+        [
+            ({"logto": "{0}/absent/log"}, "logto", "{0}/absent/log"),
+            ({"logger": ("stdio:", "file:{0}/absent/log")}, "logger", "{0}/absent/log"),
+            ({"req_logger": ("file:{0}",)}, "req-logger", "{0}"),
+            (
+                {"logto": "{0}/log", "log_zeromq": ("zeromq:tcp://127.0.0.1:x",)},
+                "log-zeromq",
+                "tcp://127.0.0.1:x",
+            ),
+        ],
+    )
+    def test_what_cannot_be_opened_is_told(self, tmp_path, options, option, value):
+        def filled(value):
+            return tuple(map(filled, value)) if isinstance(value, tuple) else value.format(tmp_path)
+
+        before = logging.getLogger().handlers[:], logging.getLogger().level
+        with pytest.raises(LogError, match=r"^the log cannot be opened: ") as caught:
+            Log(LogOptions(**{name: filled(value) for name, value in options.items()}))
+        assert (caught.value.option, caught.value.value) == (option, filled(value))
+        assert caught.value.value in str(caught.value)
+        assert (logging.getLogger().handlers, logging.getLogger().level) == before
+
+    def test_logging_is_given_back(self):
+        root, ours = logging.getLogger(), logging.getLogger("appserver")
+        before = [(each.handlers[:], each.level, each.propagate) for each in (root, ours)]
+        log = Log(LogOptions())
+        assert [(each.handlers[:], each.level, each.propagate) for each in (root, ours)] != before
+        log.close()
+        log.close()
+        assert [(each.handlers[:], each.level, each.propagate) for each in (root, ours)] == before

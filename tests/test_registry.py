@@ -1,0 +1,220 @@
+"""The registry: listeners come from installed distributions, and a bad one is told clearly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, distribution, entry_points
+
+import pytest
+
+from appserver.cli import main
+from appserver.options import option
+from appserver.registry import GROUP, RegistryError, listeners
+from tests.support.server import ROOT
+
+BUILT_IN = {
+    "fastcgi": "appserver.listeners.fastcgi:FastcgiListener",
+    "http": "appserver.listeners.http:HttpListener",
+    "mongrel2": "appserver.listeners.mongrel2:Mongrel2Listener",
+    "scgi": "appserver.listeners.scgi:ScgiListener",
+    "uwsgi": "appserver.listeners.uwsgi:UwsgiListener",
+}
+
+
+@dataclass(frozen=True)
+class TinyOptions:
+    """Tiny."""
+
+    tiny_socket: tuple[str, ...] = option((), "Serve tiny.", mounts=True)
+
+
+class Tiny:
+    name = "tiny"
+    Options = TinyOptions
+    subscribes = False
+    bind = start = stop = busy = close = lambda *_: None
+
+
+def changed(**attributes):
+    return type("Changed", (Tiny,), attributes)
+
+
+def dataclass_of(**fields):
+    body = dict(fields, __doc__="Options.", __annotations__=dict.fromkeys(fields, "tuple[str, ...]"))
+    return dataclass(frozen=True)(type("Options", (), body))
+
+
+@pytest.fixture
+def provide(monkeypatch):
+    """Return a function that makes an object available as an entry point of a module ``plugin``."""
+    module = types.ModuleType("plugin")
+    monkeypatch.setitem(sys.modules, "plugin", module)
+
+    def provide(thing, name="tiny", attribute="Thing"):
+        setattr(module, attribute, thing)
+        return EntryPoint(name, f"plugin:{attribute}", GROUP)
+
+    return provide
+
+
+def test_the_built_in_ones_are_entry_points_of_the_installed_distribution():
+    points = distribution("appserver").entry_points.select(group=GROUP)
+    assert {point.name: point.value for point in points} == BUILT_IN
+    found = listeners()
+    for name, value in BUILT_IN.items():
+        assert f"{found[name].__module__}:{found[name].__qualname__}" == value
+
+
+def test_the_built_in_ones_are_registered_as_a_third_partys_would_be(monkeypatch):
+    rest = [point for point in entry_points(group=GROUP) if point.name != "scgi"]
+    assert "scgi" not in listeners(rest)
+
+
+def test_a_good_one_is_found(provide):
+    assert listeners([provide(Tiny)]) == {"tiny": Tiny}
+
+
+def test_one_that_is_seen_twice_counts_once(provide):
+    point = provide(Tiny)
+    assert listeners([point, EntryPoint(point.name, point.value, GROUP)]) == {"tiny": Tiny}
+
+
+def test_one_that_is_provided_twice_is_refused(provide):
+    points = [provide(Tiny), provide(changed(), attribute="Other")]
+    with pytest.raises(RegistryError) as caught:
+        listeners(points)
+    assert str(caught.value) == (
+        "the listener tiny is provided twice, by plugin:Thing and by plugin:Other; uninstall one of them"
+    )
+
+
+def test_without_any_there_is_an_error():
+    with pytest.raises(RegistryError, match=r"^no listener is registered; install appserver with pip$"):
+        listeners([])
+
+
+@pytest.mark.parametrize(
+    "value, reason",
+    [
+        ("absent_plugin:Thing", "ModuleNotFoundError: No module named 'absent_plugin'"),
+        ("plugin:Absent", "AttributeError: module 'plugin' has no attribute 'Absent'"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_refused(provide, value, reason):
+    provide(Tiny)
+    with pytest.raises(RegistryError) as caught:
+        listeners([EntryPoint("tiny", value, GROUP)])
+    assert str(caught.value) == f"the listener tiny of {value} cannot be loaded: {reason}"
+
+
+def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "failing_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RegistryError, match=r"cannot be loaded: ZeroDivisionError: division by zero$"):
+        listeners([EntryPoint("tiny", "failing_plugin:Thing", GROUP)])
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Options of a type that does not exist when the program runs."""
+
+    tiny_socket: tuple[Absent, ...] = option((), "Serve tiny.", mounts=True)  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    "thing, reason",
+    [
+        (Tiny(), "it lacks a class"),
+        (types.SimpleNamespace(name="tiny"), "it lacks Options, subscribes, bind, start, stop, busy, close"),
+        (type("Short", (), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
+         "it lacks start, stop, busy, close"),
+        (changed(Options=dict), "Options is no dataclass"),
+        (changed(Options=TinyOptions()), "Options is no dataclass"),
+        (changed(Options=dataclass_of(tiny_socket=())), "its Options are not declared by option()"),
+        (changed(Options=Unreadable), "its Options cannot be read: NameError: name 'Absent' is not defined"),
+        (changed(Options=dataclass_of()), "exactly one of its Options must mount listeners and be repeatable"),
+        (changed(Options=dataclass_of(a=option((), "A."))), "exactly one of its Options must mount listeners and be repeatable"),
+        (changed(Options=dataclass_of(a=option("", "A.", mounts=True))),
+         "exactly one of its Options must mount listeners and be repeatable"),
+        (changed(Options=dataclass_of(a=option((), "A.", mounts=True), b=option((), "B.", mounts=True))),
+         "exactly one of its Options must mount listeners and be repeatable"),
+        (changed(name="other"), "it calls itself 'other'"),
+    ],
+)  # fmt: skip
+def test_a_malformed_one_is_refused(provide, thing, reason):
+    with pytest.raises(RegistryError) as caught:
+        listeners([provide(thing)])
+    assert str(caught.value) == f"the listener tiny of plugin:Thing is malformed: {reason}"
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (dataclass_of(http_socket=option((), "Mine.", mounts=True)), "the option http-socket"),
+        (
+            dataclass_of(tiny_socket=option((), "Mine.", mounts=True, aliases=("workers",))),
+            "the option workers",
+        ),
+        (dataclass_of(tiny_socket=option((), "Mine.", mounts=True, short="p")), "the short option -p"),
+    ],
+)
+def test_an_option_that_exists_already_is_refused(monkeypatch, capsys, options, reason):
+    found = listeners() | {"tiny": changed(Options=options)}
+    monkeypatch.setattr("appserver.cli.listeners", lambda: found)
+    assert main(["--version"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"appserver: {reason} is declared by appserver.")
+    assert " and by " in line
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from appserver.listeners.http import HttpListener
+from appserver.options import option
+
+@dataclass(frozen=True)
+class PlugOptions:
+    '''Plugged in.'''
+
+    plug_socket: tuple[str, ...] = option((), "Serve plugs.", expects="address", mounts=True)
+
+class Plug(HttpListener):
+    name: ClassVar[str] = "{name}"
+    Options: ClassVar[type] = PlugOptions
+"""
+
+
+def run_with_plugin(directory, name, *arguments):
+    """Run the command with a distribution ``appserver-plug`` on the path that provides ``plug``."""
+    (directory / "plug.py").write_text(PLUGIN.replace("{name}", name))
+    info = directory / "appserver_plug-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: appserver-plug\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nplug = plug:Plug\n")
+    return subprocess.run(
+        [sys.executable, "-m", "appserver", *arguments], cwd=directory, capture_output=True, text=True, timeout=30,
+        env={**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"},
+    )  # fmt: skip
+
+
+def test_a_plugin_is_mounted_from_an_ini_file(tmp_path):
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nplug-socket = 127.0.0.1:0\nhttp-socket = :0\nmodule = wsgiref.simple_server:demo_app\n"
+    )
+    done = run_with_plugin(tmp_path, "plug", "--check", "site.ini")
+    assert done.stderr == ""
+    assert done.stdout.startswith("listener: plug 127.0.0.1:0\nlistener: http :0\n")
+
+
+def test_a_malformed_plugin_stops_the_command_with_one_line(tmp_path):
+    done = run_with_plugin(tmp_path, "another", "--version")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "appserver: the listener plug of plug:Plug (appserver-plug) is malformed: it calls itself 'another'\n"
+    )

@@ -1,0 +1,271 @@
+"""Sockets of running servers: every kind of address answers, and is given back as it should be."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.server import ROOT, Server
+
+APP = """
+def application(environ, start_response):
+    body = repr((environ["appserver.listener"], environ.get("REMOTE_ADDR"), environ["PATH_INFO"])).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+def connect(address, directory="."):
+    if address.startswith("@"):
+        family, where = socket.AF_UNIX, "\0" + address[1:]
+    elif "/" in address:
+        family, where = socket.AF_UNIX, os.path.join(directory, address)
+    else:
+        host, _, port = address.rpartition(":")
+        family, where = socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port))
+    sock = socket.socket(family)
+    sock.settimeout(20)
+    sock.connect(where)
+    return sock
+
+
+def fetch(address, path="/", directory="."):
+    """Return what the application answers over HTTP at an address."""
+    with connect(address, directory) as sock:
+        sock.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.splitlines()[0].endswith(b" 200 OK"), answer
+    return body.decode()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    file = tmp_path_factory.mktemp("app") / "app.py"
+    file.write_text(APP)
+    return ["--wsgi-file", str(file)]
+
+
+def failing(*arguments, **options):
+    """Return what a server says that does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True, timeout=30, **options,
+    )  # fmt: skip
+    assert done.returncode == 1
+    return done.stderr
+
+
+FORMS = {
+    "host": "127.0.0.1:0",
+    "name": "localhost:0",
+    "any": ":0",
+    "path": "{directory}/path.sock",
+    "relative": "./relative.sock",
+    "abstract": "@appserver-test-{pid}",
+    "inherited": "fd://{fd}",
+    **({"ipv6": "[::1]:0", "any ipv6": "[::]:0"} if has_ipv6() else {}),
+}
+
+
+@pytest.fixture(scope="module")
+def everywhere(app, tmp_path_factory):
+    """Run one server on an address of every kind, and return the real ones by kind."""
+    directory = tmp_path_factory.mktemp("sockets")
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        fd = passed.fileno()
+        specs = [spec.format(directory=directory, pid=os.getpid(), fd=fd) for spec in FORMS.values()]
+        arguments = [argument for spec in specs for argument in ("--http-socket", spec)]
+        with Server(*arguments, *app, cwd=directory, env={"PYTHONPATH": str(ROOT)}, pass_fds=[fd]) as server:
+            addresses = [address for _, address in server.all_addresses]
+            yield dict(zip(FORMS, addresses, strict=True)), directory, passed.getsockname()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_http_round_trip(everywhere, form):
+    addresses, directory, _ = everywhere
+    assert fetch(addresses[form], f"/{form[:3]}", directory).startswith("('http', ")
+    assert fetch(addresses[form], f"/{form[:3]}", directory).endswith(f", '/{form[:3]}')")
+
+
+def test_the_real_addresses_are_shown(everywhere):
+    addresses, directory, passed = everywhere
+    assert addresses["path"] == f"{directory}/path.sock"
+    assert addresses["relative"] == "./relative.sock"
+    assert addresses["abstract"] == f"@appserver-test-{os.getpid()}"
+    assert addresses["inherited"] == f"{passed[0]}:{passed[1]}"
+    assert int(addresses["any"].removeprefix("0.0.0.0:")) > 0
+    assert int(addresses["host"].removeprefix("127.0.0.1:")) > 0
+
+
+@needs_ipv6
+def test_ipv6_addresses_are_in_brackets(everywhere):
+    addresses, _, _ = everywhere
+    assert addresses["ipv6"].startswith("[::1]:")
+    assert fetch(addresses["ipv6"]) == "('http', '::1', '/')"
+
+
+def test_listeners_of_several_kinds_share_a_process(app, tmp_path):
+    arguments = ["-s", "@{0}", "-s", "127.0.0.1:0", "--scgi-socket", "{0}", "--fastcgi-socket", ":0",
+                 "--http-socket", "127.0.0.1:0", "--http", "{0}.http",
+                 "--zeromq", "ipc://{0}.pull,ipc://{0}.pub", "--zeromq", "ipc://{0}.pull2,ipc://{0}.pub2"]  # fmt: skip
+    with Server(*(each.format(tmp_path / "s") for each in arguments), *app) as server:
+        names = [name for name, _ in server.all_addresses]
+        assert names == ["uwsgi", "uwsgi", "scgi", "fastcgi", "http", "http", "mongrel2", "mongrel2"]
+        for name, address in server.all_addresses:
+            if name == "http":
+                assert fetch(address).startswith("('http', ")
+        packet = b"\x0e\x00REQUEST_METHOD\x03\x00GET\x0b\x00REQUEST_URI\x02\x00/u"
+        for _, address in server.all_addresses[:2]:
+            with connect(address) as sock:
+                sock.sendall(b"\0" + len(packet).to_bytes(2, "little") + b"\0" + packet)
+                assert b"'uwsgi'" in b"".join(iter(lambda: sock.recv(65536), b""))
+        assert server.stop() == 0
+
+
+class TestFiles:
+    """The files of Unix sockets."""
+
+    def test_mode_and_removal(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        with Server("--http", path, "--chmod-socket=640", "--vacuum", *app) as server:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o640
+            assert server.stop() == 0
+        assert not path.exists()
+
+    def test_without_vacuum_the_file_stays_and_is_replaced_by_the_next_server(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        for _ in range(2):
+            with Server("--http", path, *app) as server:
+                assert fetch(str(path)).startswith("('http'")
+                assert server.stop() == 0
+            assert stat.S_ISSOCK(path.stat().st_mode)
+
+    def test_vacuum_leaves_what_others_have_put_there(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        with Server("--http", path, "--vacuum", *app) as server, socket.socket(socket.AF_UNIX) as other:
+            path.rename(tmp_path / "old.sock")
+            other.bind(str(path))
+            assert server.stop() == 0
+            assert path.exists()
+
+    def test_vacuum_removes_what_is_bound_already_when_a_start_fails(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        says = failing("--vacuum", "--http", path, "--http", f"{tmp_path}/absent/x.sock", *app)
+        assert says == (
+            f"appserver: --http: cannot listen on {tmp_path}/absent/x.sock: No such file or directory;"
+            " the directory must exist\n"
+        )
+        assert not path.exists()
+
+    def test_a_live_server_keeps_its_address(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        (tmp_path / "site.ini").write_text(f"[appserver]\nwsgi-file = {app[1]}\nhttp = {path}\nvacuum\n")
+        with Server("--http", path, *app):
+            assert failing("site.ini", cwd=tmp_path) == (
+                f"appserver: site.ini:3: cannot listen on {path}: another server answers on it;"
+                " stop the other server or choose another address\n"
+            )
+            assert fetch(str(path)).startswith("('http'")
+
+    def test_one_path_cannot_be_given_twice(self, app, tmp_path):
+        path = tmp_path / "x.sock"
+        assert "another server answers on it" in failing("--http", path, "-s", path, *app)
+
+
+def test_a_taken_port_is_told_with_its_line(app, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "site.ini").write_text(
+            f"[uwsgi]\nwsgi-file = {app[1]}\nhttp = :0\nscgi-socket = {address}\n"
+        )
+        assert failing("site.ini", cwd=tmp_path) == (
+            f"appserver: site.ini:4: cannot listen on {address}: Address already in use;"
+            " stop the other server or choose another address\n"
+        )
+
+
+@pytest.fixture
+def activated(tmp_path, monkeypatch):
+    """Return a function that makes servers start as systemd starts them, with some sockets."""
+
+    def activated(*sockets, count=None):
+        launcher = tmp_path / "launcher"
+        launcher.write_text(
+            f"#!{sys.executable} -S\n"
+            "import os, sys\n"
+            f"for fd, passed in enumerate({[sock.fileno() for sock in sockets]}, 3):\n"
+            "    os.dup2(passed, fd)\n"
+            f"os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS='{len(sockets) if count is None else count}')\n"
+            f"os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
+        )
+        launcher.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(launcher))
+        return {"pass_fds": [sock.fileno() for sock in sockets]}
+
+    return activated
+
+
+class TestActivation:
+    """Sockets that systemd binds and passes."""
+
+    def test_sockets_are_matched_by_address(self, app, tmp_path, activated):
+        path = tmp_path / "x.sock"
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(path))
+            unix.listen()
+            address = f"127.0.0.1:{tcp.getsockname()[1]}"
+            with Server("--http", path, "--http", address, *app, **activated(tcp, unix)) as server:
+                assert server.all_addresses == [("http", str(path)), ("http", address)]
+                assert fetch(address) == "('http', '127.0.0.1', '/')"
+                assert fetch(str(path)).startswith("('http'")
+                assert server.stop() == 0
+            assert "no option names" not in server.log
+            assert path.exists()
+
+    def test_the_application_does_not_see_them(self, app, tmp_path, activated):
+        (tmp_path / "env.py").write_text(
+            "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n"
+            "    return [repr(sorted(key for key in os.environ if key.startswith('LISTEN_'))).encode()]\n"
+        )
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            address = f"127.0.0.1:{tcp.getsockname()[1]}"
+            with Server("--http", address, "--wsgi-file", tmp_path / "env.py", **activated(tcp)):
+                assert fetch(address) == "[]"
+
+    def test_a_socket_that_nothing_names_is_warned_about(self, app, activated):
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            with Server("--http", "127.0.0.1:0", *app, **activated(tcp)) as server:
+                assert server.addresses["http"] != f"127.0.0.1:{tcp.getsockname()[1]}"
+            assert (
+                f"systemd passes a socket for 127.0.0.1:{tcp.getsockname()[1]}, which no option names"
+                in server.log
+            )
+
+    def test_a_socket_named_by_its_descriptor_is_not_warned_about(self, app, activated):
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            with Server("--http", "fd://3", *app, **activated(tcp)) as server:
+                assert fetch(server.addresses["http"]) == "('http', '127.0.0.1', '/')"
+            assert "no option names" not in server.log
+
+    def test_a_descriptor_that_is_missing_is_told(self, app, activated):
+        options = activated(count=1)
+        assert failing("--http", "127.0.0.1:0", *app, **options) == (
+            "appserver: LISTEN_FDS names descriptor 3: Bad file descriptor\n"
+        )
