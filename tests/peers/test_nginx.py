@@ -1,0 +1,83 @@
+"""What only nginx can show: connections it keeps to the server, and what operators add to its files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+from tests.peers.client import curl, established, get, together
+from tests.peers.conftest import APPS
+from tests.support.fronts import Nginx, poll
+
+pytestmark = pytest.mark.peers
+
+KEPT = pytest.mark.parametrize("path, backend", [("nginx-fastcgi", 9000), ("nginx-http", 8080)])
+
+
+@KEPT
+def test_nginx_uses_its_connection_again(site, path, backend):
+    """All connections to the listener that are there after each of many requests are the same one."""
+    port = site.configs.port(backend)
+    get(site.url(path, "/environ"))
+    kept = established(port)
+    assert kept
+    for number in range(20):
+        get(site.url(path, f"/x/{number}"), "-d", "x" * number)
+        get(site.url(path, "/pieces?count=30&size=3000"))
+        assert established(port) == kept
+
+
+@KEPT
+def test_an_answer_that_breaks_off_ends_the_connection_and_no_other_request(site, path, backend):
+    for _ in range(3):
+        get(site.url(path, "/environ"))
+        assert curl(site.url(path, "/fail?after=100")).exit in {18, 56}
+
+
+@pytest.mark.parametrize("path", ["nginx-uwsgi", "nginx-scgi"])
+def test_protocols_without_kept_connections_leave_none(site, path):
+    backend = {"nginx-uwsgi": 3031, "nginx-scgi": 4000}[path]
+    get(site.url(path, "/environ"))
+    poll(lambda: not established(site.configs.port(backend)), "the connection is still there")
+
+
+@pytest.mark.parametrize("path", ["nginx-http", "nginx-uwsgi", "nginx-fastcgi", "nginx-scgi"])
+def test_many_clients_at_once(site, path):
+    replies = together(8, lambda number: [get(site.url(path, f"/x/{number}-{turn}")) for turn in range(5)])
+    for number, mine in enumerate(replies):
+        assert [reply.json["PATH_INFO"] for reply in mine] == [f"/x/{number}-{turn}" for turn in range(5)]
+
+
+@pytest.mark.parametrize("pass_", ["uwsgi", "fastcgi", "scgi"])
+def test_an_operator_s_own_host_counts(start, pass_):
+    """Debian's stock files set HTTP_HOST; a line behind the include sets it again, as many sites do."""
+    start.configs.edit(
+        "nginx.conf", "own.conf",
+        (f"include /etc/nginx/{pass_}_params;", rf"\g<0> {pass_}_param HTTP_HOST $http_host;"),
+    )  # fmt: skip
+    start("site.ini", "--wsgi-file", APPS)
+    start(Nginx, "own.conf")
+    port = {"uwsgi": 8101, "fastcgi": 8102, "scgi": 8103}[pass_]
+    reply = get(start.configs.url(port, "/environ"), "-H", "Host: site.example:81")
+    assert reply.status == 200
+    assert reply.json["HTTP_HOST"] == "site.example:81"
+
+
+@pytest.mark.parametrize("pass_", ["uwsgi", "fastcgi", "scgi"])
+def test_unix_sockets(start, pass_):
+    """nginx's workers are another user: they may connect because of chmod-socket."""
+    option = {"uwsgi": "socket", "fastcgi": "fastcgi-socket", "scgi": "scgi-socket"}[pass_]
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/app.sock"
+        start.configs.edit("nginx.conf", "unix.conf", (rf"{pass_}_pass [^;]+;", f"{pass_}_pass unix:{path};"))
+        server = start(None, f"--{option}", path, "--chmod-socket=666", "--vacuum", "--wsgi-file", APPS)
+        start(Nginx, "unix.conf")
+        port = {"uwsgi": 8101, "fastcgi": 8102, "scgi": 8103}[pass_]
+        for size in (0, 100, 1_000_000):
+            reply = get(start.configs.url(port, "/size"), "--data-binary", "@-", input=bytes(size))
+            assert reply.body == b"%d" % size
+        assert server.stop() == 0
+        assert not os.path.exists(path)
