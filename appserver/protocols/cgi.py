@@ -9,6 +9,7 @@ from appserver.protocols.codec import Codec, ProtocolError
 from appserver.protocols.fields import (
     DROPPED,
     check_host,
+    check_method,
     check_value,
     content_length,
     decoded,
@@ -28,11 +29,14 @@ _keys: dict[bytes, str] = {}  # variable names seen, so that equal keys are one 
 def key(name: bytes) -> str:
     """Return a variable's name as text, "" for a variable that is not passed on.
 
-    ``wsgi.*`` and ``appserver.*`` are this server's own to set.
+    ``wsgi.*`` and ``appserver.*`` are this server's own to set. Raise `ProtocolError` for a name
+    with a control character.
     """
     text = _keys.get(name)
     if text is None:
         text = name.decode("latin-1")
+        if any(character < " " or character == "\x7f" for character in text):
+            raise ProtocolError(BAD_REQUEST, f"{text[:80]!r} is no name of a variable.")
         if text in _DROPPED or text.startswith(("wsgi.", "appserver.")):
             text = ""
         if len(_keys) < 2000:
@@ -65,12 +69,15 @@ def exchange(base: dict[str, Any], pairs: Iterable[tuple[str, str]], codec: Code
     _complete(environ)
     x = Exchange(environ, codec)
     length = environ.get("CONTENT_LENGTH")
-    chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+    coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
     if length:
         x.body_left = content_length(length)
     else:
         environ.pop("CONTENT_LENGTH", None)
-        x.body_left = -1 if chunked else 0
+        if coding:
+            if coding.lower() != "chunked":
+                raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
+            x.body_left = -1
     if not environ.get("CONTENT_TYPE"):
         environ.pop("CONTENT_TYPE", None)
     return x
@@ -83,6 +90,8 @@ def _complete(environ: dict[str, Any]) -> None:
         if "REQUEST_URI" not in environ:
             raise ProtocolError(BAD_REQUEST, "The request has neither REQUEST_METHOD nor REQUEST_URI.")
         environ["REQUEST_METHOD"] = "GET"
+    else:
+        check_method(method)
     host = environ.get("HTTP_HOST")
     if host:
         check_host(host)
@@ -105,10 +114,12 @@ def _complete(environ: dict[str, Any]) -> None:
 
 
 def _scheme(environ: dict[str, Any]) -> str:
-    for name in ("UWSGI_SCHEME", "REQUEST_SCHEME"):
-        if environ.get(name) in {"http", "https"}:
-            return str(environ[name])
-    return "https" if environ.get("HTTPS", "").lower() in {"on", "1"} else "http"
+    """Return the client's scheme: a stock REQUEST_SCHEME is plain behind whatever ends TLS."""
+    if environ.get("UWSGI_SCHEME") in {"http", "https"}:
+        return str(environ["UWSGI_SCHEME"])
+    if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS", "").lower() in {"on", "1"}:
+        return "https"
+    return "http"
 
 
 def _split_path(environ: dict[str, Any], uri: str) -> None:
@@ -118,6 +129,7 @@ def _split_path(environ: dict[str, Any], uri: str) -> None:
     is an application mounted at the root.
     """
     path = decoded(uri.partition("?")[0])
+    check_value("The path", path)
     script = environ["SCRIPT_NAME"]
     if script and path.rstrip("/") == script:
         environ["SCRIPT_NAME"] = ""

@@ -56,7 +56,7 @@ class Codec:
         return False
 
     def ask(self, x: Exchange) -> bytes:
-        """Return what invites the peer to send the body."""
+        """Return what invites the peer to send the body; called once, where ``x.expect`` is set."""
         return b""
 
     def head(self, x: Exchange) -> bytes:

@@ -24,6 +24,7 @@ _header = Struct(">BBHHBx")
 _LARGEST = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {b"FCGI_MPXS_CONNS": b"0"}
+_SAYINGS = 1000  # answers to records outside a request, of which nobody needs many
 
 
 def record(kind: int, request: int, content: bytes) -> bytes:
@@ -63,12 +64,16 @@ def pairs(data: bytes) -> list[tuple[bytes, bytes]]:
 class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
-    __slots__ = ("base", "begun", "keep", "limit", "padding", "params", "request", "size", "stdin")
+    __slots__ = (
+        "base", "begun", "keep", "limit", "padding", "params", "request", "said", "scanned",
+        "size", "stdin",
+    )  # fmt: skip
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
         super().__init__()
         self.base = base
         self.limit = limit
+        self.said = 0  # replies since the last request was answered
         self._idle()
 
     def _idle(self) -> None:
@@ -78,10 +83,12 @@ class FastcgiCodec(CgiAnswers):
         self.params: list[bytes] = []
         self.size = 0  # of the variables so far
         self.stdin: list[bytes] = []
+        self.scanned = 0  # bytes of what came during the answer that `aborted` has seen
 
     def receive(self, data: bytes) -> Exchange | None:
         if self.begun:  # the request before is answered
             self._idle()
+            self.said = 0
         return self._records(data)
 
     def receive_body(self, x: Exchange, data: bytes) -> bytes:
@@ -110,25 +117,29 @@ class FastcgiCodec(CgiAnswers):
                 self._begin(request, content)
             elif request != self.request:
                 continue  # of a request that was refused, aborted or never begun
-            elif kind == PARAMS and not self.begun:
+            elif kind == PARAMS:
+                if self.begun:
+                    raise ProtocolError(BAD_REQUEST, "Variables come after their end.")
                 if content:
                     self._add_params(content)
                     continue
                 found = self._exchange()
                 break
-            elif kind == STDIN and self.begun and x is not None:
+            elif kind == STDIN:
+                if x is None:
+                    raise ProtocolError(BAD_REQUEST, "The body comes before the end of the variables.")
                 if content:
                     self._add_stdin(x, content)
                     continue
                 self._end_stdin(x)
                 break
             elif kind == ABORT:
-                self.replies += _end(request, REQUEST_COMPLETE, 1)
+                self._say(_end(request, REQUEST_COMPLETE, 1))
                 self._idle()
                 if x is not None:
                     raise ProtocolError(BAD_REQUEST, "The front end aborted the request.", answer=False)
             elif kind > GET_VALUES_RESULT:
-                self.replies += record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7))
+                self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
         self.buffer = data[at:]
         return found
 
@@ -145,10 +156,22 @@ class FastcgiCodec(CgiAnswers):
     def _manage(self, kind: int, content: bytes) -> None:
         """Answer a management record (4)."""
         if kind != GET_VALUES:
-            self.replies += record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7))
+            self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
             return
-        known = [pair(name, _VALUES[name]) for name, _ in pairs(content) if name in _VALUES]
-        self.replies += record(GET_VALUES_RESULT, 0, b"".join(known))
+        try:
+            asked = {name for name, _ in pairs(content)}
+        except ProtocolError as error:
+            error.answer = False
+            raise
+        known = [pair(name, value) for name, value in _VALUES.items() if name in asked]
+        self._say(record(GET_VALUES_RESULT, 0, b"".join(known)))
+
+    def _say(self, reply: bytes) -> None:
+        """Reply outside any answer; give up a peer that makes this its business."""
+        self.said += 1
+        if self.said > _SAYINGS:
+            raise ProtocolError(BAD_REQUEST, "The peer sends no request but makes us talk.", answer=False)
+        self.replies += reply
 
     def _begin(self, request: int, content: bytes) -> None:
         """Begin a request (5.1), or refuse it (5.5)."""
@@ -157,9 +180,9 @@ class FastcgiCodec(CgiAnswers):
         if self.request:
             if request == self.request:
                 raise ProtocolError(BAD_REQUEST, "A request is begun twice.", answer=False)
-            self.replies += _end(request, CANT_MPX_CONN)
+            self._say(_end(request, CANT_MPX_CONN))
         elif content[0] << 8 | content[1] != RESPONDER:
-            self.replies += _end(request, UNKNOWN_ROLE)
+            self._say(_end(request, UNKNOWN_ROLE))
         else:
             self.request = request
             self.keep = bool(content[2] & KEEP_CONN)
@@ -194,19 +217,20 @@ class FastcgiCodec(CgiAnswers):
 
     def _end_stdin(self, x: Exchange) -> None:
         if x.body_left > 0:
-            raise ProtocolError(
-                BAD_REQUEST, f"The body ends {x.body_left} bytes before its CONTENT_LENGTH."
-            )
+            raise ProtocolError(BAD_REQUEST, f"The body ends {x.body_left} bytes before its CONTENT_LENGTH.")
         x.body_left = 0
 
     def aborted(self, data: bytes) -> bool:
-        at = 0
+        data = self.buffer + data
+        at = self.scanned
         while len(data) - at >= 8:
             _, kind, request, size, padding = _header.unpack_from(data, at)
+            at += 8 + size + padding
             if kind == ABORT and request == self.request:
+                self.scanned = at
                 self.replies += _end(request, REQUEST_COMPLETE, 1)
                 return True
-            at += 8 + size + padding
+        self.scanned = at
         return False
 
     def head(self, x: Exchange) -> bytes:
@@ -216,15 +240,13 @@ class FastcgiCodec(CgiAnswers):
         if len(data) <= _LARGEST:
             return record(STDOUT, self.request, data)
         return b"".join(
-            record(STDOUT, self.request, data[at : at + _LARGEST])
-            for at in range(0, len(data), _LARGEST)
+            record(STDOUT, self.request, data[at : at + _LARGEST]) for at in range(0, len(data), _LARGEST)
         )
 
     def errors(self, text: bytes) -> bytes:
         """Return *text* as STDERR records."""
         return b"".join(
-            record(STDERR, self.request, text[at : at + _LARGEST])
-            for at in range(0, len(text), _LARGEST)
+            record(STDERR, self.request, text[at : at + _LARGEST]) for at in range(0, len(text), _LARGEST)
         )
 
     def end(self, x: Exchange) -> bytes:

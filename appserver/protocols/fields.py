@@ -8,8 +8,11 @@ from urllib.parse import unquote_to_bytes
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}").fullmatch
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
+_COMMON = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _names: dict[str, str] = {}  # field name in lower case -> environ key, "" for what is dropped
 
 # Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
@@ -31,10 +34,12 @@ def key_of(name: str) -> str:
     """Return the environ key of a field name, "" where the field is not passed on.
 
     A name with an underscore would become the key of the name with a dash; such fields are
-    dropped, as nginx does by default.
+    dropped, as nginx does by default. Raise `ProtocolError` for what is no field name.
     """
     key = _names.get(name)
     if key is None:
+        if not _TOKEN(name):
+            raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no field name.")
         lower = name.lower()
         if lower == "content-type":
             key = "CONTENT_TYPE"
@@ -55,6 +60,19 @@ def joined(key: str, old: str, new: str) -> str:
     if key in SINGLE:
         raise ProtocolError(BAD_REQUEST, f"{key.removeprefix('HTTP_')} is given twice.")
     return f"{old}; {new}" if key == "HTTP_COOKIE" else f"{old}, {new}"
+
+
+def check_method(method: str) -> None:
+    """Raise `ProtocolError` for what is no method or is none that an application may see.
+
+    CONNECT asks for a tunnel, and TRACE is answered by sending a client's own secrets back.
+    """
+    if method in _COMMON:
+        return
+    if not _METHOD(method):
+        raise ProtocolError(BAD_REQUEST, f"{method[:40]!r} is no method.")
+    if method == "CONNECT" or method == "TRACE":
+        raise ProtocolError("501 Not Implemented", f"{method} is not served.")
 
 
 def check_value(key: str, value: str) -> None:

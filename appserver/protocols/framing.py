@@ -44,7 +44,7 @@ class HttpAnswers(Codec):
     dated = True
 
     def head(self, x: Exchange) -> bytes:
-        http11 = x.environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+        http11 = x.protocol == "HTTP/1.1"
         last = ""
         if x.length is None and not x.bodiless:
             if http11:

@@ -14,6 +14,7 @@ from appserver.exchange import Exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
     check_host,
+    check_method,
     check_value,
     content_length,
     decoded,
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     # head -> header fields, names as sent
     Reader = Callable[[bytes], list[tuple[bytes, bytes]]]
 
-_REQUEST_LINE = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n"
-).match
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
 _ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
@@ -101,7 +100,7 @@ class HttpCodec(HttpAnswers):
         lines = head.count(b"\r\n")
         if not head.count(b"\n") == lines == head.count(b"\r") or head.translate(None, _ALLOWED):
             raise self._bad_start(head)
-        if b"\r\n " in head or b"\r\n\t" in head:
+        if b"\r\n " in head or (b"\t" in head and b"\r\n\t" in head):
             raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
         first = _REQUEST_LINE(head)
         if first is None or first.end() > _LINE_LIMIT:
@@ -113,18 +112,20 @@ class HttpCodec(HttpAnswers):
         if first[3] != b"1" or first[4] not in b"10":
             raise ProtocolError("505 HTTP Version Not Supported", "Only HTTP/1.1 and 1.0 are served.")
         http11 = first[4] == b"1"
+        method = first[1].decode("latin-1")
+        check_method(method)
         environ = self.base.copy()
         self._fields(environ, self.reader(head))
-        environ["REQUEST_METHOD"] = method = first[1].decode("latin-1")
+        environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
-        self._target(environ, method, first[2].decode("latin-1"))
         if "HTTP_HOST" in environ:
             check_host(environ["HTTP_HOST"])
         elif http11:
             raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
+        self._target(environ, method, first[2].decode("latin-1"))
         x = Exchange(environ, self, http11)
-        self._connection(x, http11)
         self._body(x, http11)
+        self._connection(x, http11)
         return x
 
     def _fields(self, environ: dict[str, Any], fields: list[tuple[bytes, bytes]]) -> None:
@@ -142,17 +143,19 @@ class HttpCodec(HttpAnswers):
 
     def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
         """Split the request target (RFC 9112 section 3.2)."""
-        if method in {"CONNECT", "TRACE"}:
-            raise ProtocolError("501 Not Implemented", f"{method} is not served.")
         path, _, query = target.partition("?")
         if target[0] != "/":
             absolute = _ABSOLUTE(target)
             if absolute:
-                host = environ.setdefault("HTTP_HOST", absolute[1])
-                if host.lower() != absolute[1].lower():
+                if "HTTP_HOST" not in environ:  # HTTP/1.0
+                    check_host(absolute[1])
+                    environ["HTTP_HOST"] = absolute[1]
+                elif environ["HTTP_HOST"].lower() != absolute[1].lower():
                     raise ProtocolError(BAD_REQUEST, "The target and Host name different hosts.")
                 path = absolute[2] or "/"
-            elif target != "*" or method != "OPTIONS":
+            elif target == "*" and method == "OPTIONS":
+                path = ""  # PEP 3333 knows no PATH_INFO without a slash; REQUEST_URI says what it is
+            else:
                 raise ProtocolError(BAD_REQUEST, f"{target[:80]!r} is no request target.")
         if "#" in target:
             raise ProtocolError(BAD_REQUEST, "The request target has a fragment.")
@@ -182,9 +185,7 @@ class HttpCodec(HttpAnswers):
         length = environ.get("CONTENT_LENGTH")
         if coding is not None:
             if length is not None:
-                raise ProtocolError(
-                    BAD_REQUEST, "The request has a Content-Length and a Transfer-Encoding."
-                )
+                raise ProtocolError(BAD_REQUEST, "The request has a Content-Length and a Transfer-Encoding.")
             if coding.lower() != "chunked" or not http11:
                 raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
             self.chunks = ChunkedBody()
@@ -201,4 +202,4 @@ class HttpCodec(HttpAnswers):
         return body
 
     def ask(self, x: Exchange) -> bytes:
-        return _CONTINUE if x.expect else b""
+        return _CONTINUE

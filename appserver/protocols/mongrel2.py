@@ -6,6 +6,7 @@ Source: Mongrel2 1.12 and 1.13, docs/manual/hacking.tex, src/handler.c, src/requ
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,9 @@ from appserver.exchange import Exchange
 from appserver.protocols import tnetstring
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
+    SINGLE,
     check_host,
+    check_method,
     check_value,
     content_length,
     decoded,
@@ -35,6 +38,7 @@ START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
 
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
 _NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
+_LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
 _from_json = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
 
@@ -56,7 +60,7 @@ class Message(NamedTuple):
             return None
         try:
             notice = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         return str(notice.get("type", "")) if isinstance(notice, dict) else ""
 
@@ -85,8 +89,10 @@ def parse(message: bytes) -> Message:
     start, end = tnetstring.netstring(message, blank + 1)
     if message[end] == 0x7D:
         fields = tnetstring.dictionary(message, start, end)
-    else:
+    elif message[end] == 0x2C:
         fields = _json_fields(message[start:end])
+    else:
+        raise malformed("The headers are neither a netstring nor a dictionary.")
     start, stop = tnetstring.netstring(message, end + 1)
     if message[stop] != 0x2C or stop + 1 != len(message):
         raise malformed("The message does not end with its body.")
@@ -97,9 +103,10 @@ def _json_fields(data: bytes) -> Fields:
     """Return JSON headers as latin-1 text.
 
     Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
-    characters stand in its JSON, which strict decoders refuse.
+    characters stand in its JSON, which strict decoders refuse. An escape that says more than one
+    byte was never Mongrel2's, except in PATH, which is not escaped and not used here.
     """
-    if data.isascii():
+    if data.isascii() and b"\\u" not in data:
         try:
             return _from_json(data)
         except msgspec.DecodeError:
@@ -114,6 +121,8 @@ def _json_fields(data: bytes) -> Fields:
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(item, str) for item in values):
             raise malformed(f"The value of {name!r} is neither a string nor a list of them.")
+        if name != "PATH" and not _LATIN_1(name + "".join(values)):
+            raise malformed(f"The value of {name!r} has a character that no byte stands for.")
     return found
 
 
@@ -139,10 +148,19 @@ class Mongrel2Codec(HttpAnswers):
         Raise `ProtocolError` for what no request may carry.
         """
         fields = message.fields
+        if "UPLOAD_STREAM" in fields and (
+            fields["UPLOAD_STREAM"] != "0" or "UPLOAD_STREAM_DONE" not in fields
+        ):
+            raise ProtocolError(
+                "501 Not Implemented",
+                "Mongrel2 sends the body in pieces, which is not served here.",
+                hint="Set upload.temp_store instead of upload.stream in mongrel2.conf.",
+            )
         environ = self.base.copy()
         method = _text(fields, "METHOD")
         if method in _NOT_HTTP and not (method == "JSON" and "VERSION" in fields):
             raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
+        check_method(method)
         version = _text(fields, "VERSION")
         if version not in {"HTTP/1.1", "HTTP/1.0"}:
             raise ProtocolError(BAD_REQUEST, f"{version!r} is no version of HTTP served here.")
@@ -152,7 +170,7 @@ class Mongrel2Codec(HttpAnswers):
         for name, value in fields.items():
             if name.islower() or not name.isupper():
                 self._field(environ, name, value)
-        self._target(environ, fields)
+        self._target(environ, fields, message.path.decode("latin-1"))
         environ["REMOTE_ADDR"] = _text(fields, "REMOTE_ADDR", "")
         if "HTTP_HOST" in environ:
             check_host(environ["HTTP_HOST"])
@@ -166,19 +184,24 @@ class Mongrel2Codec(HttpAnswers):
         key = key_of(name)
         if not key or name in {START, DONE}:
             return
-        if type(value) is str:
-            if not value.isprintable():
-                check_value(key, value)
-            environ[key] = joined(key, environ[key], value) if key in environ else value
-            return
-        for item in value:
-            self._field(environ, name, item)
+        if isinstance(value, list):
+            if not value:
+                return
+            if len(value) > 1 and key in SINGLE:
+                raise ProtocolError(BAD_REQUEST, f"{name} is given {len(value)} times.")
+            value = ("; " if key == "HTTP_COOKIE" else ", ").join(value)
+        if not value.isprintable():
+            check_value(key, value)
+        environ[key] = joined(key, environ[key], value) if key in environ else value
 
-    def _target(self, environ: dict[str, Any], fields: Fields) -> None:
-        uri = environ["REQUEST_URI"] = _text(fields, "URI", _text(fields, "PATH"))
+    def _target(self, environ: dict[str, Any], fields: Fields, raw: str) -> None:
+        """Take the path from the message itself: in JSON headers it is not escaped."""
+        if not raw.startswith("/"):
+            raise malformed(f"{raw[:80]!r} is no path.")
+        uri = environ["REQUEST_URI"] = _text(fields, "URI", raw)
         check_value("The URI", uri)
         environ["QUERY_STRING"] = _text(fields, "QUERY", "")
-        path = decoded(_text(fields, "PATH"))
+        path = decoded(raw)
         check_value("The path", path)
         script = ""
         if self.script_name:
@@ -200,9 +223,7 @@ class Mongrel2Codec(HttpAnswers):
         if coding is not None and (given is not None or coding != "chunked"):
             raise ProtocolError(BAD_REQUEST, "The request's Transfer-Encoding leaves its length open.")
         if given is not None and content_length(given) != size:
-            raise ProtocolError(
-                BAD_REQUEST, f"The body has {size} bytes, its Content-Length says {given}."
-            )
+            raise ProtocolError(BAD_REQUEST, f"The body has {size} bytes, its Content-Length says {given}.")
         if given is not None or size:
             environ["CONTENT_LENGTH"] = str(size)
 
@@ -217,4 +238,3 @@ def _text(fields: Mapping[str, str | list[str]], name: str, default: str | None 
 def _keeps(version: str, connection: str) -> bool:
     options = {option.strip() for option in connection.lower().split(",")}
     return "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
-

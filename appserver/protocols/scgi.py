@@ -26,7 +26,7 @@ _DIGITS = 9  # of the netstring's length; more is no SCGI
 class ScgiCodec(CgiAnswers):
     """Decode one SCGI request of a connection; its answer ends with the connection."""
 
-    __slots__ = ("base", "chunks", "limit")
+    __slots__ = ("base", "chunks", "http", "limit")
 
     verbatim = True
 
@@ -35,6 +35,7 @@ class ScgiCodec(CgiAnswers):
         self.base = base
         self.limit = limit
         self.chunks: ChunkedBody | None = None
+        self.http = False  # the peer speaks HTTP
 
     def receive(self, data: bytes) -> Exchange | None:
         packet = self.buffer + data if self.buffer else data
@@ -74,7 +75,7 @@ class ScgiCodec(CgiAnswers):
 
     def _check_start(self, digits: bytes, packet: bytes) -> None:
         if digits and not digits.isdigit():
-            http = packet[:3].isalpha() and packet[:3].isupper()
+            http = self.http = packet[:3].isalpha() and packet[:3].isupper()
             raise ProtocolError(
                 BAD_REQUEST,
                 "This port speaks SCGI, and somebody speaks "
@@ -98,6 +99,6 @@ class ScgiCodec(CgiAnswers):
         return super().head(x)
 
     def refuse(self, error: ProtocolError) -> bytes:
-        if error.hint:  # the peer speaks HTTP
+        if self.http:
             return refusal(f"HTTP/1.1 {error.status}", error)
         return super().refuse(error)

@@ -22,8 +22,9 @@ from appserver.protocols.framing import (
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
-_WSGI, _WSGI_MOUNTED, _PING = 0, 30, 100
-_PONG = b"\x64\x00\x00\x01"
+_WSGI, _WSGI_MOUNTED = 0, 30
+_PINGS = re.compile(rb"(?:\x64\0\0\0)+").match  # 100, no variables, 0
+_PONG = b"\x64\0\0\1"
 _HTTP = re.compile(rb"[A-Z]{3,}").match
 
 
@@ -42,14 +43,15 @@ class UwsgiCodec(Codec):
 
     def receive(self, data: bytes) -> Exchange | None:
         packet = self.buffer + data if self.buffer else data
+        if packet[:1] == b"\x64":
+            packet = self._answer_pings(packet)
         if len(packet) < 4:
             self.buffer = packet
             return None
         modifier = packet[0]
         size = packet[1] | packet[2] << 8
         if modifier not in (_WSGI, _WSGI_MOUNTED):
-            self._special(packet, modifier)
-            return None
+            raise self._unserved(packet, modifier)
         if size > self.limit:
             raise ProtocolError(
                 HEAD_TOO_LARGE,
@@ -70,25 +72,29 @@ class UwsgiCodec(Codec):
             self.chunks = ChunkedBody()
         return x
 
-    def _special(self, packet: bytes, modifier: int) -> None:
-        """Answer a ping; refuse what no Python application can serve."""
-        if modifier == _PING and packet[3] == 0:
-            self.buffer = b""
-            self.replies = _PONG
-            return
+    def _answer_pings(self, packet: bytes) -> bytes:
+        """Answer the pings that *packet* begins with and return what follows them."""
+        pings = _PINGS(packet)
+        if pings is None:
+            return packet
+        self.replies += _PONG * (pings.end() // 4)
+        return packet[pings.end() :]
+
+    def _unserved(self, packet: bytes, modifier: int) -> ProtocolError:
+        """Return the error for what no Python application can serve."""
         if _HTTP(packet):
-            raise ProtocolError(
+            return ProtocolError(
                 BAD_REQUEST,
                 "This port speaks the uwsgi protocol, and somebody speaks HTTP to it.",
                 hint="Use uwsgi_pass in nginx, or http-socket in the ini file.",
             )
         if packet[:2] == b"\x16\x03":
-            raise ProtocolError(
+            return ProtocolError(
                 BAD_REQUEST,
                 "This port speaks the uwsgi protocol, and somebody speaks TLS to it.",
                 answer=False,
             )
-        raise ProtocolError(
+        return ProtocolError(
             "500 Internal Server Error",
             f"uwsgi modifier {modifier} is not served here; 0, 30 and 100 are.",
             hint="Set uwsgi_modifier1 0 in nginx.",
@@ -104,7 +110,8 @@ class UwsgiCodec(Codec):
 
     def head(self, x: Exchange) -> bytes:
         x.keep_alive = False
-        return head_of(f"{x.environ['SERVER_PROTOCOL']} {x.status}", x)
+        version = "1.0" if x.protocol == "HTTP/1.0" else "1.1"
+        return head_of(f"HTTP/{version} {x.status}", x)
 
     def refuse(self, error: ProtocolError) -> bytes:
         return refusal(f"HTTP/1.1 {error.status}", error)

@@ -1,0 +1,105 @@
+"""Drive a codec as a connection does, without a connection."""
+
+from __future__ import annotations
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.fastcgi import FastcgiCodec
+from appserver.protocols.http import HttpCodec
+from appserver.protocols.mongrel2 import Mongrel2Codec, parse
+from appserver.protocols.readers import HttptoolsFields, h11_fields
+from appserver.protocols.scgi import ScgiCodec
+from appserver.protocols.uwsgi import UwsgiCodec
+
+READERS = {"h11": h11_fields, "httptools": HttptoolsFields()}
+BASE = {
+    "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
+    "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http",
+}  # fmt: skip
+CUTS = ["whole", "bytes"]
+
+
+def cut(data, how):
+    """Return *data* in one piece or byte by byte."""
+    if how == "whole":
+        return [data]
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def refused(codec, error):
+    """Return the status of a refusal, which can be put in words whatever it is about."""
+    assert codec.refuse(error)
+    return error.status[:3]
+
+
+def feed(codec, chunks):
+    """Return what *codec* makes of *chunks*: pairs of environ and body, and a refusal's status last.
+
+    After a request that does not keep its connection, and after a refusal, nothing is read.
+    """
+    found = []
+    x, body = None, bytearray()
+    for chunk in chunks:
+        data = chunk
+        try:
+            while True:
+                if x is None:
+                    x = codec.receive(data)
+                    data = b""
+                    if x is None:
+                        break
+                if x.body_left:
+                    body += codec.receive_body(x, data)
+                    data = b""
+                    if x.body_left:
+                        break
+                found.append((x.environ, bytes(body)))
+                if not x.keep_alive:
+                    return found
+                x, body = None, bytearray()
+                if not codec.buffer:
+                    break
+        except ProtocolError as error:
+            return [*found, refused(codec, error)]
+    return found
+
+
+def http(data, reader="httptools", how="whole", limit=65536):
+    """Return what the HTTP codec makes of *data*."""
+    return feed(HttpCodec(BASE, READERS[reader], limit), cut(data, how))
+
+
+def uwsgi(data, how="whole", limit=65536):
+    """Return what the uwsgi codec makes of *data*."""
+    return feed(UwsgiCodec({}, limit), cut(data, how))
+
+
+def scgi(data, how="whole", limit=65536):
+    """Return what the SCGI codec makes of *data*."""
+    return feed(ScgiCodec({}, limit), cut(data, how))
+
+
+def fastcgi(data, how="whole", limit=65536):
+    """Return what the FastCGI codec makes of *data*."""
+    return feed(FastcgiCodec({}, limit), cut(data, how))
+
+
+def mongrel2(message, script_name=False):
+    """Return the environ and body of a message, or a refusal's status."""
+    codec = Mongrel2Codec({}, script_name)
+    try:
+        parsed = parse(message)
+        return codec.exchange(parsed).environ, parsed.body
+    except ProtocolError as error:
+        return refused(codec, error)
+
+
+def summary(found):
+    """Return what `feed` found as method, path and body of each request."""
+    return [
+        item
+        if isinstance(item, str)
+        else " ".join(
+            filter(None, [item[0]["REQUEST_METHOD"], item[0]["PATH_INFO"], item[1].decode("latin-1")])
+        )
+        for item in found
+    ]

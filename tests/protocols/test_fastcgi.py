@@ -1,0 +1,176 @@
+"""FastCGI."""
+
+import pytest
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.fastcgi import (
+    ABORT,
+    DATA,
+    GET_VALUES,
+    PARAMS,
+    STDIN,
+    FastcgiCodec,
+    pair,
+    pairs,
+    record,
+)
+
+from .feeding import CUTS, fastcgi, summary
+from .wire import GET, begin, fastcgi_request, padded, params
+
+POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5"}
+BARE = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/"}
+BIG = b"0123456789abcdef" * 20000
+
+
+SERVED = {
+    "GET": (fastcgi_request(GET), "GET /a b"),
+    "POST": (fastcgi_request(POST, b"hello"), "POST /a b hello"),
+    "small records": (fastcgi_request(POST, b"hello", step=1), "POST /a b hello"),
+    "padded": (fastcgi_request(POST, b"hello", step=3, padding=255), "POST /a b hello"),
+    "a body without length": (fastcgi_request(BARE, b"hello"), "POST / hello"),
+    "a body that was chunked": (
+        fastcgi_request(BARE | {"HTTP_TRANSFER_ENCODING": "chunked"}, b"hello"), "POST / hello"),
+    "another id": (fastcgi_request(POST, b"hello", request=65535), "POST /a b hello"),
+    "long values": (fastcgi_request(POST | {"A" * 128: "v" * 300, "B": "w" * 128}, b"hello"), "POST /a b hello"),
+    "management between": (
+        begin() + record(GET_VALUES, 0, b"") + params(GET) + record(PARAMS, 1, b"") + record(77, 0, b"x")
+        + record(STDIN, 1, b""), "GET /a b"),
+    "records of others between": (
+        record(STDIN, 9, b"x") + begin() + record(PARAMS, 9, b"junk") + params(GET) + record(ABORT, 9, b"")
+        + record(PARAMS, 1, b"") + record(STDIN, 9, b"") + record(DATA, 1, b"d") + record(STDIN, 1, b""),
+        "GET /a b"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("name", SERVED)
+def test_is_served(name, how):
+    wire, expected = SERVED[name]
+    assert summary(fastcgi(wire, how)) == [expected]
+    assert fastcgi(wire[:-1], how) == []
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("name", SERVED)
+def test_what_follows_is_the_next_request(name, how):
+    wire, expected = SERVED[name]
+    found = fastcgi(wire + wire + b"GET / HTTP/1.1\r\n\r\n", how)
+    assert summary(found) == [expected, expected, "400"]
+
+
+def test_the_connection_is_kept_where_asked():
+    assert len(fastcgi(fastcgi_request(GET) * 3)) == 3
+    assert len(fastcgi(fastcgi_request(GET, flags=0) * 3)) == 1
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 126, 127, 128, 129, 255, 256])
+@pytest.mark.parametrize("padding", [0, 1, 7, 8, 254, 255])
+def test_streams_are_cut_anywhere(step, padding):
+    """A pair may be split at every byte of its lengths, its name and its value."""
+    variables = POST | {"SHORT": "v" * 127, "LONG": "v" * 128, "N" * 200: "", "EMPTY": ""}
+    [(environ, body)] = fastcgi(fastcgi_request(variables, b"hello", step=step, padding=padding))
+    assert {k: v for k, v in variables.items() if v}.items() <= environ.items()
+    assert body == b"hello"
+
+
+def test_the_largest_records():
+    wire = begin() + params(BARE) + record(PARAMS, 1, b"")
+    wire += (
+        padded(STDIN, 1, BIG[:65535], 255)
+        + padded(STDIN, 1, BIG[65535:131070], 255)
+        + padded(STDIN, 1, b"", 255)
+    )
+    [(_, body)] = fastcgi(wire)
+    assert body == BIG[:131070]
+
+
+def lying(kind, size):
+    """Return the start of pairs whose name, value or both claim *size* bytes."""
+    large = (size | 1 << 31).to_bytes(4, "big")
+    return {"name": large + b"\x01", "value": b"\x01" + large, "both": large * 2}[kind] + b"A"
+
+
+REFUSED = {
+    "400": [
+        *(begin() + record(PARAMS, 1, lying(kind, size)) + record(PARAMS, 1, b"")  # F1
+          for kind in ("name", "value", "both") for size in (2, 200, 0x7FFFFFFF, 0x7FFFFFF8)),
+        *(begin() + record(PARAMS, 1, tail) + record(PARAMS, 1, b"")
+          for tail in (b"\x01", b"\x80", b"\x80\0\0\0", b"\x01\x80", b"\x01\x00", b"\0\xff\xff\xff", b"\x00\x01")),
+        begin() + begin(), begin() + params(GET) + begin(), begin() + params(GET) + record(PARAMS, 1, b"") + begin(),  # F5
+        record(1, 1, bytes(7)), record(1, 1, bytes(9)), record(1, 1, b""),
+        begin() + record(STDIN, 1, b"x"), begin() + params(GET) + record(STDIN, 1, b""),
+        begin() + params(BARE) + record(PARAMS, 1, b"") + params(GET),
+        fastcgi_request(GET | {"CONTENT_LENGTH": "0"}, b"x"), fastcgi_request(POST, b"hello!"),  # F10
+        fastcgi_request(POST, b"hell"), fastcgi_request(POST, b""), fastcgi_request(POST, b"hello!", step=1),
+        fastcgi_request(POST, b"hello world", step=5),
+        fastcgi_request({"SERVER_PROTOCOL": "HTTP/1.1"}), fastcgi_request({}),
+        *(fastcgi_request(GET | {"CONTENT_LENGTH": length}) for length in ("+5", "-5", "abc", "1_0", "9" * 30)),
+        fastcgi_request({"REQUEST_METHOD": "GET", "REQUEST_URI": "/x.php%0aY"}),  # F14
+        fastcgi_request(GET | {"PATH_INFO": "/x\nY"}), fastcgi_request(GET | {"HTTP_X": "a\0b"}),
+        fastcgi_request(GET | {"A\rB": "x"}), fastcgi_request(GET | {"HTTP_HOST": "a/b"}),
+        record(GET_VALUES, 0, b"\x05"), record(GET_VALUES, 0, lying("both", 0x7FFFFFFF)),
+        b"\x02" + begin()[1:], b"\x00" + begin()[1:], begin() + b"\x02" + params(GET)[1:],  # F7
+        b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        begin() + params(BARE) + record(PARAMS, 1, b"") + record(STDIN, 1, b"x") + record(ABORT, 1, b""),
+    ],
+    "431": [begin() + record(PARAMS, 1, b"\0" * 65535) + record(PARAMS, 1, b"\0\0")],
+    "501": [fastcgi_request(GET | {"REQUEST_METHOD": "TRACE"})],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize(
+    "verdict, wire",
+    [
+        pytest.param(v, w, id=f"{v}-{n}-{w[8:40]!r}")
+        for v, wires in REFUSED.items()
+        for n, w in enumerate(wires)
+    ],
+)
+def test_is_refused(verdict, wire, how):
+    assert fastcgi(wire + fastcgi_request(GET), how) == [verdict]
+
+
+@pytest.mark.parametrize("length", ["", "5"])
+def test_the_length_is_counted_over_many_records(length):
+    codec = FastcgiCodec({})
+    x = codec.receive(begin() + params(BARE | {"CONTENT_LENGTH": length}) + record(PARAMS, 1, b""))
+    read = b"".join(codec.receive_body(x, record(STDIN, 1, b"b")) for _ in range(5))
+    assert read == b"bbbbb"
+    assert x.body_left  # the end of the stream is still to come
+    if length:
+        with pytest.raises(ProtocolError, match="longer than its CONTENT_LENGTH"):
+            codec.receive_body(x, record(STDIN, 1, b"b"))
+    else:
+        assert codec.receive_body(x, record(STDIN, 1, b"b") + record(STDIN, 1, b"")) == b"b"
+        assert x.body_left == 0
+
+
+# Pairs
+
+
+@pytest.mark.parametrize(
+    "name, value, head",
+    [
+        (b"", b"", b"\0\0"),
+        (b"n", b"v", b"\1\1"),
+        (b"n" * 127, b"", b"\x7f\0"),
+        (b"n" * 128, b"v", b"\x80\0\0\x80\1"),
+        (b"n", b"v" * 70000, b"\1\x80\x01\x11\x70"),
+    ],
+)
+def test_pairs(name, value, head):
+    assert pair(name, value) == head + name + value
+    assert pairs(pair(name, value) + pair(b"a", b"b")) == [(name, value), (b"a", b"b")]
+
+
+def test_long_lengths_of_short_values_are_read():
+    assert pairs(b"\x80\0\0\1\x80\0\0\1ab") == [(b"a", b"b")]
+
+
+def test_php_variables_are_strings():
+    [(environ, _)] = fastcgi(
+        fastcgi_request(GET | {"PHP_VALUE": "auto_prepend_file=x", "PHP_ADMIN_VALUE": "y"})
+    )
+    assert environ["PHP_VALUE"] == "auto_prepend_file=x"

@@ -1,0 +1,249 @@
+"""Mongrel2's messages."""
+
+import json
+
+import pytest
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.mongrel2 import DONE, START, envelope, parse, sender
+
+from .feeding import mongrel2, summary
+from .wire import M2, UUID, m2_message, netstring
+
+FORMS = pytest.mark.parametrize("form", ["json", "tnetstring"])
+
+POST = M2 | {"METHOD": "POST", "content-length": "5"}
+
+SERVED = {
+    "GET": (M2, b"", {"REQUEST_METHOD": "GET", "PATH_INFO": "/a b", "REQUEST_URI": "/a%20b?x=1",
+                      "QUERY_STRING": "x=1", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
+                      "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
+                      "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http"}),
+    "POST": (POST, b"hello", {"CONTENT_LENGTH": "5"}),
+    "a decoded body": (M2 | {"METHOD": "POST", "transfer-encoding": "chunked"}, b"hello", {"CONTENT_LENGTH": "5"}),
+    "a body that looks like a message": (POST | {"content-length": "14"}, m2_message(M2)[:14], {}),
+    "lists": (M2 | {"cookie": ["a=1", "b=2"], "x-a": ["1", "2", ""], "x-b": [], "accept": ["x"]}, b"",
+              {"HTTP_COOKIE": "a=1; b=2", "HTTP_X_A": "1, 2, ", "HTTP_ACCEPT": "x"}),
+    "https": (M2 | {"URL_SCHEME": "https"}, b"", {"wsgi.url_scheme": "https", "SERVER_PORT": "443"}),
+    "another scheme": (M2 | {"URL_SCHEME": "gopher"}, b"", {"wsgi.url_scheme": "http"}),
+    "no host, old Mongrel2": (
+        {k: v for k, v in M2.items() if k not in {"host", "REMOTE_ADDR", "URL_SCHEME", "QUERY"}}, b"",
+        {"SERVER_NAME": "localhost", "REMOTE_ADDR": "", "QUERY_STRING": "", "wsgi.url_scheme": "http"}),
+    "keys of Mongrel2 and of the client": (  # M8
+        M2 | {"method": "m", "path": "p", "remote_addr": "r", "pattern": "t", "url-scheme": "u", "uri": "i",
+              "query": "q", "version": "v"}, b"",
+        {"REQUEST_METHOD": "GET", "HTTP_METHOD": "m", "PATH_INFO": "/a b", "HTTP_PATH": "p", "HTTP_URI": "i",
+         "REMOTE_ADDR": "192.0.2.1", "HTTP_PATTERN": "t", "HTTP_URL_SCHEME": "u", "QUERY_STRING": "x=1"}),
+    "a client's own JSON": (M2 | {"METHOD": "JSON"}, b'{"type":"disconnect"}', {"REQUEST_METHOD": "JSON"}),  # M3
+    "bytes of any encoding": (M2 | {"x-a": "\xc3\xa9\xff", "x-b": "\x85"}, b"", {"HTTP_X_A": "\xc3\xa9\xff"}),
+    "quotes": (M2 | {"x-a": '"q\\"', "x-b": "\\u0041\\n"}, b"", {"HTTP_X_A": '"q\\"', "HTTP_X_B": "\\u0041\\n"}),
+    "a tab": (M2 | {"x-a": "a\tb"}, b"", {"HTTP_X_A": "a\tb"}),
+    "a certificate": (M2 | {"PEER_CERT_SHA1": "ab"}, b"", {"PEER_CERT_SHA1": "ab"}),
+    "a length of nothing": (POST | {"content-length": "0"}, b"", {"CONTENT_LENGTH": "0"}),
+    "a name of digits": (M2 | {"123": "x", "-": "y"}, b"", {"HTTP_123": "x", "HTTP__": "y"}),
+}  # fmt: skip
+
+
+@FORMS
+@pytest.mark.parametrize("name", SERVED)
+def test_is_served(name, form):
+    fields, body, expected = SERVED[name]
+    environ, read = mongrel2(m2_message(fields, body, form=form))
+    assert read == body
+    assert expected.items() <= environ.items()
+    assert all(type(value) is str for value in environ.values())
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_both_forms_say_the_same(name):  # M9
+    fields, body, _ = SERVED[name]
+    assert mongrel2(m2_message(fields, body)) == mongrel2(m2_message(fields, body, form="tnetstring"))
+
+
+@FORMS
+@pytest.mark.parametrize("behind", [b" ", b"x", b"0:,", m2_message(M2)])
+def test_a_message_ends_with_its_body(form, behind):
+    assert mongrel2(m2_message(M2, form=form) + behind) == "400"
+
+
+@FORMS
+def test_a_cut_message_is_malformed(form):
+    message = m2_message(POST, b"hello", form=form)
+    assert summary([mongrel2(message)]) == ["POST /a b hello"]
+    for size in range(len(message)):
+        assert mongrel2(message[:size]) == "400"
+
+
+def test_raw_control_characters_in_json():
+    """Mongrel2 escapes quotes and backslashes only; a value with a control character is refused."""
+    head = json.dumps(M2 | {"x-a": "TAB"}).encode().replace(b"TAB", b"a\tb")
+    environ, _ = mongrel2(m2_message(M2, head=netstring(head)))
+    assert environ["HTTP_X_A"] == "a\tb"
+    for bad in b"\x00\x01\x0b\x1b\x7f\r\n":
+        wire = m2_message(M2, head=netstring(head.replace(b"\t", bytes([bad]))))
+        assert mongrel2(wire) == "400"
+
+
+@pytest.mark.parametrize("path, info", [
+    (b"/\\u20ac", "/\\u20ac"), (b"/\\u0041%41", "/\\u0041A"), (b"/\\n", "/\\n"), (b"/\\\\", "/\\\\"), (b"/\xe9", "/\xe9"),
+])  # fmt: skip
+def test_the_path_is_the_one_that_was_sent(path, info):
+    """PATH stands in JSON unescaped, so a backslash of the client's is read as an escape there."""
+    head = b'{"PATH":"%b","METHOD":"GET","VERSION":"HTTP/1.1","URI":"%b"}' % (
+        path,
+        path.replace(b"\\", b"\\\\"),
+    )
+    environ, _ = mongrel2(m2_message(M2, path=path, head=netstring(head)))
+    assert environ["PATH_INFO"] == info
+    assert environ["REQUEST_URI"] == path.decode("latin-1")
+
+
+def with_head(head, body=b""):
+    return m2_message(M2, body, head=head)
+
+
+PLAIN = json.dumps(M2).encode()
+OPEN = 10000
+MALFORMED = [
+    b"", b" ", b"x", UUID, UUID + b" 7", UUID + b" 7 /", UUID + b" 7 / ", UUID + b" 7 / 2:{}", UUID + b" 7 / 2:{},",
+    with_head(b"-2:{},"), with_head(b"+2:{},"), with_head(b":{},"), with_head(b"2{},"), with_head(b"999999999:{},"),
+    with_head(b"1000000000:{},"), with_head(b"2147483648:{},"), with_head(b"1_0:{},"), with_head(b"\xb2:{},"),
+    with_head(netstring(b"")), with_head(netstring(b"{")), with_head(netstring(b"[]")), with_head(netstring(b"null")),
+    with_head(netstring(b'"x"')), with_head(netstring(b"1" * 5000)), with_head(netstring(PLAIN[:-1])),
+    with_head(netstring(PLAIN + b"x")), with_head(netstring(PLAIN, b"]")), with_head(netstring(PLAIN, b"!")),
+    with_head(netstring(b"[" * OPEN)), with_head(netstring(b'{"a":' * OPEN)),
+    with_head(netstring(b'{"a":' + b"[" * OPEN + b"]" * OPEN + b"}")),
+    *(with_head(netstring(PLAIN[:-1] + b',"x":' + value + b"}")) for value in (
+        b"1", b"null", b"true", b"{}", b"[1]", b"[[]]", b"[null]", b'"\\u20ac"', b'["a","\\ud800"]', b'"\\x"', b"9" * 5000)),
+    with_head(netstring(PLAIN[:-1] + b',"x\\u20ac":"y"}')), with_head(netstring(PLAIN[:-1] + b',"x\\u000a":"y"}')),
+    with_head(netstring(PLAIN.replace(b'"URI": "/', b'"URI": "\\u20ac'))),
+    *(with_head(netstring(tnet, b"}")) for tnet in (
+        b"x", b"1:a,", b"1:a,1:b", b"1:a,1:b#", b"1:a,0:}", b"1:a,0:~", b"1:a#1:b,", b"1:a,9:b,", b"1:a,3:1:b]",
+        b"1:a,4:1:b#]", b"1:a,7:4:1:b,]]", b"-1:a,1:b,", b"1:a,1:b,1:a,1:c,")),
+    m2_message(M2)[:-3] + b"999999999:,", m2_message(M2)[:-3] + b"-1:,", m2_message(M2)[:-3] + b"0:}",
+    m2_message(M2 | {"PATH": "x"}), m2_message(M2 | {"PATH": ""}), m2_message(M2 | {"PATH": "*"}),
+    *(m2_message({k: v for k, v in M2.items() if k != name}) for name in ("METHOD", "VERSION")),
+    *(m2_message(M2 | {name: ["/"]}) for name in ("METHOD", "VERSION", "URI", "QUERY", "REMOTE_ADDR")),
+]  # fmt: skip
+
+REFUSED = {
+    "400": [
+        (M2 | {"content-length": "5", "transfer-encoding": "chunked"}, b"hello"),  # M5
+        (M2 | {"transfer-encoding": "gzip"}, b""), (M2 | {"transfer-encoding": ["chunked", "chunked"]}, b""),
+        *((POST | {"content-length": length}, b"hello") for length in (  # M6
+            "+5", "-5", "4", "6", "", "5,5", "1_0", ["5", "5"], ["5", "6"], "9" * 30)),
+        *((M2 | {name: ["a", "a"]}, b"") for name in ("host", "content-type", "authorization", "user-agent")),
+        *((M2 | {"host": host}, b"") for host in ("", "a,b", "a/b", "u@h", "a b")),
+        *((M2 | {"PATH": path}, b"") for path in ("/%00", "/%0a", "/%0d", "/%7f")),
+        (M2 | {"URI": "/\n"}, b""), (M2 | {"x-a": "a\nb"}, b""), (M2 | {"x-a": ["a", "b\0"]}, b""),
+        *((M2 | {name: "v"}, b"") for name in ("", "a b", "a\r\nb", "a:b", "\xe9", "\xb5", "\xff", "\xdf")),
+        *((M2 | {"VERSION": version}, b"") for version in ("HTTP/2.0", "HTTP/0.9", "", "http/1.1")),
+        *((M2 | {"METHOD": method}, b"") for method in ("", "get", "A B", "A\n", "\xc9")),
+    ],
+    "501": [
+        *((M2 | {"METHOD": method}, b"") for method in ("XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE", "TRACE", "CONNECT")),
+        ({k: v for k, v in M2.items() if k != "VERSION"} | {"METHOD": "JSON"}, b'{"type":"msg"}'),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MALFORMED, ids=lambda m: f"{m[36:90]!r}-{len(m)}")
+def test_malformed_messages(message):
+    assert mongrel2(message) == "400"
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "verdict, fields, body",
+    [pytest.param(v, *case, id=f"{v}-{n}") for v, cases in REFUSED.items() for n, case in enumerate(cases)],
+)
+def test_is_refused(verdict, fields, body, form):
+    assert mongrel2(m2_message(fields, body, form=form)) == verdict
+
+
+def test_upload_headers_are_not_passed_on():  # M4
+    environ, _ = mongrel2(m2_message(POST | {START: "/etc/passwd", DONE: "/etc/passwd"}, b"hello"))
+    assert not [key for key in environ if "UPLOAD" in key]
+
+
+def notice(fields, body, path=b"@*"):
+    return parse(m2_message(fields, body, path=path)).notice
+
+
+@pytest.mark.parametrize(
+    "fields, body, path, kind",
+    [
+        ({"METHOD": "JSON"}, b'{"type":"disconnect"}', b"@*", "disconnect"),
+        ({"METHOD": "JSON", "DOWNLOAD_CREDITS": "100"}, b'{"type":"credits"}', b"@*", "credits"),
+        ({"METHOD": "JSON"}, b"", b"@*", ""),
+        ({"METHOD": "JSON"}, b"[]", b"@*", ""),
+        ({"METHOD": "JSON"}, b"{", b"@*", ""),
+        ({"METHOD": "JSON"}, b"\xff", b"@*", ""),
+        ({"METHOD": "JSON"}, b"9" * 5000, b"@*", ""),
+        ({"METHOD": "JSON"}, b"[" * 100000, b"@*", ""),
+        ({"METHOD": "JSON"}, b'{"type":1}', b"@*", "1"),
+        ({"METHOD": "JSON"}, b'{"type":"disconnect"}', b"@chat", None),
+        ({"METHOD": "JSON", "VERSION": "HTTP/1.1"}, b'{"type":"disconnect"}', b"@*", None),
+        (M2 | {"METHOD": "JSON"}, b'{"type":"disconnect"}', b"/x", None),
+        ({"METHOD": "GET"}, b'{"type":"disconnect"}', b"@*", None),
+        ({"method": "JSON"}, b'{"type":"disconnect"}', b"@*", None),
+    ],
+)
+def test_notices(fields, body, path, kind):
+    assert notice(fields, body, path) == kind
+
+
+@pytest.mark.parametrize(
+    "message, who",
+    [
+        (b"a-B9 12 junk", (b"a-B9", b"12")),
+        (b"a 4294967295 ", (b"a", b"4294967295")),
+        (b"a 42949672950 /", None),
+        (b"a -1 /", None),
+        (b"a +1 /", None),
+        (b"a  /", None),
+        (b" 1 /", None),
+        (b"- 1 /", None),
+        (b"a_b 1 /", None),
+        (b"\xe9 1 /", None),
+        (b"a" * 129 + b" 1 /", None),
+        (b"a 1", None),
+        (b"", None),
+    ],
+)
+def test_who_sent_a_malformed_message(message, who):
+    assert sender(message) == who
+    if who is None:
+        with pytest.raises(ProtocolError):
+            parse(message)
+
+
+@pytest.mark.parametrize(
+    "pattern, path, script, info",
+    [
+        ("/app/", "/app/x", "/app", "/x"),
+        ("/app/(.*)", "/app/x", "/app", "/x"),
+        ("/app", "/app", "/app", ""),
+        ("/app", "/application", "", "/application"),
+        ("/", "/x", "", "/x"),
+        ("/a(b|c)/", "/ab/", "", "/ab/"),
+    ],
+)
+def test_script_name(pattern, path, script, info):
+    environ, _ = mongrel2(m2_message(M2 | {"PATTERN": pattern, "PATH": path}), script_name=True)
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script, info)
+    environ, _ = mongrel2(m2_message(M2 | {"PATTERN": pattern, "PATH": path}))
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", path)
+
+
+def test_envelopes():
+    assert envelope((b"uuid", b"123"), b"body") == b"uuid 3:123, body"
+    assert envelope((b"uuid", b"123"), b"") == b"uuid 3:123, "
+
+
+def test_many_fields_and_values_are_read():
+    """A list of 100,000 values is joined in one go, and 20,000 fields are read in one pass."""
+    environ, _ = mongrel2(m2_message(M2 | {"x-a": ["v"] * 100000}, form="tnetstring"))
+    assert len(environ["HTTP_X_A"]) == 3 * 100000 - 2
+    environ, _ = mongrel2(m2_message(M2 | {f"x{n}": "v" for n in range(20000)}, form="tnetstring"))
+    assert environ["HTTP_X19999"] == "v"
