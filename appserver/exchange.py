@@ -195,10 +195,11 @@ class Exchange:
                 self.headers = headers = [h for h in headers if h[0].lower() != "content-length"]
                 self.length = None
         else:
-            if self.length is None and total is not None:
+            self.bodiless = self.method == "HEAD"
+            # An application may leave out the body of HEAD, and GET would have had one.
+            if self.length is None and total is not None and not (self.bodiless and not total):
                 self.length = total
                 headers.append(("Content-Length", str(total)))
-            self.bodiless = self.method == "HEAD"
         if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
             headers.append(("Date", _date()))
         head = self.codec.head(self)

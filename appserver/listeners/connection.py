@@ -199,6 +199,8 @@ class Connection:
             self._reply()
         if error.answer:
             self._put([self.codec.refuse(error)])
+            if self.x is not None and self.service.access is not None:
+                self.service.access.line(self.x, error.status[:3], 0.0)
         self.x = None
         self.done()
 
@@ -216,6 +218,8 @@ class Connection:
         self.state = RUN
         self.deadline = float("inf")
         self.service.cores.run(self)
+        if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
+            self._watch_readable()
 
     def work(self) -> None:
         """Make and send the answer."""
@@ -243,10 +247,14 @@ class Connection:
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
         x, self.x = self.x, None
-        if self.gone:
-            if self.codec.replies:  # the front end asked for the end, and waits for a word
-                self.gone = False
-                self._reply()
+        if self.gone and self.codec.replies:  # the front end asked for the end, and waits for a word
+            self.gone = False
+            self._reply()
+            if self.outbox:
+                self._watch_writable()
+            else:
+                self._linger()
+        elif self.gone:
             self.close()
         elif self.failed:
             self._reset()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from appserver.exchange import Exchange
 from appserver.protocols.codec import Codec, ProtocolError
@@ -18,54 +18,37 @@ from appserver.protocols.fields import (
 )
 from appserver.protocols.framing import BAD_REQUEST
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING"}
+_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING"} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
-_keys: dict[bytes, str] = {}  # variable names seen, so that equal keys are one string; bounded
+_OURS = ("wsgi.", "appserver.")
 
 
-def key(name: bytes) -> str:
-    """Return a variable's name as text, "" for a variable that is not passed on.
-
-    ``wsgi.*`` and ``appserver.*`` are this server's own to set. Raise `ProtocolError` for a name
-    with a control character.
-    """
-    text = _keys.get(name)
-    if text is None:
-        text = name.decode("latin-1")
-        if any(character < " " or character == "\x7f" for character in text):
-            raise ProtocolError(BAD_REQUEST, f"{text[:80]!r} is no name of a variable.")
-        if text in _DROPPED or text.startswith(("wsgi.", "appserver.")):
-            text = ""
-        if len(_keys) < 2000:
-            _keys[name] = text
-    return text
-
-
-def exchange(base: dict[str, Any], pairs: Iterable[tuple[str, str]], codec: Codec) -> Exchange:
+def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -> Exchange:
     """Return the request that a front end's variables describe.
 
-    A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other
-    the last one counts, because front ends append the operator's own to a standard list.
-    Variables are data: none of them loads code, opens a file or sets this process's environment.
+    A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
+    and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
+    operator's own to a standard list.
+    Variables are data: none of them loads code, opens a file or sets this process's environment,
+    and ``wsgi.*`` and ``appserver.*`` are this server's own to set.
     ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    environ = base.copy()
-    for name, value in pairs:
-        if not name:
-            continue
-        if name in environ:
-            if name.startswith("HTTP_"):
-                value = joined(name, environ[name], value)  # noqa: PLW2901
-            elif name in _ONCE and environ[name] != value:
-                raise ProtocolError(BAD_REQUEST, f"{name} is given twice.")
-        if not value.isprintable():
-            check_value(name, value)
-        environ[name] = value
+    given = dict(pairs)
+    # Looked at all together, which is all that most requests need.
+    names = "".join(given)
+    if (
+        len(given) != len(pairs)
+        or "." in names
+        or not names.isprintable()
+        or not "".join(given.values()).isprintable()
+    ):
+        given = _checked(pairs)
+    for name in _DROPPED:
+        if name in given:
+            del given[name]
+    environ = base | given
     _complete(environ)
     x = Exchange(environ, codec)
     length = environ.get("CONTENT_LENGTH")
@@ -81,6 +64,24 @@ def exchange(base: dict[str, Any], pairs: Iterable[tuple[str, str]], codec: Code
     if not environ.get("CONTENT_TYPE"):
         environ.pop("CONTENT_TYPE", None)
     return x
+
+
+def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return variables among which something is repeated, not ours to take, or not to be printed."""
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if any(character < " " or character == "\x7f" for character in name):
+            raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
+        if name.startswith(_OURS):
+            continue
+        check_value(name, value)
+        if name in given:
+            if name.startswith("HTTP_") and name != "HTTP_HOST":
+                value = joined(name, given[name], value)  # noqa: PLW2901
+            elif name in _ONCE and given[name] != value:
+                raise ProtocolError(BAD_REQUEST, f"{name} is given twice.")
+        given[name] = value
+    return given
 
 
 def _complete(environ: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from appserver.protocols.cgi import exchange, key
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, refusal
 
@@ -23,7 +23,7 @@ REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
 _header = Struct(">BBHHBx")
 _LARGEST = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
-_VALUES = {b"FCGI_MPXS_CONNS": b"0"}
+_VALUES = {"FCGI_MPXS_CONNS": b"0"}
 _SAYINGS = 1000  # answers to records outside a request, of which nobody needs many
 
 
@@ -40,25 +40,34 @@ def pair(name: bytes, value: bytes) -> bytes:
     ) + name + value  # fmt: skip
 
 
-def pairs(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the name-value pairs (3.4) of *data*; raise `ProtocolError` where one overruns it."""
+def pairs(data: bytes) -> list[tuple[str, str]]:
+    """Return the name-value pairs (3.4) of *data* as latin-1 text; raise `ProtocolError` for an overrun."""
     found = []
+    text = data.decode("latin-1")
     at, end = 0, len(data)
-    while at < end:
-        sizes = []
-        for _ in range(2):
-            size = data[at] if at < end else 0
-            at += 1
-            if size >> 7:
-                size = int.from_bytes(data[at - 1 : at + 3], "big") & 0x7FFFFFFF
-                at += 3
-            sizes.append(size)
-        middle = at + sizes[0]
-        if middle + sizes[1] > end or at > end:
-            raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
-        found.append((data[at:middle], data[middle : middle + sizes[1]]))
-        at = middle + sizes[1]
+    try:
+        while at < end:
+            name, value = data[at], data[at + 1]
+            if name | value < 0x80:
+                at += 2
+            else:
+                name, at = _size(data, at)
+                value, at = _size(data, at)
+            middle = at + name
+            at = middle + value
+            found.append((text[middle - name : middle], text[middle:at]))
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
     return found
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    """Return the length at *at*, of one byte or four, and where it ends."""
+    if data[at] < 0x80:
+        return data[at], at + 1
+    return (data[at] & 0x7F) << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3], at + 4
 
 
 class FastcgiCodec(CgiAnswers):
@@ -124,6 +133,9 @@ class FastcgiCodec(CgiAnswers):
                     self._add_params(content)
                     continue
                 found = self._exchange()
+                if found.body_left < 0 and data[at : at + 8] == record(STDIN, request, b""):
+                    found.body_left = 0  # as it mostly is: no body
+                    at += 8
                 break
             elif kind == STDIN:
                 if x is None:
@@ -163,7 +175,7 @@ class FastcgiCodec(CgiAnswers):
         except ProtocolError as error:
             error.answer = False
             raise
-        known = [pair(name, value) for name, value in _VALUES.items() if name in asked]
+        known = [pair(name.encode(), value) for name, value in _VALUES.items() if name in asked]
         self._say(record(GET_VALUES_RESULT, 0, b"".join(known)))
 
     def _say(self, reply: bytes) -> None:
@@ -183,6 +195,8 @@ class FastcgiCodec(CgiAnswers):
             self._say(_end(request, CANT_MPX_CONN))
         elif content[0] << 8 | content[1] != RESPONDER:
             self._say(_end(request, UNKNOWN_ROLE))
+            if not content[2] & KEEP_CONN:
+                raise ProtocolError(BAD_REQUEST, "Only the role of a responder is served.", answer=False)
         else:
             self.request = request
             self.keep = bool(content[2] & KEEP_CONN)
@@ -200,7 +214,7 @@ class FastcgiCodec(CgiAnswers):
         found = pairs(b"".join(self.params))
         self.params.clear()
         self.begun = True
-        x = exchange(self.base, [(key(name), value.decode("latin-1")) for name, value in found], self)
+        x = exchange(self.base, found, self)
         x.keep_alive = self.keep
         if x.body_left == 0:
             x.body_left = -1  # the end of STDIN is still to come

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from appserver.protocols.cgi import exchange, key
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -61,11 +61,10 @@ class ScgiCodec(CgiAnswers):
             return None
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
-        parts = packet[colon + 1 : end].split(b"\0")
-        if len(parts) % 2 == 0 or parts.pop():
+        parts = packet[colon + 1 : end].decode("latin-1").split("\0")
+        if len(parts) % 2 == 0 or parts.pop() or "" in parts[::2]:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables are not pairs of name and value.")
-        values = [value.decode("latin-1") for value in parts[1::2]]
-        x = exchange(self.base, zip(map(key, parts[::2]), values, strict=True), self)
+        x = exchange(self.base, list(zip(parts[::2], parts[1::2], strict=True)), self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

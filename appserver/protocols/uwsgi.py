@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from appserver.protocols.cgi import exchange, key
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import Codec, ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -120,20 +120,21 @@ class UwsgiCodec(Codec):
 def _pairs(packet: bytes, end: int) -> list[tuple[str, str]]:
     """Return the variables of a packet that ends at *end*."""
     pairs = []
+    text = packet[:end].decode("latin-1")
     at = 4
-    while at < end:
-        if at + 2 > end:
-            raise ProtocolError(BAD_REQUEST, "The uwsgi packet ends within a length.")
-        start = at + 2
-        at = start + (packet[at] | packet[at + 1] << 8)
-        if at + 2 > end or at == start:
-            raise ProtocolError(BAD_REQUEST, "A variable's name is empty or longer than its packet.")
-        name = packet[start:at]
-        start = at + 2
-        at = start + (packet[at] | packet[at + 1] << 8)
-        if at > end:
-            raise ProtocolError(BAD_REQUEST, "A variable's value is longer than its packet.")
-        pairs.append((key(name), packet[start:at].decode("latin-1")))
+    try:
+        while at < end:
+            start = at + 2
+            middle = start + (packet[at] | packet[at + 1] << 8)
+            value = middle + 2
+            at = value + (packet[middle] | packet[middle + 1] << 8)
+            if middle == start:
+                raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
+            pairs.append((text[start:middle], text[value:at]))
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise ProtocolError(BAD_REQUEST, "A variable is longer than its uwsgi packet.")
     return pairs
 
 

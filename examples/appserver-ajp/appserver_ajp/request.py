@@ -53,8 +53,8 @@ class AjpRequest(ajp_base.Request):
                 self.secret = value
                 return
             value = value.decode("latin-1")
-        key = cgi.key(name)
-        if key and key not in self.environ and not key.startswith(("HTTP_", "CONTENT_")):
+        key = name.decode("latin-1")
+        if key not in self.environ and not key.startswith(("HTTP_", "CONTENT_")):
             self._attributes[key] = value
 
     def exchange(self, base: dict[str, Any]) -> Exchange:
