@@ -172,10 +172,10 @@ class Exchange:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Send one piece of the body at once; the head goes with the first."""
+        """Send one piece of the body at once; the head goes with the first, even if that is empty."""
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if data:
+        if data or not self.begun:
             self.send([data], True)
 
     # What the gateway calls

@@ -81,7 +81,15 @@ def _answer(app: Application, x: Exchange, channel: Channel) -> None:
     finally:
         close = getattr(result, "close", None)
         if close is not None:
-            close()
+            _close(x, close)
+
+
+def _close(x: Exchange, close: Callable[[], object]) -> None:
+    """Call the iterable's ``close``; its failure does not spoil an answer that is sent."""
+    try:
+        close()
+    except BaseException as error:  # noqa: BLE001  (as in respond)
+        _log_error(x, f"close() of the application's iterable raised {type(error).__name__}", error)
 
 
 def _stream(x: Exchange, result: Iterable[bytes]) -> None:
