@@ -43,11 +43,17 @@ if TYPE_CHECKING:
     from appserver.listeners.listener import Service
     from appserver.options import Settings
 
+Line = tuple[int, Client]  # a client connection: Mongrel2 numbers them anew for each attachment
+
 log = logging.getLogger("appserver.listeners")
+
+_ERROR = "500 Internal Server Error"
 
 _READ = 1  # libev's event bit
 _BATCH = 64  # messages taken in one turn of the loop
-_POLL = 0.05  # seconds between looks for Mongrel2's first subscription
+_POLL = 0.05  # seconds between looks for Mongrel2's subscription,
+_POLL_ATTACHED = 0.25  # and between looks whether it still has it
+_RECONNECT = 30000  # milliseconds that an application may block a thread; see Subscription
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
@@ -86,9 +92,7 @@ class Mongrel2Options:
     mongrel2_chroot: str = option(
         "", "The directory that Mongrel2 has for its root, as this server sees it.", expects="directory"
     )
-    mongrel2_script_name: bool = option(
-        False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen."
-    )
+    mongrel2_script_name: bool = option(False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen.")
 
 
 class Mongrel2Listener:
@@ -113,8 +117,9 @@ class Mongrel2Listener:
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
         with zmq.Context() as context:
-            for kind, endpoint in ((zmq.PULL, self.pull), (zmq.XPUB, self.publish)):
-                with context.socket(kind) as socket:
+            for endpoint in (self.pull, self.publish):
+                # No PULL: Mongrel2 could deal it requests, which would be lost with it.
+                with context.socket(zmq.XPUB) as socket:
                     socket.linger = 0
                     try:
                         socket.connect(endpoint)
@@ -134,8 +139,7 @@ class Mongrel2Listener:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""
         subscription = self._subscriptions.get(get_hub())
         if subscription is not None:
-            subscription.draining = True
-            subscription.last = subscription.loop.now()
+            subscription.drain()
 
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
@@ -172,34 +176,48 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._lines: dict[Client, deque[Request]] = {}
+        self._lines: dict[Line, deque[Request]] = {}
 
     def enter(self, request: Request) -> bool:
         """Queue up; return True where *request* is the first and may run."""
         with self._lock:
-            line = self._lines.setdefault(request.client, deque())
+            line = self._lines.setdefault(request.line, deque())
             line.append(request)
             return len(line) == 1
 
     def leave(self, request: Request) -> Request | None:
         """End *request*'s turn and return the next on its connection."""
         with self._lock:
-            line = self._lines[request.client]
+            line = self._lines[request.line]
             line.popleft()
             if line:
                 return line[0]
-            del self._lines[request.client]
+            del self._lines[request.line]
             return None
 
-    def gone(self, client: Client) -> None:
+    def gone(self, line: Line) -> None:
         """Note that a client has left: what runs for it ends at its next send."""
         with self._lock:
-            for request in self._lines.get(client, ()):
+            for request in self._lines.get(line, ()):
                 request.gone = True
+
+    def lost(self, attachment: int) -> None:
+        """Note that Mongrel2 has left, and all its clients with it."""
+        with self._lock:
+            for (number, _), line in self._lines.items():
+                if number == attachment:
+                    for request in line:
+                        request.gone = True
 
 
 class Subscription:
-    """One thread's connection to Mongrel2's requests."""
+    """One thread's connection to Mongrel2's requests.
+
+    It has a PULL socket for each attachment of Mongrel2 (see `Responder`), connected once the
+    answers can leave. When Mongrel2 has gone, what the socket still holds has nobody to be
+    answered; so that no requests of the next Mongrel2 get among it, the socket must not connect
+    again by itself before this thread has had the time to notice.
+    """
 
     def __init__(
         self,
@@ -215,66 +233,91 @@ class Subscription:
         self.loop = get_hub().loop
         self.in_hand = 0
         self.draining = False
-        self.last = 0.0  # when the last message came, by the loop's clock
+        self.last = 0.0  # when the last message came or the last request ended
+        self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
-        self.socket = context.socket(zmq.PULL)
-        self.socket.linger = 0
-        self._watcher = self.loop.io(self.socket.fd, _READ)
+        self._context = context
+        self._socket: zmq.Socket[bytes] | None = None
+        self._watcher: Any = None
         self._again = self.loop.timer(0.0)
-        # Requests may come only once their answers can leave.
-        self._waiting = self.loop.timer(0.0, _POLL)
-        self._waiting.start(self._connect)
+        self._following = gevent.spawn(self._follow)
 
-    def _connect(self) -> None:
-        if self.responder.subscribed():
-            self._waiting.stop()
-            self.socket.connect(self.listener.pull)
-            self._watcher.start(self._readable)
-            self._readable()
+    def _follow(self) -> None:
+        """Attach to Mongrel2 whenever it has come."""
+        while True:
+            if not self.draining:
+                attachment = self.responder.attachment()
+                if attachment != self.attachment:
+                    self.listener.turns.lost(self.attachment)
+                    self._detach()
+                    if attachment:
+                        self._attach(attachment)
+            gevent.sleep(_POLL_ATTACHED if self.attachment else _POLL)
 
-    def _readable(self) -> None:
+    def _attach(self, attachment: int) -> None:
+        self.attachment = attachment
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.linger = 0
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+        self._socket.connect(self.listener.pull)
+        self._watcher = self.loop.io(self._socket.fd, _READ)
+        self._watcher.start(self.read)
+        self.read()
+
+    def _detach(self) -> None:
+        if self._socket is None:
+            return
+        self._again.stop()
+        self._watcher.stop()
+        self._watcher.close()
+        self._socket.close()
+        self._socket = None
+        self.attachment = 0
+
+    def read(self) -> None:
         """Take what waits. The descriptor signals only once, so go on until there is nothing."""
-        recv = self.socket.recv
+        socket = self._socket
+        if socket is None:
+            return
         for _ in range(_BATCH):
             try:
-                message = recv(zmq.DONTWAIT)
+                message = socket.recv(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            self.last = self.loop.now()
-            self._take(message)
-        self._again.start(self._readable)
+            self.last = monotonic()
+            try:
+                self._take(message)
+            except ProtocolError as error:
+                self._refuse(message, error)
+            except Exception:
+                log.exception("mongrel2 %s: a message cannot be served", self.listener.pull)
+                self._refuse(message, ProtocolError(_ERROR, "The request cannot be served."))
+        self._again.start(self.read)
 
     def _take(self, message: bytes) -> None:
         try:
             parsed = parse(message)
         except ProtocolError as error:
-            client = sender(message)
-            if client is None:
-                self.listener.count(error.reason)
-            else:
-                self._refuse(client, error)
+            if message.split(b" ", 3)[2:3] != [b"@*"]:
+                raise
+            self.listener.count(error.reason)  # as good as a notice
             return
         if parsed.path == b"@*":
             notice = parsed.notice
             if notice == "disconnect":
-                self.listener.turns.gone(parsed.connection)
+                self.listener.turns.gone((self.attachment, parsed.connection))
             if notice is not None:
                 return  # a notice is never answered: Mongrel2 would send another
         fields = parsed.fields
-        try:
-            if START in fields and upload.announced(parsed):
-                if DONE not in fields:
-                    return  # the file is still growing; an answer now would end the upload
+        if START in fields and upload.announced(parsed):
+            if DONE in fields:
                 self._upload(parsed)
-                return
-            limit = self.listener.limit_post
-            if limit and len(parsed.body) > limit:
-                raise self._too_long(limit)
-            x = self.codec.exchange(parsed)
-        except ProtocolError as error:
-            self._refuse(parsed.connection, error)
-            return
+            return  # without an end the file is still growing; an answer now would end the upload
+        limit = self.listener.limit_post
+        if limit and len(parsed.body) > limit:
+            raise self._too_long(limit)
+        x = self.codec.exchange(parsed)
         x.environ["wsgi.input"] = body = BytesIO(parsed.body)
         self._submit(Request(self, parsed.connection, x, body))
 
@@ -295,12 +338,17 @@ class Subscription:
     def _too_long(self, limit: int) -> ProtocolError:
         return ProtocolError(TOO_LARGE, f"The body has more than the {limit} bytes of limit-post.")
 
-    def _refuse(self, client: Client, error: ProtocolError) -> None:
+    def _refuse(self, message: bytes, error: ProtocolError) -> None:
         """Answer what is no request, in its turn, and close its connection."""
+        client = sender(message)
+        if client is None:
+            self.listener.count(error.reason)
+            return
         hint = f" {error.hint}" if error.hint else ""
         log.warning("mongrel2 %s: %s%s", self.listener.pull, error.reason, hint)
         request = Request(self, client, None, None)
-        request.refusal = self.codec.refuse(error)
+        # The hint is the operator's: it may name files.
+        request.refusal = self.codec.refuse(ProtocolError(error.status, error.reason))
         self._submit(request)
 
     def _submit(self, request: Request) -> None:
@@ -311,6 +359,7 @@ class Subscription:
     def next(self, request: Request) -> None:
         """Let the next request of a connection run, in the thread that took it."""
         self.in_hand -= 1
+        self.last = monotonic()
         following = self.listener.turns.leave(request)
         if following is not None:
             owner = following.subscription
@@ -319,39 +368,44 @@ class Subscription:
             else:
                 owner.loop.run_callback_threadsafe(owner.cores.run, following)
 
+    def drain(self) -> None:
+        """Go on until Mongrel2 has been quiet for a while."""
+        self.draining = True
+        self.last = monotonic()
+
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
+        if self.draining and not self.in_hand:
+            self.read()  # a blocking application may have kept the loop from it
         if self.in_hand:
             return self.in_hand
-        return int(not self.draining or self.loop.now() - self.last < _QUIET)
+        return int(not self.draining or monotonic() - self.last < _QUIET)
 
     def close(self) -> None:
         """Release the socket; safe twice."""
-        for watcher in (self._watcher, self._again, self._waiting):
-            watcher.stop()
-            watcher.close()
-        self.socket.close()
+        self._following.kill(block=False)
+        self._detach()
+        self._again.close()
 
 
 class Request:
     """One request of a client connection: the task, and the channel of its answer."""
 
     __slots__ = (
-        "body", "burst", "client", "failed", "gone", "held", "held_size", "interval", "least", "paced",
-        "refilled", "refusal", "since", "subscription", "timer", "tokens", "x",
+        "body", "burst", "failed", "gone", "held", "held_size", "interval", "least", "line", "paced",
+        "refilled", "refusal", "subscription", "timer", "tokens", "x",
     )  # fmt: skip
 
     def __init__(
         self, subscription: Subscription, client: Client, x: Exchange | None, body: IO[bytes] | None
     ) -> None:
         self.subscription = subscription
-        self.client = client
+        self.line: Line = (subscription.attachment, client)
         self.x = x
         self.body = body
         self.refusal = b""
         self.gone = False
         self.failed = False
-        self.since = monotonic()
         self.held: list[bytes] = []  # pieces of a stream that wait to be one message
         self.held_size = 0
         self.least = 0  # bytes that are worth a message; 0 before the first piece
@@ -372,6 +426,7 @@ class Request:
         if self.gone:
             return
         self.subscription.service.respond(x, self)
+        self._flush()
 
     def done(self) -> None:
         """Close what must be closed and let the next request of the connection run."""
@@ -393,6 +448,7 @@ class Request:
         if more:
             self._hold(pieces)
             self.subscription.cores.turn()
+            self.subscription.read()  # the client may have left, and the loop had no time for it
         elif self.held:
             self.held += pieces
             self._flush()
@@ -412,7 +468,10 @@ class Request:
         self.failed = True
 
     def _publish(self, data: bytes) -> None:
-        if not self.subscription.responder.send(envelope(self.client, data), self.since):
+        attachment, client = self.line
+        try:
+            self.subscription.responder.send(envelope(client, data), attachment)
+        except ClientGone:
             self.gone = True
 
     def _hold(self, pieces: list[bytes]) -> None:
@@ -461,13 +520,18 @@ class Request:
         return data
 
     def _flush(self) -> None:
-        if self.held:
+        if self.held and not self.gone:
             self._publish(self._take_held())
 
     def _tick(self) -> None:
         """Send what a pausing application has left behind; called by the loop."""
-        if self.held and not self.gone:
-            self._refill()
-            message = envelope(self.client, b"".join(self.held))
-            if self.tokens >= 1 and self.subscription.responder.try_send(message):
+        self._refill()
+        if not self.held or self.gone or self.tokens < 1:
+            return
+        attachment, client = self.line
+        message = envelope(client, b"".join(self.held))
+        try:
+            if self.subscription.responder.try_send(message, attachment):
                 self._take_held()
+        except ClientGone:
+            self.gone = True

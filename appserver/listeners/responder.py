@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from threading import Lock
-from time import monotonic
 from typing import Any
 
 import gevent
@@ -14,16 +14,19 @@ from appserver.exchange import ClientGone
 
 log = logging.getLogger("appserver.listeners")
 
-_PATIENCE = 2.0  # seconds that an answer waits for a Mongrel2 that has just gone or is just coming
-_TRY_AGAIN = 0.01
+_TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued
 
 
 class Responder:
-    """Publish answers to Mongrel2's SUB socket, losing none.
+    """Publish answers to Mongrel2's SUB socket, losing none and giving none to the wrong client.
 
     An XPUB tells whether Mongrel2 has subscribed (a fresh PUB drops what it sends before that),
     and with XPUB_NODROP it refuses a message at the high-water mark instead of dropping it.
+
+    Mongrel2 numbers its clients from 0 each time it starts, under the same UUID. So an answer
+    belongs to one *attachment*, the time from a subscription to its end, and is good for no other:
+    it would reach somebody else's browser.
     """
 
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
@@ -31,37 +34,45 @@ class Responder:
         self._lock = Lock()
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # a return is told, even if the loss is not yet
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what Mongrel2 has not read dies with it
         self._socket.linger = _LINGER
         self._socket.connect(endpoint)
-        self._topics: set[bytes] = set()
-        self._lost_at = 0.0  # when the last subscription went
+        self._topics: Counter[bytes] = Counter()
+        self._attachment = 0
+        self._attachments = 0
         self._told: set[bytes] = set()
 
-    def subscribed(self) -> bool:
-        """Tell whether Mongrel2 listens now."""
+    def attachment(self) -> int:
+        """Return the number of Mongrel2's present attachment, 0 while it does not listen."""
         with self._lock:
             self._take_subscriptions()
-            return bool(self._topics)
+            return self._attachment
 
     def _take_subscriptions(self) -> None:
         # Asking for the events makes libzmq look at its peers; sends alone would not tell.
         while self._socket.get(zmq.EVENTS) & zmq.POLLIN:
             frame = bytes(self._socket.recv(zmq.DONTWAIT))
+            topic = frame[1:]
             if frame[:1] == b"\1":
-                self._topics.add(frame[1:])
-            else:
-                self._topics.discard(frame[1:])
-                if not self._topics:
-                    self._lost_at = monotonic()
+                if not self._topics or topic in self._topics:
+                    self._attachments += 1
+                    self._attachment = self._attachments
+                self._topics[topic] += 1
+                continue
+            self._topics[topic] -= 1
+            self._topics = +self._topics
+            if not self._topics:
+                self._attachment = 0
 
-    def try_send(self, message: bytes) -> bool:
-        """Send a message if Mongrel2 takes it now; raise `ClientGone` once closed."""
+    def try_send(self, message: bytes, attachment: int) -> bool:
+        """Send a message if Mongrel2 takes it now; raise `ClientGone` after its attachment's end."""
         with self._lock:
             if self._socket.closed:
                 raise ClientGone
             self._take_subscriptions()
-            if not self._topics:
-                return False
+            if attachment != self._attachment:
+                raise ClientGone
             if b"" not in self._topics and not message.startswith(tuple(self._topics)):
                 self._tell_mismatch(message)
                 return True
@@ -71,16 +82,10 @@ class Responder:
                 return False
             return True
 
-    def send(self, message: bytes, since: float) -> bool:
-        """Send a message for a request taken at *since* (monotonic seconds); wait where needed.
-
-        Return False where Mongrel2 stays away: its clients are gone with it.
-        """
-        while not self.try_send(message):
-            if monotonic() > max(since, self._lost_at) + _PATIENCE and not self._topics:
-                return False
+    def send(self, message: bytes, attachment: int) -> None:
+        """Send a message, waiting while Mongrel2 is slow; raise `ClientGone` after its end."""
+        while not self.try_send(message, attachment):
             gevent.sleep(_TRY_AGAIN)
-        return True
 
     def _tell_mismatch(self, message: bytes) -> None:
         uuid = message.split(b" ", 1)[0]

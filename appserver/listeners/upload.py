@@ -27,7 +27,9 @@ def announced(message: Message) -> bool:
     length = fields.get("content-length")
     if length is None:
         return fields.get("transfer-encoding") == "chunked"
-    return isinstance(length, str) and length.isascii() and length.isdigit() and int(length) > 0
+    if not isinstance(length, str) or not (length.isascii() and length.isdigit()):
+        return False
+    return len(length) < 19 and int(length) > 0
 
 
 def take(message: Message, directory: str, chroot: str) -> tuple[IO[bytes], int]:
@@ -65,12 +67,13 @@ def _open(directory: str, name: str) -> tuple[IO[bytes], int]:
         inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            file = os.fdopen(os.open(name, flags, dir_fd=inside), "rb")
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                file.close()
-                raise ProtocolError(BAD_REQUEST, "The upload is no regular file.")
-            os.unlink(name, dir_fd=inside)  # nobody else will; the open file remains
+            fd = os.open(name, flags, dir_fd=inside)
+            try:
+                size = _size(fd)
+                os.unlink(name, dir_fd=inside)  # nobody else will; the open file remains
+            except BaseException:
+                os.close(fd)
+                raise
         finally:
             os.close(inside)
     except OSError as error:
@@ -80,4 +83,11 @@ def _open(directory: str, name: str) -> tuple[IO[bytes], int]:
             hint=f"{os.path.join(directory, name)}: {error.strerror}; "
             "this server must be able to read and remove files there.",
         ) from None
-    return file, status.st_size
+    return os.fdopen(fd, "rb"), size
+
+
+def _size(fd: int) -> int:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ProtocolError(BAD_REQUEST, "The upload is no regular file.")
+    return status.st_size

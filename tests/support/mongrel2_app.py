@@ -1,0 +1,127 @@
+"""The application behind the simulated Mongrel2: the path says how it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import zlib
+from threading import current_thread
+from urllib.parse import parse_qs
+
+
+def app(environ, start_response):
+    what = environ["PATH_INFO"].strip("/").partition("/")[0] or "environ"
+    arguments = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
+    return ANSWERS[what](environ, start_response, **arguments)
+
+
+def show(environ, start_response, **_):
+    """Answer with the environ and the body."""
+    found = {key: value for key, value in environ.items() if isinstance(value, str)}
+    found["body"] = environ["wsgi.input"].read().decode("latin-1")
+    return plain(start_response, json.dumps(found).encode())
+
+
+def plain(start_response, body, *headers):
+    start_response("200 OK", [("Content-Type", "text/plain"), *headers])
+    return [body]
+
+
+def echo(environ, start_response, text=""):
+    return plain(start_response, text.encode())
+
+
+def thread(environ, start_response):
+    return plain(start_response, current_thread().name.encode())
+
+
+def empty(environ, start_response, status="204 No Content"):
+    start_response(status, [])
+    return []
+
+
+def nothing(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield from ()
+
+
+def blanks(environ, start_response, length=""):
+    """Yield empty pieces among others."""
+    start_response("200 OK", [("Content-Length", length)] if length else [])
+    yield from (b"", b"a", b"", b"", b"b", b"")
+
+
+def stream(environ, start_response, pieces, size="10", length=""):
+    headers = [("Content-Length", str(int(pieces) * int(size)))] if length else []
+    start_response("200 OK", headers)
+    for number in range(int(pieces)):
+        yield bytes([65 + number % 26]) * int(size)
+
+
+def large(environ, start_response, size):
+    return plain(start_response, b"x" * int(size))
+
+
+def fail(environ, start_response, after="0"):
+    """Yield some pieces, then raise."""
+    start_response("200 OK", [])
+    for _ in range(int(after)):
+        yield b"piece"
+    raise RuntimeError("as asked")
+
+
+def read(environ, start_response):
+    """Read the body in blocks."""
+    size = crc = 0
+    while block := environ["wsgi.input"].read(1 << 20):
+        size += len(block)
+        crc = zlib.crc32(block, crc)
+    return plain(start_response, f"{size} {crc}".encode())
+
+
+def gated(environ, start_response, gates, pieces="1", length=""):
+    """Yield a piece as soon as there is a file of its number; tell the log of the end."""
+    start_response("200 OK", [("Content-Length", str(7 * int(pieces)))] if length else [])
+    return Gated(gates, int(pieces))
+
+
+def hold(environ, start_response, gates, text=""):
+    """Answer once there is a file 0."""
+    wait_for(gates, 0)
+    return plain(start_response, text.encode())
+
+
+def nap(environ, start_response, seconds, text=""):
+    time.sleep(float(seconds))
+    return plain(start_response, text.encode())
+
+
+class Gated:
+    def __init__(self, gates, pieces):
+        self.gates = gates
+        self.pieces = pieces
+        self.given = 0
+
+    def __iter__(self):
+        for number in range(self.pieces):
+            wait_for(self.gates, number)
+            self.given += 1
+            yield b"piece%02d" % number
+
+    def close(self):
+        print(f"closed after {self.given}", file=sys.stderr, flush=True)
+
+
+def wait_for(gates, number):
+    with open(os.path.join(gates, f"asked-{number}"), "wb"):
+        pass
+    while not os.path.exists(os.path.join(gates, str(number))):
+        time.sleep(0.002)
+
+
+ANSWERS = {
+    "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
+    "large": large, "fail": fail, "read": read, "gated": gated, "hold": hold, "nap": nap, "thread": thread,
+}  # fmt: skip
