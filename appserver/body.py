@@ -4,32 +4,54 @@ from __future__ import annotations
 
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import TOO_LARGE
+
+
+def too_long(limit: int) -> ProtocolError:
+    """Return the refusal of a body of more than *limit* bytes."""
+    return ProtocolError(TOO_LARGE, f"The body has more than the {limit} bytes of limit-post.")
 
 
 class Body:
-    """Collect a body; hold *in_memory* bytes of it at most in memory."""
+    """Collect a body; hold *in_memory* bytes of it at most in memory, and take *limit* (0 = any).
 
-    __slots__ = ("_file", "in_memory", "size")
+    *announced* is its length where that is known before. `ProtocolError` says why a body cannot be
+    taken: it is too long, or the temporary file cannot hold it.
+    """
 
-    def __init__(self, in_memory: int) -> None:
-        self.in_memory = in_memory
+    __slots__ = ("_file", "_in_memory", "_limit", "size")
+
+    def __init__(self, in_memory: int, limit: int = 0, announced: int = 0) -> None:
+        if 0 < limit < announced:
+            raise too_long(limit)
+        self._in_memory = in_memory
+        self._limit = limit
         self.size = 0
         self._file: IO[bytes] = BytesIO()
 
     def add(self, data: bytes) -> None:
-        """Append a piece; raise `OSError` where the temporary file cannot hold it."""
+        """Append a piece."""
         self.size += len(data)
-        if self.size > self.in_memory and isinstance(self._file, BytesIO):
-            held = self._file.getvalue()
-            self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
-            self._file.write(held)
-        self._file.write(data)
+        if 0 < self._limit < self.size:
+            raise too_long(self._limit)
+        try:
+            if self.size > self._in_memory and isinstance(self._file, BytesIO):
+                held = self._file.getvalue()
+                self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
+                self._file.write(held)
+            self._file.write(data)
+        except OSError as error:
+            raise ProtocolError("507 Insufficient Storage", f"The body: {error.strerror}.") from None
 
-    def reader(self) -> IO[bytes]:
-        """Return the body from its start, for ``wsgi.input``."""
+    def give_to(self, environ: dict[str, Any]) -> None:
+        """Make it ``wsgi.input``, read from its start, and its size CONTENT_LENGTH."""
         self._file.seek(0)
-        return self._file
+        environ["wsgi.input"] = self._file
+        if self.size or "CONTENT_LENGTH" in environ:
+            environ["CONTENT_LENGTH"] = str(self.size)
 
     def close(self) -> None:
         """Give the memory or the file back; safe twice."""

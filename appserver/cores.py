@@ -95,7 +95,7 @@ class GreenletCores:
             self._pump_soon()
 
     def turn(self) -> None:
-        gevent.sleep(0)
+        gevent.sleep(1e-9)  # a timer; sleep(0) would let callbacks run, and sockets starve
 
     def stop(self) -> None:
         self._ready.clear()
@@ -110,8 +110,7 @@ class ThreadCores:
         self._loop = get_hub().loop
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads = [
-            Thread(target=self._serve, name=f"core-{number}", daemon=True)
-            for number in range(1, count + 1)
+            Thread(target=self._serve, name=f"core-{number}", daemon=True) for number in range(1, count + 1)
         ]
         for thread in self._threads:
             thread.start()

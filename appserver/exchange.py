@@ -105,9 +105,7 @@ class Exchange:
         "uri",
     )  # fmt: skip
 
-    def __init__(
-        self, environ: Environ, codec: Codec, keep_alive: bool = False, body_left: int = 0
-    ) -> None:
+    def __init__(self, environ: Environ, codec: Codec, keep_alive: bool = False, body_left: int = 0) -> None:
         self.environ = environ
         # Kept apart: what the application does to its environ does not change the request.
         self.method: str = environ["REQUEST_METHOD"]

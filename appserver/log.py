@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from threading import local
 from time import localtime, strftime, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from appserver.options import BadValue, option
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink

@@ -38,9 +38,7 @@ _CHECK = 0.02  # seconds between looks at what is still in hand while stopping
 class StopOptions:
     """Stopping."""
 
-    worker_reload_mercy: float = option(
-        60.0, "Seconds that requests in hand may take when the server stops."
-    )
+    worker_reload_mercy: float = option(60.0, "Seconds that requests in hand may take when the server stops.")
 
 
 class Loop:

@@ -8,6 +8,13 @@ import pytest
 
 from appserver import body
 from appserver.body import Body
+from appserver.protocols.codec import ProtocolError
+
+
+def reader(held, environ=None):
+    environ = {} if environ is None else environ
+    held.give_to(environ)
+    return environ["wsgi.input"]
 
 
 @pytest.mark.parametrize(
@@ -18,8 +25,8 @@ def test_a_body_reads_as_it_was_added(pieces):
     for piece in pieces:
         held.add(piece)
     assert held.size == len(b"".join(pieces))
-    assert held.reader().read() == b"".join(pieces)
-    assert held.reader().readline() == b"".join(pieces)  # from its start again
+    assert reader(held).read() == b"".join(pieces)
+    assert reader(held).readline() == b"".join(pieces)  # from its start again
     held.close()
     held.close()
 
@@ -28,13 +35,43 @@ def test_a_body_reads_as_it_was_added(pieces):
 def test_what_is_larger_goes_to_a_file(limit, size, in_memory):
     held = Body(limit)
     held.add(size * b"x")
-    assert isinstance(held.reader(), BytesIO) is in_memory
+    assert isinstance(reader(held), BytesIO) is in_memory
     if not in_memory:
-        assert isinstance(held.reader().name, int)  # a file without a name
+        assert isinstance(reader(held).name, int)  # a file without a name
     held.close()
 
 
-def test_a_full_disk_is_an_os_error_and_leaves_nothing_open(monkeypatch):
+@pytest.mark.parametrize(
+    "pieces, given, expected",
+    [
+        ([], {}, None),
+        ([b"abc"], {}, "3"),
+        ([b"a", b"bc"], {"CONTENT_LENGTH": "3"}, "3"),
+        ([], {"CONTENT_LENGTH": "0"}, "0"),
+    ],
+)
+def test_its_size_is_the_content_length(pieces, given, expected):
+    held = Body(10)
+    for piece in pieces:
+        held.add(piece)
+    environ = dict(given)
+    reader(held, environ)
+    assert environ.get("CONTENT_LENGTH") == expected
+
+
+def test_a_limit_is_exact():
+    held = Body(10, limit=4, announced=4)
+    held.add(b"abc")
+    held.add(b"d")
+    with pytest.raises(ProtocolError) as refused:
+        held.add(b"e")
+    assert refused.value.status.startswith("413")
+    held.close()
+    with pytest.raises(ProtocolError):
+        Body(10, limit=4, announced=5)
+
+
+def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
     opened = []
 
     class Full(BytesIO):
@@ -47,7 +84,8 @@ def test_a_full_disk_is_an_os_error_and_leaves_nothing_open(monkeypatch):
 
     monkeypatch.setattr(body, "TemporaryFile", temporary)
     held = Body(1)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ProtocolError, match="No space left") as refused:
         held.add(b"xy")
+    assert refused.value.status.startswith("507")
     held.close()
     assert opened[0].closed

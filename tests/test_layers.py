@@ -12,7 +12,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "appserver"
 
 # What would give a codec the world to act on.
-WORLD = {"asyncio", "gevent", "logging", "os", "select", "selectors", "signal", "socket", "threading", "time", "zmq"}
+WORLD = {
+    "asyncio",
+    "gevent",
+    "logging",
+    "os",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "threading",
+    "time",
+    "zmq",
+}
 
 
 def modules():

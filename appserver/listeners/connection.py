@@ -24,7 +24,7 @@ from appserver.body import Body
 from appserver.exchange import ClientGone
 from appserver.listeners.outbox import Outbox, ShortFile
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import BAD_REQUEST, TOO_LARGE
+from appserver.protocols.framing import BAD_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,18 +106,11 @@ class Connection:
             if x is None:
                 x = codec.receive(data)
                 data = b""
-                if x is not None:
-                    self.x = x
-                    limit = self.listener.options.limit_post
-                    if limit and x.body_left > limit:
-                        raise self._too_long(limit)
+                self.x = x
             if x is not None and x.body_left:
                 self._take_body(x, data)
         except ProtocolError as error:
             self._refuse(error)
-            return
-        except OSError as error:  # no room for the temporary file
-            self._refuse(ProtocolError("507 Insufficient Storage", f"The body: {error.strerror}."))
             return
         if codec.replies:
             self._reply()
@@ -127,21 +120,16 @@ class Connection:
             self._submit(x)
 
     def _take_body(self, x: Exchange, data: bytes) -> None:
-        options = self.listener.options
         if self.body is None:
+            options = self.listener.options
             self.state = BODY
-            self.body = Body(options.post_buffering)
+            self.body = Body(options.post_buffering, options.limit_post, x.body_left)
         piece = self.codec.receive_body(x, data)
         if piece:
-            if options.limit_post and self.body.size + len(piece) > options.limit_post:
-                raise self._too_long(options.limit_post)
             self.body.add(piece)
         if x.expect and x.body_left:
             x.expect = False
             self._put([self.codec.ask(x)])
-
-    def _too_long(self, limit: int) -> ProtocolError:
-        return ProtocolError(TOO_LARGE, f"The body has more than the {limit} bytes of limit-post.")
 
     def _read(self) -> None:
         """Wait for more."""
@@ -169,9 +157,7 @@ class Connection:
         if self.gone or (self.state == HEAD and not self.codec.buffer):
             self.close()
         else:
-            self._refuse(
-                ProtocolError(BAD_REQUEST, "The request ends in its middle.", self.state == BODY)
-            )
+            self._refuse(ProtocolError(BAD_REQUEST, "The request ends in its middle.", self.state == BODY))
 
     def _overhear(self, data: bytes) -> None:
         """Keep what comes while an answer is made; something in it may end the answer."""
@@ -212,9 +198,7 @@ class Connection:
         if self.body is None:
             environ["wsgi.input"] = BytesIO()
         else:
-            environ["wsgi.input"] = self.body.reader()
-            if self.body.size or "CONTENT_LENGTH" in environ:
-                environ["CONTENT_LENGTH"] = str(self.body.size)
+            self.body.give_to(environ)
         self.state = RUN
         self.deadline = float("inf")
         self.service.cores.run(self)
@@ -387,9 +371,7 @@ class Connection:
         """End a connection whose time is up, with a 408 where a request has begun."""
         if self.state == BODY or (self.state == HEAD and self.codec.buffer):
             self._refuse(
-                ProtocolError(
-                    "408 Request Timeout", "The request did not come in time.", self.state == BODY
-                )
+                ProtocolError("408 Request Timeout", "The request did not come in time.", self.state == BODY)
             )
         elif self.state == RUN:
             self.gone = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -29,8 +30,9 @@ class Responder:
     it would reach somebody else's browser.
     """
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str, timeout: float) -> None:
         self.endpoint = endpoint
+        self._timeout = timeout
         self._lock = Lock()
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
@@ -83,8 +85,15 @@ class Responder:
             return True
 
     def send(self, message: bytes, attachment: int) -> None:
-        """Send a message, waiting while Mongrel2 is slow; raise `ClientGone` after its end."""
+        """Send a message, waiting while Mongrel2 is slow; raise `ClientGone` after its end.
+
+        A Mongrel2 that takes nothing for the whole time-out is as good as gone.
+        """
+        deadline = monotonic() + self._timeout
         while not self.try_send(message, attachment):
+            if monotonic() > deadline:
+                log.error("mongrel2 %s: Mongrel2 takes no answers", self.endpoint)
+                raise ClientGone
             gevent.sleep(_TRY_AGAIN)
 
     def _tell_mismatch(self, message: bytes) -> None:

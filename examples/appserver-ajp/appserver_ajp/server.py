@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from flup.server import ajp_base
 
-from appserver.body import Body
+from appserver.body import Body, too_long
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import TOO_LARGE
 from appserver_ajp.answer import Answer
 from appserver_ajp.request import AjpRequest
 
@@ -45,7 +44,7 @@ class AjpServer(ajp_base.BaseAJPServer):
 
     def handler(self, request: AjpRequest) -> None:
         """Read the body, then have the request answered in a core; in its connection's greenlet."""
-        body = Body(self.options.post_buffering)
+        body = Body(self.options.post_buffering, self.options.limit_post)
         try:
             x = self._read(request, body)
             Answer(self.service, request.connection, x).run()
@@ -64,19 +63,11 @@ class AjpServer(ajp_base.BaseAJPServer):
         if secret and not hmac.compare_digest(request.secret, secret):
             raise ProtocolError("403 Forbidden", "The front end does not send the secret.")
         x = request.exchange(self._base)
-        limit = self.options.limit_post
-        size = x.body_left
-        try:
-            while not (limit and size > limit) and (data := request.input.read(_PIECE)):
-                body.add(data)
-                size = body.size
-        except OSError as error:  # no room for the temporary file
-            raise ProtocolError("507 Insufficient Storage", f"The body: {error.strerror}.") from None
-        if limit and size > limit:
-            raise ProtocolError(TOO_LARGE, f"The body has more than the {limit} bytes of limit-post.")
-        x.environ["wsgi.input"] = body.reader()
-        if body.size or "CONTENT_LENGTH" in x.environ:
-            x.environ["CONTENT_LENGTH"] = str(body.size)
+        if 0 < self.options.limit_post < x.body_left:
+            raise too_long(self.options.limit_post)
+        while data := request.input.read(_PIECE):
+            body.add(data)
+        body.give_to(x.environ)
         return x
 
     def error(self, request: AjpRequest) -> None:

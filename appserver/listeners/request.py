@@ -1,0 +1,190 @@
+"""One request that came from Mongrel2, and the messages of its answer."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any
+
+import gevent
+
+from appserver.exchange import ClientGone
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.mongrel2 import Connection, envelope
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+    from appserver.listeners.subscription import Subscription
+    from appserver.listeners.turns import Line
+
+# Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
+# how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
+# as long as it is slow, and in few large messages where it is fast.
+_BURST = 8.0  # messages that may leave at once
+_INTERVAL = 0.1  # seconds in which a client is taken to read one more,
+_RATE = 1048576  # and the bytes of a message in one second more
+_PIECES = 12  # messages into which a body of known length is cut at most
+_BURST_OF_LENGTH = 3.0  # smaller ones that may leave besides, while the application is slow
+_SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, and held at most
+
+
+class Request:
+    """The task of one request, and the channel of its answer.
+
+    *x* is None where a message is no request; with *error* it is refused in its turn, and its
+    connection closed. *body* is closed at the end.
+    """
+
+    __slots__ = (
+        "body", "burst", "error", "failed", "gone", "held", "held_size", "interval", "least", "line", "paced",
+        "refilled", "subscription", "timer", "tokens", "x",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        client: Connection,
+        x: Exchange | None,
+        body: IO[bytes] | None = None,
+        error: ProtocolError | None = None,
+    ) -> None:
+        self.subscription = subscription
+        self.line: Line = (subscription.attachment, client)
+        self.x = x
+        self.body = body
+        self.error = error
+        self.gone = False
+        self.failed = error is not None  # the connection cannot be kept
+        self.held: list[bytes] = []  # pieces of a stream that wait to be one message
+        self.held_size = 0
+        self.least = 0  # bytes that are worth a message; 0 before the first piece
+        self.paced = True  # there may be more messages than any client takes
+        self.burst = self.tokens = 0.0  # messages that may leave at once; those left of them
+        self.interval = _INTERVAL  # seconds for one more
+        self.refilled = 0.0
+        self.timer: Any = None
+
+    # The task: in a core, and after it
+
+    def work(self) -> None:
+        """Make and send the answer."""
+        if self.gone:
+            return
+        if self.error is not None:
+            self._refuse(self.error)
+        elif self.x is not None:
+            self.subscription.service.respond(self.x, self)
+            self._flush()
+
+    def _refuse(self, error: ProtocolError) -> None:
+        # The hint is the operator's: it may name files.
+        self._publish(self.subscription.codec.refuse(ProtocolError(error.status, error.reason)))
+        access = self.subscription.service.access
+        if self.x is not None and access is not None:
+            access.line(self.x, error.status[:3], 0.0)
+
+    def done(self) -> None:
+        """Close what must be closed and let the next request of the connection run."""
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer.close()
+        if self.body is not None:
+            self.body.close()
+        if not self.gone and (self.failed or self.x is None or not self.x.keep_alive):
+            self._publish(b"")
+        self.subscription.next(self)
+
+    # The channel: in a core
+
+    def send(self, pieces: list[bytes], more: bool) -> None:
+        """Send pieces of the answer, as few messages."""
+        if self.gone:
+            raise ClientGone
+        if more:
+            self._hold(pieces)
+            self.subscription.cores.turn()
+        elif self.held:
+            self.held += pieces
+            self._flush()
+        elif len(pieces) == 1:
+            self._publish(pieces[0])
+        else:
+            self._publish(b"".join(pieces))
+        if self.gone:
+            raise ClientGone
+
+    def send_file(self, fd: int, offset: int, count: int) -> bool:
+        """Refuse: ZeroMQ carries messages."""
+        return False
+
+    def abort(self) -> None:
+        """Give the answer up: `done` closes the connection where the client misses something."""
+        self.failed = True
+
+    def _publish(self, data: bytes) -> None:
+        attachment, client = self.line
+        try:
+            self.subscription.responder.send(envelope(client, data), attachment)
+        except ClientGone:
+            self.gone = True
+
+    def _hold(self, pieces: list[bytes]) -> None:
+        """Send a stream's pieces now if the client may have room, else with those that follow."""
+        if not self.least:
+            self._plan()
+        self.held += pieces
+        self.held_size += sum(map(len, pieces))
+        self._refill()
+        if self.paced:
+            while self.tokens < 1 and self.held_size >= self.least and not self.gone:
+                gevent.sleep(_INTERVAL)
+                self.tokens = 1.0  # the client may be slower; no more than this can be held for it
+        if self.tokens >= 1 or self.held_size >= self.least:
+            self._flush()
+        if self.held and self.timer is None:
+            self.timer = self.subscription.loop.timer(_INTERVAL, _INTERVAL)
+            self.timer.start(self._tick)
+
+    def _plan(self) -> None:
+        """Choose how large messages shall be, once the head tells whether there is a length."""
+        assert self.x is not None
+        length = self.x.length
+        self.refilled = monotonic()
+        if length is not None and length <= _PIECES * _LARGE:  # few enough for any client
+            self.paced = False
+            self.least = max(_SMALL, -(-length // _PIECES))
+            self.burst = _BURST_OF_LENGTH
+        else:
+            self.least = _LARGE
+            self.burst = _BURST
+        self.tokens = self.burst
+
+    def _refill(self) -> None:
+        now = monotonic()
+        self.tokens = min(self.burst, self.tokens + (now - self.refilled) / self.interval)
+        self.refilled = now
+
+    def _take_held(self) -> bytes:
+        """Return what is held, as one message's body."""
+        data = b"".join(self.held)
+        self.interval = _INTERVAL + self.held_size / _RATE
+        self.tokens = max(0.0, self.tokens - 1)
+        self.held = []
+        self.held_size = 0
+        return data
+
+    def _flush(self) -> None:
+        if self.held and not self.gone:
+            self._publish(self._take_held())
+
+    def _tick(self) -> None:
+        """Send what a pausing application has left behind; called by the loop."""
+        self._refill()
+        if not self.held or self.gone or self.tokens < 1:
+            return
+        attachment, client = self.line
+        message = envelope(client, b"".join(self.held))
+        try:
+            if self.subscription.responder.try_send(message, attachment):
+                self._take_held()
+        except ClientGone:
+            self.gone = True

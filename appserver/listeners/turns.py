@@ -1,0 +1,54 @@
+"""Whose turn it is on each of Mongrel2's client connections."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from appserver.protocols.mongrel2 import Connection
+
+if TYPE_CHECKING:
+    from appserver.listeners.request import Request
+
+# An attachment of Mongrel2 and a client connection: each attachment numbers its clients anew.
+Line = tuple[int, Connection]
+
+
+class Turns:
+    """Have answers go out in the order of the requests of a connection; shared by all threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lines: dict[Line, deque[Request]] = {}
+
+    def enter(self, request: Request) -> bool:
+        """Queue up; return True where *request* is the first and may run."""
+        with self._lock:
+            line = self._lines.setdefault(request.line, deque())
+            line.append(request)
+            return len(line) == 1
+
+    def leave(self, request: Request) -> Request | None:
+        """End *request*'s turn and return the next on its connection."""
+        with self._lock:
+            line = self._lines[request.line]
+            line.popleft()
+            if line:
+                return line[0]
+            del self._lines[request.line]
+            return None
+
+    def gone(self, line: Line) -> None:
+        """Note that a client has left: what runs for it ends at its next send."""
+        with self._lock:
+            for request in self._lines.get(line, ()):
+                request.gone = True
+
+    def lost(self, attachment: int) -> None:
+        """Note that Mongrel2 has left, and all its clients with it."""
+        with self._lock:
+            for (number, _), line in self._lines.items():
+                if number == attachment:
+                    for request in line:
+                        request.gone = True
