@@ -97,11 +97,11 @@ class Mongrel2Once:
 
 CASES = {
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
-    "http": (HttpCodec(BASE, reader_named("httptools")), HEAD, 75),
-    "uwsgi": (UwsgiCodec(BASE), uwsgi_packet(), 65),
-    "fastcgi": (FastcgiCodec(BASE), fastcgi_records(), 115),
-    "scgi": (ScgiCodec(BASE), scgi_netstring(), 65),
-    "mongrel2": (Mongrel2Once(), mongrel2_message(), 75),
+    "http": (HttpCodec(BASE, reader_named("httptools")), HEAD, 37),
+    "uwsgi": (UwsgiCodec(BASE), uwsgi_packet(), 24),
+    "fastcgi": (FastcgiCodec(BASE), fastcgi_records(), 37),
+    "scgi": (ScgiCodec(BASE), scgi_netstring(), 25),
+    "mongrel2": (Mongrel2Once(), mongrel2_message(), 74),
 }
 
 

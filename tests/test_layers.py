@@ -58,7 +58,9 @@ def own(tree):
 
 
 def table():
-    rows = re.findall(r"^\| `([\w.]+)` \| [^|]+ \| ([^|]*) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| [^|]+ \| ([^|]*) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE
+    )
     return {name: set(re.findall(r"`([\w.]+)`", imports)) for name, imports in rows}
 
 

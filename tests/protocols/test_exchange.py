@@ -43,7 +43,9 @@ def test_bad_statuses(protocol, status):
     assert x.status == ""
 
 
-@pytest.mark.parametrize("headers", [(), {}, None, "X: v", iter([])], ids=lambda headers: type(headers).__name__)
+@pytest.mark.parametrize(
+    "headers", [(), {}, None, "X: v", iter([])], ids=lambda headers: type(headers).__name__
+)
 def test_headers_are_a_list(headers):
     with pytest.raises(ApplicationError, match="not a list"):
         exchange().start_response("200 OK", headers)
