@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flup.server import ajp_base
 
 from appserver.protocols import cgi
-from appserver.protocols.fields import SINGLE, content_length, joined, key_of
+from appserver.protocols.fields import content_length, joined, key_of
 from appserver_ajp.answer import AjpCodec
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ class AjpRequest(ajp_base.Request):
             key = "HTTP_TRANSFER_ENCODING"  # `cgi.exchange` wants to see it; the application does not
         else:
             key = key_of(name.decode("latin-1"))
-        if key in SINGLE and any(key == before for before, _ in self._fields):
-            joined(key, "", text)  # raises
         self._fields.append((key, text))
         if key == "CONTENT_LENGTH":
             self.input.setDataLength(content_length(text))
@@ -64,6 +62,8 @@ class AjpRequest(ajp_base.Request):
 
         AJP has no PATH_INFO: `cgi.exchange` decodes it, once, from the REQUEST_URI.
         """
+        if len([key for key, _ in self._fields if key == "HTTP_HOST"]) > 1:
+            joined("HTTP_HOST", "", "")  # refuses it; for a front end's variables the last would count
         line = {name: value for name, value in self.environ.items() if value}
         uri = line.get("REQUEST_URI", "/")
         query = self._attributes.get("QUERY_STRING")
