@@ -92,6 +92,7 @@ class Exchange:
         "channel",
         "chunked",
         "codec",
+        "ended",
         "environ",
         "excess",
         "expect",
@@ -124,6 +125,7 @@ class Exchange:
         self.chunked = False
         self.bodiless = False
         self.begun = False
+        self.ended = False  # all of it is sent
 
     # What the application calls (PEP 3333)
 
@@ -207,31 +209,38 @@ class Exchange:
     def send(self, body: list[bytes], more: bool, total: int | None = None) -> None:
         """Send pieces of the body, with the head before the first and the end after the last.
 
+        The last is the one without *more*, or the one that completes the Content-Length.
         Raise `ApplicationError` at the end of a body that is shorter than its Content-Length.
         """
         pieces = [] if self.begun else [self.begin(total)]
-        if not self.bodiless:
+        length = self.length
+        if self.bodiless:
+            more = False
+        else:
             for data in body:
-                if not data:
-                    continue
-                if self.length is not None and len(data) > self.length - self.sent:
-                    keep = self.length - self.sent
+                if length is not None and len(data) > length - self.sent:
+                    keep = length - self.sent
                     self.excess += len(data) - keep
                     data = data[:keep]  # noqa: PLW2901  (what fits is all that may be sent)
-                    if not data:
-                        continue
-                self.sent += len(data)
-                pieces.append(self.codec.body(self, data))
-        if not more:
-            if self.length is not None and self.sent < self.length and not self.bodiless:
-                if pieces and self.channel is not None:
-                    self.channel.send(pieces, True)
-                raise ApplicationError(
-                    f"the body has {self.sent} bytes, its Content-Length says {self.length}"
-                )
+                if data:
+                    self.sent += len(data)
+                    pieces.append(self.codec.body(self, data))
+            if length is not None:
+                if self.sent == length:
+                    more = False
+                elif not more:
+                    self._give(pieces, True)
+                    raise ApplicationError(
+                        f"the body has {self.sent} bytes, its Content-Length says {length}"
+                    )
+        if not more and not self.ended:
+            self.ended = True
             end = self.codec.end(self)
             if end:
                 pieces.append(end)
+        self._give(pieces, more)
+
+    def _give(self, pieces: list[bytes], more: bool) -> None:
         if pieces and self.channel is not None:
             self.channel.send(pieces, more)
 

@@ -136,6 +136,8 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
         _log_error(x, str(error), error.__cause__)
     else:
         _log_error(x, f"the application raised {type(error).__name__}", error)
+    if x.ended:  # nothing of the answer is missing
+        return
     if x.begun:
         channel.abort()
         return

@@ -121,6 +121,23 @@ def calls_of(function):
     return count
 
 
+def framework(environ, start_response):
+    """Answer as Flask and Django do: an iterator, and the length of what it yields."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return iter([b"hello"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_framework_s_answer_is_one_send_too(name):
+    codec, data, _ = CASES[name]
+    channel = Recorder()
+    x = codec.receive(data)
+    if x.body_left:
+        x.codec.receive_body(x, b"")
+    respond(framework, x, channel, None)
+    assert len(channel.sent) == 1
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_request_stays_within_its_budget(name):
     codec, data, allowed = CASES[name]
