@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
+    from appserver.protocols.framing import ChunkedBody
 
 
 class ProtocolError(Exception):
@@ -30,7 +31,7 @@ class Codec:
     say, outside any answer, in ``replies``. Only `ProtocolError` escapes it.
     """
 
-    __slots__ = ("buffer", "replies")
+    __slots__ = ("buffer", "chunks", "replies")
 
     dated = False  # the front end adds Date itself
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
@@ -38,6 +39,7 @@ class Codec:
     def __init__(self) -> None:
         self.buffer = b""
         self.replies = b""
+        self.chunks: ChunkedBody | None = None  # of the request whose body is chunked
 
     def receive(self, data: bytes) -> Exchange | None:
         """Take bytes and return the next request, or None where more are needed."""
@@ -45,6 +47,11 @@ class Codec:
 
     def receive_body(self, x: Exchange, data: bytes) -> bytes:
         """Take bytes and return what of them is *x*'s body; ``x.body_left`` is 0 at its end."""
+        if self.chunks is not None:
+            body, self.buffer, ended = self.chunks.decode(self.buffer + data)
+            if ended:
+                x.body_left = 0
+            return body
         self.buffer += data
         piece = self.buffer[: x.body_left]
         self.buffer = self.buffer[x.body_left :]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, refusal
+from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -114,7 +115,7 @@ class FastcgiCodec(CgiAnswers):
         while len(data) - at >= 8:
             version, kind, request, size, padding = _header.unpack_from(data, at)
             if version != 1:
-                raise self._not_fastcgi(data[at:])
+                raise stranger("FastCGI", data[at:])
             end = at + 8 + size
             if len(data) < end + padding:
                 break
@@ -154,16 +155,6 @@ class FastcgiCodec(CgiAnswers):
                 self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
         self.buffer = data[at:]
         return found
-
-    def _not_fastcgi(self, data: bytes) -> ProtocolError:
-        http = data[:3].isalpha() and data[:3].isupper()
-        return ProtocolError(
-            BAD_REQUEST,
-            "This port speaks FastCGI, and somebody speaks "
-            + ("HTTP to it." if http else "something else to it."),
-            answer=http,
-            hint="Use fastcgi_pass in nginx, or http-socket in the ini file." if http else "",
-        )
 
     def _manage(self, kind: int, content: bytes) -> None:
         """Answer a management record (4)."""

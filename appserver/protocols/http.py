@@ -22,6 +22,7 @@ from appserver.protocols.fields import (
     key_of,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
+from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HttpCodec(HttpAnswers):
     """Decode a connection's requests one after the other and frame their answers."""
 
-    __slots__ = ("base", "chunks", "limit", "reader", "searched")
+    __slots__ = ("base", "limit", "reader", "searched")
 
     verbatim = True
 
@@ -51,7 +52,6 @@ class HttpCodec(HttpAnswers):
         self.reader = reader
         self.limit = limit
         self.searched = 0  # no head ends before this place in the buffer
-        self.chunks: ChunkedBody | None = None
 
     def receive(self, data: bytes) -> Exchange | None:
         data = self.buffer + data if self.buffer else data
@@ -84,16 +84,9 @@ class HttpCodec(HttpAnswers):
         )
 
     def _bad_start(self, data: bytes) -> ProtocolError:
-        if data[:2] == b"\x16\x03":
-            return ProtocolError(
-                BAD_REQUEST, "This port speaks HTTP, and somebody speaks TLS to it.", answer=False
-            )
-        if len(data) > 4 and data[:1] == b"\0" and data[3] == 0:
-            return ProtocolError(
-                BAD_REQUEST,
-                "This port speaks HTTP, and somebody speaks uwsgi to it.",
-                hint="Use proxy_pass in nginx, or uwsgi-socket in the ini file.",
-            )
+        error = stranger("HTTP", data)
+        if error.hint:
+            return error
         return ProtocolError(BAD_REQUEST, "A line of the head ends without CRLF or has a control character.")
 
     def _exchange(self, head: bytes) -> Exchange:
@@ -192,14 +185,6 @@ class HttpCodec(HttpAnswers):
             x.body_left = -1
         elif length is not None:
             x.body_left = content_length(length)
-
-    def receive_body(self, x: Exchange, data: bytes) -> bytes:
-        if self.chunks is None:
-            return super().receive_body(x, data)
-        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
-        if ended:
-            x.body_left = 0
-        return body
 
     def ask(self, x: Exchange) -> bytes:
         return _CONTINUE

@@ -16,6 +16,7 @@ from appserver.protocols.framing import (
     ChunkedBody,
     refusal,
 )
+from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -26,7 +27,7 @@ _DIGITS = 9  # of the netstring's length; more is no SCGI
 class ScgiCodec(CgiAnswers):
     """Decode one SCGI request of a connection; its answer ends with the connection."""
 
-    __slots__ = ("base", "chunks", "http", "limit")
+    __slots__ = ("base", "http", "limit")
 
     verbatim = True
 
@@ -34,7 +35,6 @@ class ScgiCodec(CgiAnswers):
         super().__init__()
         self.base = base
         self.limit = limit
-        self.chunks: ChunkedBody | None = None
         self.http = False  # the peer speaks HTTP
 
     def receive(self, data: bytes) -> Exchange | None:
@@ -74,24 +74,11 @@ class ScgiCodec(CgiAnswers):
 
     def _check_start(self, digits: bytes, packet: bytes) -> None:
         if digits and not digits.isdigit():
-            http = self.http = packet[:3].isalpha() and packet[:3].isupper()
-            raise ProtocolError(
-                BAD_REQUEST,
-                "This port speaks SCGI, and somebody speaks "
-                + ("HTTP to it." if http else "something else to it."),
-                answer=http,
-                hint="Use scgi_pass in nginx, or http-socket in the ini file." if http else "",
-            )
+            error = stranger("SCGI", packet)
+            self.http = error.answer
+            raise error
         if len(digits) > _DIGITS:
             raise ProtocolError(BAD_REQUEST, "The netstring's length has too many digits.")
-
-    def receive_body(self, x: Exchange, data: bytes) -> bytes:
-        if self.chunks is None:
-            return super().receive_body(x, data)
-        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
-        if ended:
-            x.body_left = 0
-        return body
 
     def head(self, x: Exchange) -> bytes:
         x.keep_alive = False

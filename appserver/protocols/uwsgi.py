@@ -18,6 +18,7 @@ from appserver.protocols.framing import (
     head_of,
     refusal,
 )
+from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 _WSGI, _WSGI_MOUNTED = 0, 30
 _PINGS = re.compile(rb"(?:\x64\0\0\0)+").match  # 100, no variables, 0
 _PONG = b"\x64\0\0\1"
-_HTTP = re.compile(rb"[A-Z]{3,}").match
 
 
 class UwsgiCodec(Codec):
     """Decode one uwsgi request of a connection; its answer ends with the connection."""
 
-    __slots__ = ("base", "chunks", "limit")
+    __slots__ = ("base", "limit")
 
     verbatim = True
 
@@ -39,7 +39,6 @@ class UwsgiCodec(Codec):
         super().__init__()
         self.base = base
         self.limit = limit
-        self.chunks: ChunkedBody | None = None
 
     def receive(self, data: bytes) -> Exchange | None:
         packet = self.buffer + data if self.buffer else data
@@ -82,31 +81,14 @@ class UwsgiCodec(Codec):
 
     def _unserved(self, packet: bytes, modifier: int) -> ProtocolError:
         """Return the error for what no Python application can serve."""
-        if _HTTP(packet):
-            return ProtocolError(
-                BAD_REQUEST,
-                "This port speaks the uwsgi protocol, and somebody speaks HTTP to it.",
-                hint="Use uwsgi_pass in nginx, or http-socket in the ini file.",
-            )
-        if packet[:2] == b"\x16\x03":
-            return ProtocolError(
-                BAD_REQUEST,
-                "This port speaks the uwsgi protocol, and somebody speaks TLS to it.",
-                answer=False,
-            )
+        error = stranger("uwsgi", packet)
+        if error.hint:
+            return error
         return ProtocolError(
             "500 Internal Server Error",
             f"uwsgi modifier {modifier} is not served here; 0, 30 and 100 are.",
             hint="Set uwsgi_modifier1 0 in nginx.",
         )
-
-    def receive_body(self, x: Exchange, data: bytes) -> bytes:
-        if self.chunks is None:
-            return super().receive_body(x, data)
-        body, self.buffer, ended = self.chunks.decode(self.buffer + data)
-        if ended:
-            x.body_left = 0
-        return body
 
     def head(self, x: Exchange) -> bytes:
         x.keep_alive = False

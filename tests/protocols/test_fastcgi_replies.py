@@ -95,16 +95,6 @@ def test_a_peer_that_only_makes_us_talk_is_left(wire):
     assert not caught.value.answer
 
 
-def test_another_protocol_is_named():
-    codec = FastcgiCodec({})
-    with pytest.raises(ProtocolError, match="speaks HTTP to it") as caught:
-        codec.receive(b"GET / HTTP/1.1\r\n\r\n")
-    assert codec.refuse(caught.value).startswith(b"HTTP/1.1 400 ")
-    with pytest.raises(ProtocolError, match="speaks something else") as caught:
-        FastcgiCodec({}).receive(b"\x16\x03\x01\x02\x00\x01\x00\x01")
-    assert not caught.value.answer
-
-
 BUSY = fastcgi_request(GET)
 
 

@@ -90,9 +90,3 @@ def test_a_refusal_is_written_for_whom_it_is(wire, first):
     with pytest.raises(ProtocolError) as caught:
         codec.receive(wire)
     assert codec.refuse(caught.value).split(b"\r\n")[0] == first
-
-
-def test_another_protocol_gets_no_answer():
-    with pytest.raises(ProtocolError, match="speaks something else") as caught:
-        ScgiCodec({}).receive(b"\x16\x03\x01")
-    assert not caught.value.answer

@@ -1,0 +1,37 @@
+"""Bytes of another protocol than the port's: named, so that the operator sees the mistake."""
+
+from __future__ import annotations
+
+import re
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
+
+# protocol: (how its first bytes look, nginx's directive for it, the ini option for it)
+_KNOWN = {
+    "HTTP": (re.compile(rb"[A-Z]{3}").match, "proxy_pass", "http-socket"),
+    "uwsgi": (re.compile(rb"[\0\x1e].{2}\0.", re.DOTALL).match, "uwsgi_pass", "socket"),
+    "FastCGI": (re.compile(rb"\x01\x01.{3}\x08", re.DOTALL).match, "fastcgi_pass", "fastcgi-socket"),
+    "SCGI": (re.compile(rb"[0-9]{1,9}:[A-Z_]+\0").match, "scgi_pass", "scgi-socket"),
+}
+_TLS = re.compile(rb"\x16\x03").match
+
+
+def stranger(spoken: str, data: bytes) -> ProtocolError:
+    """Return the refusal of a peer that does not speak the port's protocol; *data* is how it began.
+
+    It is answered only if it speaks HTTP, as HTTP, and so can read that.
+    """
+    heard = next((name for name, (match, _, _) in _KNOWN.items() if name != spoken and match(data)), "")
+    hint = ""
+    if heard:
+        hint = f"Use {_KNOWN[spoken][1]} in nginx, or {_KNOWN[heard][2]} in the ini file."
+    elif _TLS(data):
+        heard = "TLS"
+        hint = "The front end has to end TLS."
+    return ProtocolError(
+        BAD_REQUEST,
+        f"This port speaks {spoken}, and somebody speaks {heard or 'something else'} to it.",
+        answer=heard == "HTTP",
+        hint=hint,
+    )
