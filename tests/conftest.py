@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import zmq
 from hypothesis import settings
 
 settings.register_profile("appserver", deadline=None, print_blob=True)
@@ -30,3 +31,20 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("tests against real front ends were skipped, which CI does not allow")
         for nodeid in _skipped:
             terminalreporter.line(nodeid)
+
+
+@pytest.fixture
+def collector(tmp_path):
+    """Return a collector's endpoint, and a function that makes it listen and returns its socket."""
+    with zmq.Context() as context:
+        sockets = []
+
+        def listen():
+            sockets.append(context.socket(zmq.PULL))
+            sockets[0].rcvtimeo = 20000
+            sockets[0].bind(f"ipc://{tmp_path}/collector")
+            return sockets[0]
+
+        yield f"ipc://{tmp_path}/collector", listen
+        for sock in sockets:
+            sock.close(linger=0)

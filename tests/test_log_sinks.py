@@ -6,39 +6,11 @@ import os
 import sys
 
 import pytest
-import zmq
 
 from appserver import sinks
 from appserver.sinks import FileSink, Sinks, StderrSink, ZeromqSink
 
-
-class Lines:
-    def __init__(self):
-        self.lines = []
-        self.closed = 0
-
-    def write(self, line):
-        self.lines.append(line)
-
-    def close(self):
-        self.closed += 1
-
-
-@pytest.fixture
-def collector(tmp_path):
-    """Return a collector's endpoint, and a function that makes it listen and returns its socket."""
-    with zmq.Context() as context:
-        sockets = []
-
-        def listen():
-            sockets.append(context.socket(zmq.PULL))
-            sockets[0].rcvtimeo = 20000
-            sockets[0].bind(f"ipc://{tmp_path}/collector")
-            return sockets[0]
-
-        yield f"ipc://{tmp_path}/collector", listen
-        for sock in sockets:
-            sock.close(linger=0)
+from .support.logs import Lines
 
 
 class TestStderr:
