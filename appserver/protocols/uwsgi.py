@@ -107,9 +107,13 @@ def _pairs(packet: bytes, end: int) -> list[tuple[str, str]]:
     try:
         while at < end:
             start = at + 2
-            middle = start + (packet[at] | packet[at + 1] << 8)
+            middle = start + packet[at]
+            if packet[at + 1]:  # hardly ever
+                middle += packet[at + 1] << 8
             value = middle + 2
-            at = value + (packet[middle] | packet[middle + 1] << 8)
+            at = value + packet[middle]
+            if packet[middle + 1]:
+                at += packet[middle + 1] << 8
             if middle == start:
                 raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
             pairs.append((text[start:middle], text[value:at]))
