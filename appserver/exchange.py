@@ -249,6 +249,7 @@ class Exchange:
         self.status = ""
         self.headers = []
         self.length = None
+        self.chunked = False
 
 
 def _field(field: object) -> tuple[str, str]:

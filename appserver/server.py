@@ -56,7 +56,6 @@ class Loop:
         self._hub = get_hub()
         self._stopping = Event()
         self._hurrying = False
-        self._started: list[Listener] = []
 
     def serve(self, mercy: float) -> None:
         """Serve until `stop`, then finish within *mercy* seconds what is in hand."""
@@ -159,6 +158,8 @@ class Server:
             try:
                 loop = self._loop()
                 self._loops.append(loop)
+                if self._stopping:  # it came before this loop was known
+                    loop.stop()
                 loop.serve(self._options.worker_reload_mercy)
             except BaseException as error:  # noqa: BLE001  (raised again below)
                 failed.append(error)

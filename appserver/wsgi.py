@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from os import fstat
+from os import fstat, pread
 from stat import S_ISREG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,8 +115,15 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
     if not S_ISREG(status.st_mode) or x.begun or count <= 0:
         _stream(x, wrapper)
         return
+    if count <= _BLOCK:  # one send costs less than the kernel's help
+        x.send([pread(fd, count, offset)], False, count)
+        return
+    if not x.codec.verbatim:
+        x.send([wrapper.file.read(_BLOCK)], True, count)
+        _stream(x, wrapper)
+        return
     head = x.begin(count)
-    if x.bodiless or not x.codec.verbatim or x.length is None:
+    if x.bodiless or x.length is None:
         channel.send([head], True)
         _stream(x, wrapper)
         return

@@ -13,7 +13,7 @@ from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import reader_named
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
-from appserver.wsgi import respond
+from appserver.wsgi import FileWrapper, respond
 
 BASE = {"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
 VARIABLES = {
@@ -127,14 +127,20 @@ def framework(environ, start_response):
     return iter([b"hello"])
 
 
+def small_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return FileWrapper(open(__file__, "rb"))
+
+
+@pytest.mark.parametrize("app", [framework, small_file])
 @pytest.mark.parametrize("name", CASES)
-def test_a_framework_s_answer_is_one_send_too(name):
+def test_other_answers_are_one_send_too(name, app):
     codec, data, _ = CASES[name]
     channel = Recorder()
     x = codec.receive(data)
     if x.body_left:
         x.codec.receive_body(x, b"")
-    respond(framework, x, channel, None)
+    respond(app, x, channel, None)
     assert len(channel.sent) == 1
 
 

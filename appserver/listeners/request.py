@@ -67,9 +67,9 @@ class Request:
 
     def work(self) -> None:
         """Make and send the answer."""
-        if self.gone:
-            return
-        if self.error is not None:
+        if self.gone:  # before its turn came
+            self._log("499")
+        elif self.error is not None:
             self._refuse(self.error)
         elif self.x is not None:
             self.subscription.service.respond(self.x, self)
@@ -78,9 +78,13 @@ class Request:
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.
         self._publish(self.subscription.codec.refuse(ProtocolError(error.status, error.reason)))
+        self._log(error.status[:3])
+
+    def _log(self, status: str) -> None:
+        """Write the access line of a request that the application does not see."""
         access = self.subscription.service.access
         if self.x is not None and access is not None:
-            access.line(self.x, error.status[:3], 0.0)
+            access.line(self.x, status, 0.0)
 
     def done(self) -> None:
         """Close what must be closed and let the next request of the connection run."""
