@@ -346,7 +346,7 @@ class Connection:
         try:
             outbox.flush()
         except ShortFile:
-            log.error(  # noqa: TRY400  (the place is of no interest)
+            log.error(  # noqa: TRY400  (the place in our code is of no interest)
                 "%s: a file became shorter while it was sent", self.listener.name
             )
             self.failed = True

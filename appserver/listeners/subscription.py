@@ -114,7 +114,7 @@ class Subscription:
                 self._take(message)
             except ProtocolError as error:
                 self._refuse(message, error)
-            except Exception:
+            except Exception:  # gevent would stop the watcher, and with it every other client
                 log.exception("mongrel2 %s: a message cannot be served", self.listener.pull)
                 self._refuse(message, ProtocolError(_ERROR, "The request cannot be served."))
         self._again.start(self.read)

@@ -71,7 +71,7 @@ def _open(directory: str, name: str) -> tuple[IO[bytes], int]:
             try:
                 size = _size(fd)
                 os.unlink(name, dir_fd=inside)  # nobody else will; the open file remains
-            except BaseException:
+            except BaseException:  # whatever it is, nobody else closes the descriptor
                 os.close(fd)
                 raise
         finally:
