@@ -1,36 +1,36 @@
-"""The command line: collect settings in the order given, check them all, then serve."""
+"""The command line: check all options, then do what the command says."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver import __version__, ini
-from appserver.address import AddressError, BindOptions
+from appserver.address import AddressError
 from appserver.application import ApplicationOptions, LoadError, load, prepare
-from appserver.listeners.stream import StreamOptions
+from appserver.configuration import Configuration, ConfigurationError
+from appserver.lifecycle import ctl, start
+from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
-from appserver.options import Catalogue, Setting, Settings
-from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
-from appserver.registry import RegistryError, listeners
-from appserver.server import Server, StopOptions
+from appserver.plan import ConcurrencyOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from appserver.listeners.listener import Listener
+    from appserver.options import Catalogue
     from appserver.wsgi import Application
 
 _USAGE = """\
 usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
+       appserver ctl [--socket PATH | --ini FILE] COMMAND
 
 Serve one WSGI application over every listener that the options mount. Every option can stand in
 the ini file without its dashes, and on the command line; the last value counts, and an option
 that names a listener's address may be given several times.
 
+  ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
   --ini FILE[:SECTION]   Take options from this file.
   --check                Check all options and load the application; listen on nothing.
   --show-config          Print the options that result, as an ini file.
@@ -38,116 +38,31 @@ that names a listener's address may be given several times.
   -h, --help             Print this.
 """
 
-_COMMANDS = {"--check", "--show-config", "--version", "--help", "-h"}
-
-
-class CommandLine:
-    """What the arguments say: commands, settings in order, and problems found."""
-
-    def __init__(self, arguments: Sequence[str], catalogue: Catalogue) -> None:
-        self.commands: set[str] = set()
-        self.settings: list[Setting] = []
-        self.problems: list[str] = []
-        self._catalogue = catalogue
-        self._rest = list(arguments)
-        while self._rest:
-            self._take(self._rest.pop(0))
-
-    def _take(self, argument: str) -> None:
-        if argument in _COMMANDS:
-            self.commands.add(argument)
-        elif argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            self._long(name, value if equals else None)
-        elif argument.startswith("-") and len(argument) > 1:
-            self._short(argument[1], argument[2:].removeprefix("="))
-        elif ":" in argument and not self._names_file(argument):
-            self.settings.append(Setting("module", argument, "--module"))
-        else:
-            self._ini(argument)
-
-    def _names_file(self, argument: str) -> bool:
-        path = argument.rpartition(":")[0]
-        return path.endswith(".ini") or os.path.isfile(path) or os.path.isfile(argument)
-
-    def _long(self, name: str, value: str | None) -> None:
-        if name == "ini":
-            if value is None and self._rest:
-                value = self._rest.pop(0)
-            if value:
-                self._ini(value)
-            else:
-                self.problems.append("--ini: a value is missing; expected a file")
-            return
-        declared = self._catalogue.by_name.get(name)
-        if declared is None:
-            self.problems.append(f"--{name}: there is no such option{self._catalogue.suggestion(name)}")
-            # What follows is its value, unless it cannot be.
-            if value is None and self._rest and self._rest[0][0:1] not in {"-", ""}:
-                self._rest.pop(0)
-            return
-        if value is None and not declared.flag:
-            if not self._rest:
-                self.problems.append(f"--{name}: a value is missing; expected {declared.expects}")
-                return
-            value = self._rest.pop(0)
-        self._add(name, value, f"--{name}")
-
-    def _short(self, letter: str, attached: str) -> None:
-        declared = self._catalogue.by_short.get(letter)
-        if declared is None:
-            self.problems.append(f"-{letter}: there is no such option; see appserver --help")
-        elif declared.flag:
-            self._add(declared.name, None, f"-{letter}")
-            if attached:  # -ML
-                self._short(attached[0], attached[1:].removeprefix("="))
-        elif attached or self._rest:
-            self._add(declared.name, attached or self._rest.pop(0), f"-{letter}")
-        else:
-            self.problems.append(f"-{letter}: a value is missing; expected {declared.expects}")
-
-    def _add(self, name: str, value: str | None, place: str) -> None:
-        self.settings.append(Setting(name, None if value is None else ini.expanded(value), place))
-
-    def _ini(self, name: str) -> None:
-        try:
-            self.settings += ini.read(name)
-        except ini.IniError as error:
-            self.problems.append(str(error))
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 with the problems on stderr."""
     _keep_standard_streams()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["ctl"]:
+        return ctl.main(arguments[1:])
     try:
-        classes = listeners()
-    except RegistryError as error:
-        return _fail([str(error)])
-    own = [ApplicationOptions, ConcurrencyOptions, BindOptions, StreamOptions, LogOptions, StopOptions]
-    try:
-        catalogue = Catalogue([*own, *(each.Options for each in classes.values())])
-    except ValueError as error:
-        return _fail([str(error)])
-    line = CommandLine(sys.argv[1:] if arguments is None else arguments, catalogue)
-    if line.commands & {"--help", "-h"}:
-        _print(_help(catalogue))
+        configuration = Configuration(arguments)
+    except ConfigurationError as error:
+        return _fail(error.problems)
+    if configuration.commands & {"--help", "-h"}:
+        _print(_help(configuration.catalogue))
         return 0
-    if "--version" in line.commands:
+    if "--version" in configuration.commands:
         _print(f"appserver {__version__}\n")
         return 0
-    settings, problems = catalogue.build(line.settings)
-    problems = line.problems + problems
-    if "--show-config" in line.commands:
-        _print(ini.written(line.settings))
-        return _fail(problems) if problems else 0
-    mounted = _mounted(settings, classes)
-    if not mounted and not problems:
-        problems.append("nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ...")
-    check = "--check" in line.commands
-    if problems and not check:
-        return _fail(problems)
-    place = partial(catalogue.place, line.settings)
-    return _run(place, settings, mounted, problems, check)
+    if "--show-config" in configuration.commands:
+        _print(ini.written(configuration.given))
+        return _fail(configuration.mistakes) if configuration.mistakes else 0
+    if "--check" in configuration.commands:
+        return _check(configuration)
+    if configuration.problems:
+        return _fail(configuration.problems)
+    return _run(configuration)
 
 
 def _keep_standard_streams() -> None:
@@ -158,67 +73,66 @@ def _keep_standard_streams() -> None:
     os.close(fd)
 
 
-def _run(
-    place: Callable[..., str],
-    settings: Settings,
-    mounted: list[Listener],
-    problems: list[str],
-    check: bool,
-) -> int:
-    """Load the application, and serve it unless that is only to be checked."""
-    chosen: Plan | None = None
-    app: Application | None = None
+def _check(configuration: Configuration) -> int:
+    """Load the application and report what would be served."""
+    problems = list(configuration.problems)
+    _patch(configuration)
     try:
-        chosen = plan(mounted, settings.of(ConcurrencyOptions))
-        if settings.of(ConcurrencyOptions).gevent:
-            from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
+        _load(configuration)
+    except LoadError as error:
+        problems.append(f"{configuration.place(error.option)}{error}")
+    if problems or configuration.plan is None:
+        return _fail(problems)
+    lines = [f"listener: {listener.name} {listener.address}" for listener in configuration.listeners]
+    lines += [f"application: {configuration.what}", f"concurrency: {configuration.plan.reason}"]
+    lines += [f"warning: {warning}" for warning in configuration.plan.warnings]
+    _print("\n".join([*lines, ""]))
+    return 0
 
-            monkey.patch_all()
-    except PlanError as error:
-        problems.append(f"{place('gevent')}{error}")
+
+def _patch(configuration: Configuration) -> None:
+    if configuration.settings.of(ConcurrencyOptions).gevent:
+        from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
+
+        monkey.patch_all()
+
+
+def _load(configuration: Configuration) -> Application:
+    """Return the application; print the traceback of what its code raised, and raise `LoadError`."""
+    options = configuration.settings.of(ApplicationOptions)
     try:
-        log = Log(settings.of(LogOptions)) if not check else None
-    except LogError as error:
-        return _fail([*problems, f"{place(error.option, error.value)}{error}"])
+        prepare(options)
+        return load(options)
+    except LoadError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        raise
+
+
+def _run(configuration: Configuration) -> int:
+    """Serve, with a master or without."""
+    log: Log | None = None
     try:
-        options = settings.of(ApplicationOptions)
-        try:
-            prepare(options)
-            app = load(options)
-            if log is not None:
-                log.reclaim()
-        except LoadError as error:
-            if error.__cause__ is not None:
-                traceback.print_exception(error.__cause__)
-            problems.append(f"{place(error.option)}{error}")
-        if problems or chosen is None or app is None:
-            return _fail(problems)
-        what = options.module or options.wsgi_file
-        if check:
-            _print(_report(what, mounted, chosen))
-            return 0
-        try:
-            access = log.access if log is not None else None
-            Server(mounted, chosen, app, access, settings.of(StopOptions)).run(what)
-        except AddressError as error:
-            places = [f"{each.place}: " for _, each in settings.mounts if each.value == error.address]
-            return _fail([f"{''.join(places[:1])}{error}"])
+        if configuration.supervised:
+            return start.run(configuration)
+        from appserver import alone  # noqa: PLC0415  (gevent has patched what it imports)
+
+        _patch(configuration)
+        log = Log(configuration.settings.of(LogOptions))
+        app = _load(configuration)
+        log.reclaim()
+        alone.run(configuration, log, app)
+    except AddressError as error:
+        return _fail([f"{configuration.placed(error.address)}{error}"])
+    except (LogError, StartError) as error:
+        return _fail([f"{configuration.place(error.option, error.value)}{error}"])
+    except LoadError as error:
+        return _fail([f"{configuration.place(error.option)}{error}"])
+    else:
         return 0
     finally:
         if log is not None:
             log.close()
-
-
-def _mounted(settings: Settings, classes: dict[str, type[Listener]]) -> list[Listener]:
-    by_options = {each.Options: each for each in classes.values()}
-    return [by_options[owner](setting.value or "", settings) for owner, setting in settings.mounts]
-
-
-def _report(what: str, mounted: list[Listener], chosen: Plan) -> str:
-    lines = [f"listener: {listener.name} {listener.address}" for listener in mounted]
-    lines += [f"application: {what}", f"concurrency: {chosen.reason}"]
-    lines += [f"warning: {warning}" for warning in chosen.warnings]
-    return "\n".join([*lines, ""])
 
 
 def _help(catalogue: Catalogue) -> str:

@@ -7,6 +7,7 @@ in a core, and ``done``, which runs afterwards in the thread of the loop; neithe
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import MutableSequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import Protocol
@@ -14,6 +15,10 @@ from typing import Protocol
 import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
+
+# Two counters that somebody else may read: requests done, requests in hand (running or waiting).
+Load = MutableSequence[int] | memoryview
+DONE, IN_HAND = 0, 1
 
 
 class Task(Protocol):
@@ -49,7 +54,8 @@ class GreenletCores:
 
     native = False
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, load: Load) -> None:
+        self._load = load
         self._free = count
         self._idle: list[greenlet] = []
         self._ready: deque[Task] = deque()
@@ -57,6 +63,7 @@ class GreenletCores:
         self._pumping = False
 
     def run(self, task: Task) -> None:
+        self._load[IN_HAND] += 1
         if self._free and not self._ready and getcurrent() is self._hub:
             self._start(task)
             return
@@ -71,9 +78,12 @@ class GreenletCores:
     def _serve(self, task: Task) -> None:
         """Work on one task after the other, waiting in the hub between them."""
         worker = getcurrent()
+        load = self._load
         while True:
             task.work()
             self._free += 1
+            load[IN_HAND] -= 1
+            load[DONE] += 1
             task.done()
             if self._ready:
                 self._pump_soon()
@@ -106,7 +116,8 @@ class ThreadCores:
 
     native = True
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, load: Load) -> None:
+        self._load = load
         self._loop = get_hub().loop
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads = [
@@ -116,12 +127,18 @@ class ThreadCores:
             thread.start()
 
     def run(self, task: Task) -> None:
+        self._load[IN_HAND] += 1
         self._tasks.put(task)
 
     def _serve(self) -> None:
         while (task := self._tasks.get()) is not None:
             task.work()
-            self._loop.run_callback_threadsafe(task.done)
+            self._loop.run_callback_threadsafe(self._done, task)
+
+    def _done(self, task: Task) -> None:
+        self._load[IN_HAND] -= 1
+        self._load[DONE] += 1
+        task.done()
 
     def turn(self) -> None:
         """Do nothing: the loop has a thread of its own."""

@@ -60,6 +60,13 @@ class Channel(Protocol):
     def abort(self) -> None:
         """Give the answer up in a way that the front end sees as a failure."""
 
+    def give_up(self, direct: bool = False) -> None:
+        """Answer 504 in the place of an application that does not come back, and end the connection.
+
+        Called by the loop; with *direct* by a native thread while the loop is blocked and before
+        the process ends.
+        """
+
 
 class _Date:
     """The Date header's value (RFC 9110 section 5.6.7), made once a second."""

@@ -16,7 +16,7 @@ from appserver.options import BadValue, option
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from appserver.exchange import Exchange
 
@@ -149,6 +149,7 @@ class Log:
     def __init__(self, options: LogOptions) -> None:
         """Open them; raise `LogError` where one cannot be."""
         self._open: list[Sink] = []
+        self._others: list[Callable[[], None]] = []
         named = {
             "logto": [f"file:{options.logto}"] if options.logto else [],
             "logger": options.logger,
@@ -199,6 +200,25 @@ class Log:
     def _close_sinks(self) -> None:
         for sink in self._open:
             sink.close()
+
+    def also_reopen(self, reopen: Callable[[], None]) -> None:
+        """Have `reopen` call this, too, which may raise `OSError`."""
+        self._others.append(reopen)
+
+    def reopen(self) -> None:
+        """Go on with the files that have the paths now, after those before were moved away."""
+        for sink in self._open:
+            sink.reopen()
+        for reopen in self._others:
+            try:
+                reopen()
+            except OSError as error:
+                logging.getLogger(_OURS).error("a log cannot be opened anew: %s", error.strerror)  # noqa: TRY400
+
+    def forked(self) -> None:
+        """Go on in a forked child, which leaves to its parent what cannot be shared."""
+        for sink in self._open:
+            sink.forked()
 
     def close(self) -> None:
         """Hand over what is held and give ``logging`` back as it was; safe twice."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from appserver import cpus
 from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
@@ -27,14 +28,24 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number_of_processes(text: str) -> int:
+    """Convert ``processes``: a number, or auto for what the machine or the container allows."""
+    if text == "auto":
+        return cpus.available()
+    try:
+        return positive(text)
+    except BadValue:
+        raise BadValue("a whole number, 1 or more, or auto") from None
+
+
 @dataclass(frozen=True)
 class ConcurrencyOptions:
     """Concurrency."""
 
-    master: bool = option(False, "Accepted; this version runs one process.", short="M")
+    master: bool = option(False, "Keep workers by a master process, even one.", short="M")
     processes: int = option(
-        1, "Accepted; this version runs one process.", short="p", aliases=("workers",), convert=positive,
-        expects="number",
+        1, "Worker processes; auto = as many as processors may be used.", short="p", aliases=("workers",),
+        convert=number_of_processes, expects="number or auto",
     )  # fmt: skip
     threads: int = option(
         1, "Application calls at once in native threads.", convert=positive, expects="number"
@@ -51,6 +62,12 @@ class Plan:
     native: bool  # cores are native threads beside the loop's
     reason: str
     warnings: tuple[str, ...] = ()
+    processes: int = 1
+
+    @property
+    def greenlets(self) -> int:
+        """How many application calls share each loop's thread."""
+        return 1 if self.native else self.cores
 
     @property
     def threaded(self) -> bool:
@@ -65,8 +82,6 @@ class PlanError(Exception):
 def plan(listeners: Sequence[Listener], options: ConcurrencyOptions) -> Plan:
     """Return how *listeners* are to be served; raise `PlanError` for options that exclude each other."""
     warnings = []
-    if options.processes > 1:
-        warnings.append(f"processes = {options.processes}: this version runs one process")
     threads = options.threads
     if options.gevent and threads > 1:
         raise PlanError(
@@ -89,4 +104,5 @@ def plan(listeners: Sequence[Listener], options: ConcurrencyOptions) -> Plan:
         one = Plan(threads, 1, False, f"{threads} threads, each subscribed by itself")
     else:
         one = Plan(1, threads, True, f"up to {threads} requests at once in threads")
-    return Plan(one.loops, one.cores, one.native, one.reason, tuple(warnings))
+    reason = f"{options.processes} processes, each: {one.reason}" if options.processes > 1 else one.reason
+    return Plan(one.loops, one.cores, one.native, reason, tuple(warnings), options.processes)

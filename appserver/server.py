@@ -1,11 +1,14 @@
-"""The life of a server: bind all, start all, wait, stop all, finish, close in reverse."""
+"""Serving in one process: its loops, from the first request to the last.
+
+The listeners are bound already; hubs, ZeroMQ contexts and threads are made here, after any fork.
+"""
 
 from __future__ import annotations
 
 import logging
-import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,16 +17,15 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
-from appserver import __version__, address
-from appserver.cores import Cores, GreenletCores, ThreadCores
+from appserver.cores import Cores, GreenletCores, Load, ThreadCores
+from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
 from appserver.log import Access, Errors
 from appserver.options import option
 from appserver.wsgi import FileWrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from appserver.listeners.listener import Listener
     from appserver.plan import Plan
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver")
 
+_MERCY_AFTER_FAILURE = 10.0  # seconds for what the other loops have in hand
 _CHECK = 0.02  # seconds between looks at what is still in hand while stopping
 
 
@@ -38,56 +41,58 @@ _CHECK = 0.02  # seconds between looks at what is still in hand while stopping
 class StopOptions:
     """Stopping."""
 
-    worker_reload_mercy: float = option(60.0, "Seconds that requests in hand may take when the server stops.")
+    worker_reload_mercy: float = option(
+        60.0, "Seconds that requests in hand may take when a worker or the server stops.",
+        aliases=("reload-mercy",),
+    )  # fmt: skip
 
 
 class Loop:
     """One thread that serves: its hub, its cores, and its share of every listener."""
 
-    def __init__(
-        self, listeners: Sequence[Listener], plan: Plan, app: Application, access: Access | None,
-        environ: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self._listeners = listeners
-        self._plan = plan
-        self._app = app
-        self._access = access
-        self._environ = environ
+    def __init__(self, server: Server, number: int) -> None:
+        self._server = server
+        self._listeners = server.listeners
+        self._load = server.load(number)
         self._hub = get_hub()
         self._stopping = Event()
-        self._hurrying = False
+        self._deadline = inf
 
-    def serve(self, mercy: float) -> None:
-        """Serve until `stop`, then finish within *mercy* seconds what is in hand."""
-        count = self._plan.cores
-        cores: Cores = ThreadCores(count) if self._plan.native else GreenletCores(count)
-        service = Service(self._app, cores, self._access, self._environ)
+    def serve(self, started: Callable[[], None]) -> None:
+        """Serve until `stop`, then finish what is in hand; *started* is called in between."""
+        server = self._server
+        kind = ThreadCores if server.plan.native else GreenletCores
+        cores: Cores = kind(server.plan.cores, self._load)
+        service = server.service(cores)
         with ExitStack() as stack:
             stack.callback(cores.stop)
             for listener in self._listeners:
                 stack.callback(listener.close)
                 listener.start(service)
+            started()
             self._stopping.wait()
             for listener in self._listeners:
                 listener.stop()
-            deadline = monotonic() + mercy
             while any(listener.busy() for listener in self._listeners):
-                if monotonic() > deadline or self._hurrying:
+                if monotonic() >= self._deadline:
                     log.warning("stopped with requests in hand")
                     break
                 gevent.sleep(_CHECK)
 
-    def stop(self) -> None:
-        """Begin to stop; the second time, finish nothing more. Safe from any thread."""
-        self._hub.loop.run_callback_threadsafe(self._stop)
+    def stop(self, mercy: float) -> None:
+        """Begin to stop, or go on to stop sooner. Safe from any thread."""
+        self._hub.loop.run_callback_threadsafe(self._stop, mercy)
 
-    def _stop(self) -> None:
-        self._hurrying = self._stopping.is_set()
+    def _stop(self, mercy: float) -> None:
+        self._deadline = min(self._deadline, monotonic() + mercy)
         self._stopping.set()
 
 
 class Server:
-    """Serve one application through some listeners in this process."""
+    """Serve one application in this process through listeners that are bound.
+
+    *load* returns the counters that each loop keeps, by its number from 0.
+    """
 
     def __init__(
         self,
@@ -95,72 +100,74 @@ class Server:
         plan: Plan,
         app: Application,
         access: Access | None,
-        options: StopOptions,
+        *,
+        load: Callable[[int], Load] = lambda _: [0, 0],
+        watchdog: Watchdog | None = None,
     ) -> None:
-        self._listeners = listeners
-        self._plan = plan
-        self._app = app
-        self._access = access
-        self._options = options
+        self.listeners = listeners
+        self.plan = plan
+        self.app = app
+        self.access = access
+        self.load = load
+        self.watchdog = watchdog
         self._loops: list[Loop] = []
         self._stopping = False
-
-    def run(self, what: str) -> None:
-        """Serve until SIGTERM or SIGINT; *what* names the application in the log.
-
-        Raise `AddressError` where an address cannot be had.
-        """
-        with ExitStack() as stack:
-            passed = address.names_of_passed()
-            for listener in self._listeners:
-                stack.callback(listener.close)
-                listener.bind(passed)
-            for name in passed:
-                log.warning("systemd passes a socket for %s, which no option names", name)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                watcher = gevent.signal_handler(number, self.stop)
-                stack.callback(watcher.cancel)
-            self._announce(what)
-            if self._plan.loops == 1:
-                loop = self._loop()
-                self._loops.append(loop)
-                loop.serve(self._options.worker_reload_mercy)
-            else:
-                self._serve_in_threads()
-            log.info("stopped")
-
-    def stop(self) -> None:
-        """Begin to stop; the second time, finish nothing more."""
-        self._stopping = True
-        log.info("stopping")
-        for loop in self._loops:
-            loop.stop()
-
-    def _loop(self) -> Loop:
-        environ = {
+        self._mercy = inf
+        self.environ = {
             "wsgi.version": (1, 0),
             "wsgi.errors": Errors(),
-            "wsgi.multithread": self._plan.threaded,
-            "wsgi.multiprocess": False,
+            "wsgi.multithread": plan.threaded,
+            "wsgi.multiprocess": plan.processes > 1,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
-            "appserver.listeners": tuple((each.name, each.address) for each in self._listeners),
+            "appserver.listeners": tuple((each.name, each.address) for each in listeners),
         }
-        return Loop(self._listeners, self._plan, self._app, self._access, environ)
 
-    def _serve_in_threads(self) -> None:
+    def service(self, cores: Cores) -> Service:
+        """Return what the listeners of this thread's loop serve."""
+        watchdog = self.watchdog
+        if watchdog is not None:
+            watchdog.attach()
+            if watchdog.limits:
+                return LimitedService(self.app, cores, self.access, self.environ, watchdog, get_ident())
+        return Service(self.app, cores, self.access, self.environ)
+
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Serve until `stop`; call *ready* once every loop takes requests."""
+        if self.plan.loops == 1:
+            loop = Loop(self, 0)
+            self._loops.append(loop)
+            loop.serve(ready)
+        else:
+            self._serve_in_threads(ready)
+
+    def stop(self, mercy: float) -> None:
+        """Stop, and give what is in hand *mercy* seconds; a later call can only shorten them."""
+        self._stopping = True
+        self._mercy = min(self._mercy, mercy)
+        for loop in self._loops:
+            loop.stop(mercy)
+
+    def _serve_in_threads(self, ready: Callable[[], None]) -> None:
         """Give every thread a loop, and wait for signals in this one; raise what a thread raised."""
         failed: list[BaseException] = []
         in_this_loop = get_hub().loop.run_callback_threadsafe
+        starting = self.plan.loops
 
-        def serve(ended: Event) -> None:
+        def one_more() -> None:
+            nonlocal starting
+            starting -= 1
+            if not starting:
+                ready()
+
+        def serve(number: int, ended: Event) -> None:
             try:
-                loop = self._loop()
+                loop = Loop(self, number)
                 self._loops.append(loop)
                 if self._stopping:  # it came before this loop was known
-                    loop.stop()
-                loop.serve(self._options.worker_reload_mercy)
+                    loop.stop(self._mercy)
+                loop.serve(lambda: in_this_loop(one_more))
             except BaseException as error:  # noqa: BLE001  (raised again below)
                 failed.append(error)
             finally:
@@ -168,23 +175,16 @@ class Server:
                 in_this_loop(ended.set)
 
         all_ended = []
-        for number in range(1, self._plan.loops + 1):
+        for number in range(self.plan.loops):
             all_ended.append(Event())
-            Thread(target=serve, args=(all_ended[-1],), name=f"thread-{number}", daemon=True).start()
+            arguments = (number, all_ended[-1])
+            Thread(target=serve, args=arguments, name=f"thread-{number + 1}", daemon=True).start()
         awake = get_hub().loop.timer(3600, 3600)  # a hub with nothing to wait for gives up
         awake.start(lambda: None)
         for ended in all_ended:
             ended.wait()
             if failed and not self._stopping:
-                self.stop()
+                self.stop(_MERCY_AFTER_FAILURE)
         awake.close()
         if failed:
             raise failed[0]
-
-    def _announce(self, what: str) -> None:
-        log.info("appserver %s serves %s: %s", __version__, what, self._plan.reason)
-        for listener in self._listeners:
-            log.info("listening: %s %s", listener.name, listener.address)
-        for warning in self._plan.warnings:
-            log.warning("%s", warning)
-        log.info("ready")

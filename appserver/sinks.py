@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from threading import Lock
@@ -19,6 +20,12 @@ class Sink(Protocol):
     def write(self, line: str) -> None:
         """Take a line without its end; never block, never raise."""
 
+    def reopen(self) -> None:
+        """Go on with the file that has the path now; never raise."""
+
+    def forked(self) -> None:
+        """Go on in a forked child; never raise."""
+
     def close(self) -> None:
         """Hand over what is held; safe twice."""
 
@@ -33,6 +40,12 @@ class StderrSink:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
+    def reopen(self) -> None:
+        pass
+
+    def forked(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -41,11 +54,24 @@ class FileSink:
     """Append lines to a file; raise `OSError` where it cannot be opened."""
 
     def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)  # chdir comes later
         self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
 
     def write(self, line: str) -> None:
         with suppress(OSError, ValueError):  # the disk is full
             self._file.write(f"{line}\n")
+
+    def reopen(self) -> None:
+        if self._file.closed:
+            return
+        try:
+            with open(self._path, "ab") as file:
+                os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
+        except OSError as error:
+            self.write(f"the log goes on in the old file: {self._path} cannot be opened: {error.strerror}")
+
+    def forked(self) -> None:
+        pass
 
     def close(self) -> None:
         with suppress(OSError):
@@ -60,18 +86,25 @@ class ZeromqSink:
     """
 
     def __init__(self, endpoint: str, held: int = _HELD) -> None:
+        self._endpoint = endpoint
+        self._held = held
+        self._inherited: list[zmq.Socket[bytes]] = []
+        self._connect()
+
+    def _connect(self) -> None:
         self._lock = Lock()  # a ZeroMQ socket belongs to one thread at a time
+        self._pid = os.getpid()  # and to one process
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
-        self._socket.sndhwm = held
+        self._socket.sndhwm = self._held
         self._socket.linger = _LINGER
         self._dropped = 0
         try:
-            self._socket.connect(endpoint)
+            self._socket.connect(self._endpoint)
         except zmq.ZMQError as error:
             self.close()
             reason = zmq.strerror(error.errno or 0)
-            raise OSError(f"cannot connect to {endpoint}: {reason}") from None
+            raise OSError(f"cannot connect to {self._endpoint}: {reason}") from None
 
     def write(self, line: str) -> None:
         with self._lock:
@@ -84,9 +117,19 @@ class ZeromqSink:
             except zmq.ZMQError:
                 self._dropped += 1
 
+    def reopen(self) -> None:
+        pass
+
+    def forked(self) -> None:
+        if self._pid == os.getpid() or self._context.closed:
+            return
+        self._inherited.append(self._socket)  # the parent's, with its context: neither used nor ended here
+        with suppress(OSError):  # the endpoint was good before
+            self._connect()
+
     def close(self) -> None:
         with self._lock:
-            if not self._context.closed:
+            if not self._context.closed and self._pid == os.getpid():
                 self._context.destroy(linger=_LINGER)
 
 
@@ -99,6 +142,14 @@ class Sinks:
     def write(self, line: str) -> None:
         for sink in self._sinks:
             sink.write(line)
+
+    def reopen(self) -> None:
+        for sink in self._sinks:
+            sink.reopen()
+
+    def forked(self) -> None:
+        for sink in self._sinks:
+            sink.forked()
 
     def close(self) -> None:
         for sink in self._sinks:

@@ -21,7 +21,12 @@ log = logging.getLogger("appserver.wsgi")
 
 _BLOCK = 65536
 _ERROR = b"Internal Server Error\n"
+_TOO_LONG = b"Gateway Timeout\n"
 _ERROR_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
+
+
+class Harakiri(BaseException):
+    """End a call of the application that takes too long."""
 
 
 class _Readable(Protocol):
@@ -139,7 +144,10 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
 
 def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
     """Log what went wrong and answer 500, or give up an answer that has begun."""
-    if isinstance(error, ApplicationError):
+    status, text = "500 Internal Server Error", _ERROR
+    if isinstance(error, Harakiri):  # whoever raised it has told why
+        status, text = "504 Gateway Timeout", _TOO_LONG
+    elif isinstance(error, ApplicationError):
         _log_error(x, str(error), error.__cause__)
     else:
         _log_error(x, f"the application raised {type(error).__name__}", error)
@@ -149,9 +157,9 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
         channel.abort()
         return
     x.reset()
-    x.start_response("500 Internal Server Error", list(_ERROR_HEADERS))
+    x.start_response(status, list(_ERROR_HEADERS))
     with suppress(ClientGone):
-        x.send([_ERROR], False, len(_ERROR))
+        x.send([text], False, len(text))
 
 
 def _log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:

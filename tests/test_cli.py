@@ -11,15 +11,10 @@ import sys
 import pytest
 
 from appserver import __version__
-from appserver.address import BindOptions
-from appserver.application import ApplicationOptions
-from appserver.cli import CommandLine, main
-from appserver.listeners.stream import StreamOptions
-from appserver.log import LogOptions
-from appserver.options import Catalogue
+from appserver.arguments import CommandLine
+from appserver.cli import main
+from appserver.configuration import Configuration
 from appserver.plan import ConcurrencyOptions
-from appserver.registry import listeners
-from appserver.server import StopOptions
 from tests.support.server import Server
 
 APP = """
@@ -41,8 +36,7 @@ def _restored(tmp_path, monkeypatch):
 
 @pytest.fixture
 def catalogue():
-    own = [ApplicationOptions, ConcurrencyOptions, BindOptions, StreamOptions, LogOptions, StopOptions]
-    return Catalogue([*own, *(each.Options for each in listeners().values())])
+    return Configuration([]).catalogue
 
 
 def ini(text, name="site.ini"):
@@ -137,13 +131,13 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
         (["-y"], "-y: there is no such option; see appserver --help"),
         (["-My"], "-y: there is no such option; see appserver --help"),
         (["--threads"], "--threads: a value is missing; expected number"),
-        (["-p"], "-p: a value is missing; expected number"),
+        (["-p"], "-p: a value is missing; expected number or auto"),
         (["-w"], "-w: a value is missing; expected module[:callable]"),
         (["--ini"], "--ini: a value is missing; expected a file"),
         (["--ini="], "--ini: a value is missing; expected a file"),
         (["missing.ini"], "missing.ini: No such file or directory"),
         (["--listen", "many"], "--listen many: expected a whole number, 0 or more"),
-        (["-p0"], "-p 0: expected a whole number, 1 or more"),
+        (["-p0"], "-p 0: expected a whole number, 1 or more, or auto"),
         (["--vacuum=maybe"], "--vacuum maybe: expected true or false"),
         ([], "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."),
         (["--http-socket", ":0"], "no application: set module = package.module:callable or wsgi-file = file.py"),
@@ -254,9 +248,10 @@ def test_help_lists_every_option_by_area_and_listener(catalogue, capsys):
     text = capsys.readouterr().out
     headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
     assert headings == [
-        "Application", "Concurrency", "Sockets", "Requests", "Logging", "Stopping",
-        "FastCGI", "HTTP", "Mongrel2", "SCGI", "Binary uwsgi",
+        (owner.__doc__ or "").rstrip(".") for owner in catalogue.owners
     ]  # fmt: skip
+    assert len(set(headings)) == len(headings)
+    assert {"Application", "Concurrency", "Sockets", "Stopping", "HTTP", "Mongrel2"} < {*headings}
     for name, declared in catalogue.by_name.items():
         section = text[text.index(f"\n{(declared.owner.__doc__).rstrip('.')}:\n") :].partition("\n\n")[0]
         if name == declared.name:

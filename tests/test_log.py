@@ -240,3 +240,14 @@ class TestLog:
         log.close()
         log.close()
         assert [(each.handlers[:], each.level, each.propagate) for each in (root, ours)] == before
+
+
+def test_files_that_were_moved_away_are_begun_anew(opened, tmp_path):
+    log = opened(logto=f"{tmp_path}/log", req_logger=(f"file:{tmp_path}/requests",))
+    for name in ("log", "requests"):
+        (tmp_path / name).rename(tmp_path / f"{name}.1")
+    log.reopen()
+    logging.getLogger("appserver").info("a line")
+    log.access.line(exchange(), "200 OK", 0.1)
+    assert (tmp_path / "log").read_text().endswith(" INFO a line\n")
+    assert "GET /a?b=c" in (tmp_path / "requests").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -54,12 +55,63 @@ class TestFile:
         assert path.read_text() == "before\ncaf\xe9 \\udce9\n"
         sink.close()
         sink.write("too late")
+        sink.reopen()
         sink.close()
 
     def test_a_full_disk_raises_nothing(self):
         sink = FileSink("/dev/full")
         sink.write("a line")
         sink.close()
+
+    def test_a_file_that_was_moved_away_is_begun_anew(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        sink = FileSink("log")
+        monkeypatch.chdir("/")
+        sink.write("old")
+        (tmp_path / "log").rename(tmp_path / "log.1")
+        sink.write("old still")
+        sink.reopen()
+        sink.write("caf\xe9 \udce9")
+        assert (tmp_path / "log.1").read_text() == "old\nold still\n"
+        assert (tmp_path / "log").read_text() == "caf\xe9 \\udce9\n"
+        assert not os.get_inheritable(sink._file.fileno())
+        sink.close()
+
+    def test_a_file_that_cannot_be_begun_anew_is_kept_and_says_so(self, tmp_path):
+        directory = tmp_path / "logs"
+        directory.mkdir()
+        sink = FileSink(f"{directory}/log")
+        directory.rename(tmp_path / "gone")
+        sink.reopen()
+        sink.write("a line")
+        sink.close()
+        assert (tmp_path / "gone" / "log").read_text() == (
+            f"the log goes on in the old file: {directory}/log cannot be opened: No such file or directory\n"
+            "a line\n"
+        )
+
+
+FORKED = """
+import os, sys
+from appserver.sinks import ZeromqSink
+sink = ZeromqSink(sys.argv[1])
+sink.write("parent")
+for name in ("child", "child of child"):
+    if pid := os.fork():
+        _, status = os.waitpid(pid, 0)
+        break
+    sink.forked()
+    sink.write(name)
+    status = 0
+else:
+    if not (pid := os.fork()):
+        sink.close()  # the parent's, as nothing was begun anew
+        sys.exit()
+    _, status = os.waitpid(pid, 0)
+sink.write(f"end of {len(sink._inherited)}")
+sink.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 class TestZeromq:
@@ -106,6 +158,29 @@ class TestZeromq:
         sink.write("nobody reads this")
         sink.close()
 
+    def test_nothing_is_begun_anew_in_the_same_process(self, collector):
+        where, listen = collector
+        sink = ZeromqSink(where)
+        sink.write("held")
+        sink.reopen()
+        sink.forked()
+        sink.write("and this")
+        sock = listen()
+        assert [sock.recv(), sock.recv()] == [b"held", b"and this"]
+        sink.close()
+        sink.forked()
+
+    def test_forked_processes_have_their_own_connections_and_leave_the_parents_alone(self, collector):
+        where, listen = collector
+        sock = listen()
+        done = subprocess.run(
+            [sys.executable, "-c", FORKED, where], capture_output=True, text=True, timeout=30
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = sorted(sock.recv().decode() for _ in range(6))
+        assert lines == ["child", "child of child", "end of 0", "end of 1", "end of 2", "parent"]
+        assert not sock.poll(0)
+
     def test_a_bad_endpoint_is_an_os_error(self):
         with pytest.raises(OSError, match=r"^cannot connect to tcp://127\.0\.0\.1:port: "):
             ZeromqSink("tcp://127.0.0.1:port")
@@ -115,5 +190,7 @@ def test_several_destinations_get_every_line():
     both = Lines(), Lines()
     sinks = Sinks(list(both))
     sinks.write("a line")
+    sinks.reopen()
+    sinks.forked()
     sinks.close()
-    assert [(each.lines, each.closed) for each in both] == [(["a line"], 1), (["a line"], 1)]
+    assert [(each.lines, each.calls) for each in both] == 2 * [(["a line"], ["reopen", "forked", "close"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appserver.options import BadValue
-from appserver.plan import ConcurrencyOptions, PlanError, plan, positive
+from appserver.plan import ConcurrencyOptions, PlanError, number_of_processes, plan, positive
 
 
 class Tiny:
@@ -44,9 +44,11 @@ FORCED = (
         ([M], {"gevent": 5}, (1, 5, False), True, "up to 5 requests at once in greenlets", ()),
         ([H], {"gevent": 5}, (1, 5, False), True, "up to 5 requests at once in greenlets", ()),
         ([M, H], {"gevent": 5, "threads": 1}, (1, 5, False), True, "up to 5 requests at once in greenlets", ()),
-        ([H], {"processes": 4}, ONE, False, ONE_REASON, ("processes = 4: this version runs one process",)),
-        ([M, H], {"processes": 4, "threads": 8}, ONE, False, ONE_REASON,
-         ("processes = 4: this version runs one process", FORCED.format("http :8080"))),
+        ([H], {"processes": 4}, ONE, False, f"4 processes, each: {ONE_REASON}", ()),
+        ([M, H], {"processes": 4, "threads": 8}, ONE, False, f"4 processes, each: {ONE_REASON}",
+         (FORCED.format("http :8080"),)),
+        ([M], {"processes": 4, "threads": 8}, (8, 1, False), True,
+         "4 processes, each: 8 threads, each subscribed by itself", ()),
         ([H], {"processes": 1, "master": True}, ONE, False, ONE_REASON, ()),
     ],
 )  # fmt: skip
@@ -56,6 +58,7 @@ def test_the_rule(listeners, options, shape, threaded, reason, warnings):  # noq
     assert chosen.threaded is threaded
     assert chosen.reason == reason
     assert chosen.warnings == warnings
+    assert chosen.processes == options.get("processes", 1)
 
 
 @pytest.mark.parametrize("listeners", [[M], [H], [M, H]])
@@ -74,3 +77,15 @@ def test_positive(text, number):
 def test_not_positive(text):
     with pytest.raises(BadValue, match="a whole number"):
         positive(text)
+
+
+def test_processes_may_be_as_many_as_the_machine_allows(monkeypatch):
+    monkeypatch.setattr("appserver.cpus.available", lambda: 3)
+    assert number_of_processes("auto") == 3
+    assert number_of_processes("2") == 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "all", ""])
+def test_no_number_of_processes(text):
+    with pytest.raises(BadValue, match="or auto"):
+        number_of_processes(text)

@@ -164,7 +164,7 @@ def test_a_malformed_one_is_refused(provide, thing, reason):
 )
 def test_an_option_that_exists_already_is_refused(monkeypatch, capsys, options, reason):
     found = listeners() | {"tiny": changed(Options=options)}
-    monkeypatch.setattr("appserver.cli.listeners", lambda: found)
+    monkeypatch.setattr("appserver.configuration.listeners", lambda: found)
     assert main(["--version"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"appserver: {reason} is declared by appserver.")

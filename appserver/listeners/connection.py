@@ -14,7 +14,7 @@ import logging
 import os
 import select
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from appserver.body import Body
 from appserver.exchange import ClientGone
 from appserver.listeners.outbox import Outbox, ShortFile
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import BAD_REQUEST
+from appserver.protocols.framing import BAD_REQUEST, OVERDUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ _RECV = 65536
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
+_LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
 _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger {1, 0}: close(2) sends RST
 
@@ -137,11 +138,9 @@ class Connection:
             self.close()
             return
         options = self.listener.options
-        idle = self.state == HEAD and not self.codec.buffer
-        if idle and not self.keep:
-            self.close()
-            return
-        timeout = options.keepalive_timeout if idle else options.socket_timeout
+        timeout = options.socket_timeout
+        if self.state == HEAD and not self.codec.buffer:
+            timeout = options.keepalive_timeout if self.keep else _LAST_CHANCE
         self.deadline = self.listener.loop.now() + timeout
         self._watch_readable()
 
@@ -219,7 +218,7 @@ class Connection:
         if self.body is not None:
             self.body.close()
             self.body = None
-        if self.state == CLOSED:
+        if self.state == CLOSED or self.state == DRAIN:  # given up
             return
         self.state = FLUSH
         if self.outbox and not self.gone:
@@ -242,9 +241,9 @@ class Connection:
             self.close()
         elif self.failed:
             self._reset()
-        elif x is None or (not (x.keep_alive and self.keep) and (self.backlog or self.codec.buffer)):
+        elif x is None or (not x.keep_alive and (self.backlog or self.codec.buffer)):
             self._linger()
-        elif not (x.keep_alive and self.keep):
+        elif not x.keep_alive:
             self.close()
         else:
             self.state = HEAD
@@ -321,6 +320,28 @@ class Connection:
         """Give the answer up: the front end sees the connection break."""
         self.failed = True
 
+    def give_up(self, direct: bool = False) -> None:
+        """Answer in the place of an application that does not come back, and end the connection."""
+        x = self.x
+        if x is None or self.state != RUN:
+            return
+        if not x.begun:
+            answer = self.codec.refuse(OVERDUE)
+            if direct:
+                with suppress(OSError):
+                    os.write(self.fd, answer)
+            else:
+                self._put([answer])
+        if self.service.access is not None:
+            self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
+        if direct:
+            return
+        self.gone = True  # what the application still sends
+        if x.begun:
+            self._reset()
+        else:
+            self._linger()
+
     # Writing: callbacks of the loop
 
     def _watch_writable(self) -> None:
@@ -362,7 +383,7 @@ class Connection:
     # The end
 
     def stop(self) -> None:
-        """Finish what has arrived, then close."""
+        """Finish what has arrived, and what the peer may be sending just now; then close."""
         self.keep = False
         if self.state == HEAD:
             self.readable()
@@ -376,6 +397,19 @@ class Connection:
         elif self.state == RUN:
             self.gone = True
             self._wake()
+        elif self.state == HEAD:
+            self._close_idle()
+        else:
+            self.close()
+
+    def _close_idle(self) -> None:
+        """Close, unless a request has just come."""
+        try:
+            data = os.read(self.fd, _RECV)
+        except OSError:
+            data = b""
+        if data:
+            self._take(data)
         else:
             self.close()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from appserver.wsgi import Application, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
     from appserver.log import Access
@@ -44,6 +46,9 @@ class Listener(Protocol):
     """True where every thread makes a connection of its own to the front end, so that ``start``
     is called in each; False where sockets are bound once and belong to one loop."""
 
+    spec: str  # the value of the mounting option
+    settings: Settings
+
     def __init__(self, spec: str, settings: Settings) -> None:
         """Keep the value of the mounting option and what is needed of all options; no I/O."""
 
@@ -55,6 +60,27 @@ class Listener(Protocol):
         """Take the address: the only step meant to fail, with `AddressError`; before any fork.
 
         *passed* are systemd's sockets by address; one that is used is taken out.
+        """
+
+    def take_over(self, other: Self) -> None:
+        """Use what *other* has bound, a listener of the same class and spec that this one follows.
+
+        At a reload, instead of `bind`; *other* may still be needed, so nothing is taken from it.
+        """
+
+    def attendant(self) -> Callable[[int], int] | None:
+        """Return what is to run in a process of its own beside the workers, None where nothing is.
+
+        That process is forked after `bind`, is kept across reloads and begun again when it dies.
+        The function returns its exit code. Its argument is the descriptor of a socket that keeps
+        messages apart: on ``drain`` it takes what is there, hands it out and ends, on ``stop`` it
+        ends at once, and at the end of file, too, it drains.
+        """
+
+    def refuse(self) -> None:
+        """Have no more requests arrive, where that is possible without losing one; before a last `stop`.
+
+        Called once where several processes share what is bound.
         """
 
     def start(self, service: Service) -> None:

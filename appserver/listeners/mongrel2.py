@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import zmq
 from gevent import get_hub
@@ -24,6 +24,8 @@ from appserver.listeners.turns import Turns
 from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appserver.listeners.listener import Service
     from appserver.options import Settings
 
@@ -66,6 +68,8 @@ class Mongrel2Listener:
     subscribes: ClassVar[bool] = True
 
     def __init__(self, spec: str, settings: Settings) -> None:
+        self.spec = spec
+        self.settings = settings
         self.address = specs(spec)
         self.pull, self.publish = self.address.split(",")
         self.options = settings.of(Mongrel2Options)
@@ -91,6 +95,16 @@ class Mongrel2Listener:
                     except zmq.ZMQError as error:
                         why = zmq.strerror(error.errno or 0)
                         raise AddressError(f"cannot connect to {endpoint}: {why}", self.address) from None
+
+    def take_over(self, other: Self) -> None:
+        """Do nothing: every thread connects by itself."""
+
+    def attendant(self) -> Callable[[int], int] | None:
+        """Return None: every thread connects by itself."""
+        return None
+
+    def refuse(self) -> None:
+        """Do nothing: what Mongrel2 has dealt to a connection is lost without it."""
 
     def start(self, service: Service) -> None:
         """Subscribe in this thread's loop."""

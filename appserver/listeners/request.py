@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import gevent
 
 from appserver.exchange import ClientGone
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import OVERDUE
 from appserver.protocols.mongrel2 import Connection, envelope
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ class Request:
     """
 
     __slots__ = (
-        "body", "burst", "error", "failed", "gone", "held", "held_size", "interval", "least", "line", "paced",
-        "refilled", "subscription", "timer", "tokens", "x",
+        "body", "burst", "error", "failed", "given_up", "gone", "held", "held_size", "interval", "least",
+        "line", "paced", "refilled", "subscription", "timer", "tokens", "x",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +55,7 @@ class Request:
         self.body = body
         self.error = error
         self.gone = False
+        self.given_up = False
         self.failed = error is not None  # the connection cannot be kept
         self.held: list[bytes] = []  # pieces of a stream that wait to be one message
         self.held_size = 0
@@ -88,6 +91,8 @@ class Request:
 
     def done(self) -> None:
         """Close what must be closed and let the next request of the connection run."""
+        if self.given_up:
+            return
         if self.timer is not None:
             self.timer.stop()
             self.timer.close()
@@ -123,6 +128,21 @@ class Request:
     def abort(self) -> None:
         """Give the answer up: `done` closes the connection where the client misses something."""
         self.failed = True
+
+    def give_up(self, direct: bool = False) -> None:
+        """Answer in the place of an application that does not come back, and end the connection."""
+        if self.gone or self.x is None:
+            return
+        attachment, client = self.line
+        with suppress(ClientGone):
+            if not self.x.begun:
+                answer = self.subscription.codec.refuse(OVERDUE)
+                self.subscription.responder.try_send(envelope(client, answer), attachment)
+            self.subscription.responder.try_send(envelope(client, b""), attachment)
+        self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
+        self.gone = self.given_up = True  # what the application still sends
+        if not direct:
+            self.subscription.next(self)
 
     def _publish(self, data: bytes) -> None:
         attachment, client = self.line

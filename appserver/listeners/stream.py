@@ -6,8 +6,9 @@ import errno
 import logging
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gevent import get_hub
 
@@ -26,6 +27,7 @@ log = logging.getLogger("appserver.listeners")
 
 _READ = 1  # libev's event bit
 _ACCEPTS = 64  # connections taken in one turn of the loop
+_EVERY = 1 << 30
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -48,6 +50,23 @@ class StreamOptions:
     )
 
 
+class _SocketFile:
+    """The file of a Unix socket that this process has made."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)  # the application may change the directory
+        status = os.stat(self._path)
+        self._identity = (status.st_dev, status.st_ino)
+        self._pid = os.getpid()
+
+    def remove(self) -> None:
+        """Remove it, unless another server's is there by now or we are only a child; safe twice."""
+        with suppress(OSError):
+            status = os.stat(self._path)
+            if (status.st_dev, status.st_ino) == self._identity and os.getpid() == self._pid:
+                os.unlink(self._path)
+
+
 class StreamListener:
     """Listen on one stream socket; subclasses say what is spoken there."""
 
@@ -56,6 +75,7 @@ class StreamListener:
     subscribes: ClassVar[bool] = False
 
     def __init__(self, spec: str, settings: Settings) -> None:
+        self.spec = spec
         self.settings = settings
         self.options = settings.of(StreamOptions)
         self.address = address.checked(spec)
@@ -63,7 +83,9 @@ class StreamListener:
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
-        self._file: tuple[str, int, int] | None = None  # path, device and inode of our socket file
+        self._file: _SocketFile | None = None
+        self._ours = False  # the socket was made here, for nobody but us
+        self._accepts = _ACCEPTS
         self._watchers: list[Any] = []
 
     def codec(self, peer: Any) -> Codec:
@@ -80,13 +102,31 @@ class StreamListener:
         self._sock = address.bind(self.address, self.settings.of(BindOptions), passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
-        if isinstance(wanted, str) and wanted[0] != "\0" and len(passed) == before:
-            path = os.path.abspath(wanted)  # the application may change the directory
-            status = os.stat(path)
-            self._file = (path, status.st_dev, status.st_ino)
+        self._ours = not isinstance(wanted, int) and len(passed) == before
+        if isinstance(wanted, str) and wanted[0] != "\0" and self._ours:
+            self._file = _SocketFile(wanted)
+
+    def take_over(self, other: Self) -> None:
+        """Listen on the socket of *other*, which is not closed."""
+        self.address, self.tcp = other.address, other.tcp
+        self._sock, self._file, self._ours = other._sock, other._file, other._ours
+
+    def attendant(self) -> None:
+        """Return None: the workers accept by themselves."""
+
+    def refuse(self) -> None:
+        """Have the kernel refuse connections, while those that wait can still be accepted.
+
+        For Unix sockets it can do that (unix(7)); a TCP socket would reset those that wait.
+        """
+        if self._sock is not None and self._ours and not self.tcp:
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RD)
 
     def start(self, service: Service) -> None:
         """Accept connections in this thread's loop."""
+        if service.environ["wsgi.multiprocess"]:
+            self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
         self.service = service
         self.hub = get_hub()
@@ -103,7 +143,7 @@ class StreamListener:
         """Accept what waits and read each at once: its request is often there already."""
         listening = self._sock
         assert listening is not None
-        for _ in range(_ACCEPTS):
+        for _ in range(self._accepts):
             try:
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -137,6 +177,7 @@ class StreamListener:
         if self._sock is None:
             return
         if self._watchers:
+            self._accepts = _EVERY
             self._accept()
             self._accepting.stop()
             self._resume.stop()
@@ -147,6 +188,8 @@ class StreamListener:
 
     def busy(self) -> int:
         """Return how many connections are open."""
+        if self._sock is None and self._watchers:
+            self._sweep()  # those that are idle have little time
         return len(self.connections)
 
     def close(self) -> None:
@@ -161,11 +204,4 @@ class StreamListener:
             self._sock.close()
             self._sock = None
         if self._file is not None and self.settings.of(BindOptions).vacuum:
-            path, device, inode = self._file
-            self._file = None
-            try:
-                status = os.stat(path)
-                if (status.st_dev, status.st_ino) == (device, inode):  # another server's is not ours
-                    os.unlink(path)
-            except OSError:
-                pass
+            self._file.remove()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BAD_REQUEST = "400 Bad Request"
 TOO_LARGE = "413 Content Too Large"
 HEAD_TOO_LARGE = "431 Request Header Fields Too Large"
+OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
 
 
 def head_of(first: str, x: Exchange, last: str = "") -> bytes:

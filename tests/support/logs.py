@@ -6,10 +6,16 @@ from __future__ import annotations
 class Lines:
     def __init__(self):
         self.lines = []
-        self.closed = 0
+        self.calls = []
 
     def write(self, line):
         self.lines.append(line)
 
+    def reopen(self):
+        self.calls.append("reopen")
+
+    def forked(self):
+        self.calls.append("forked")
+
     def close(self):
-        self.closed += 1
+        self.calls.append("close")

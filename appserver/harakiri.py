@@ -1,0 +1,294 @@
+"""Time limits of requests, and of what blocks the loop; kept by a native thread beside all others.
+
+A request that is overdue is interrupted by an exception, `Harakiri`, in the place where it is:
+
+* in a greenlet that waits: thrown by its loop;
+* in a greenlet that blocks the main thread: raised by a signal's handler, which ends blocking
+  system calls, too, and knows for certain what the thread was running;
+* in another native thread: raised asynchronously, at its next instruction of Python.
+
+Where none of them frees it, the worker is given up: the request is answered in the application's
+place, and a successor is asked for. Others that the worker has in hand are finished if its loop lives.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import logging
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from gevent import get_hub, getcurrent
+
+from appserver import stacks
+from appserver.listeners.listener import Service
+from appserver.options import option
+from appserver.wsgi import Harakiri, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlet import greenlet
+
+    from appserver.exchange import Channel, Exchange
+
+log = logging.getLogger("appserver.harakiri")
+
+# The real ones, also where gevent replaces them later.
+_start, _sleep, get_ident, _Lock = _thread.start_new_thread, sleep, _thread.get_ident, _thread.allocate_lock
+
+_LOOK = 0.1  # seconds between looks at what runs
+_IDLE = 0.5  # seconds between looks while nothing does
+_PING = 1.0  # seconds without an answer after which a loop counts as blocked
+_GRACE = 2.0  # seconds that an interrupted request has to end
+_SIGNAL = signal.SIGRTMIN + 1
+
+
+@dataclass(frozen=True)
+class HarakiriOptions:
+    """Time limits."""
+
+    harakiri: float = option(
+        0.0, "Seconds that the application may take for a request; 0 = no limit.", short="t"
+    )
+    gevent_block_limit: float = option(
+        10.0, "Seconds that one greenlet may keep the loop from all others, with gevent; 0 = no limit."
+    )
+
+
+class _Loop:
+    """A loop that is pinged."""
+
+    def __init__(self) -> None:
+        self.loop = get_hub().loop
+        self.thread = get_ident()
+        self.pinged = 0.0  # when it was asked for an answer that has not come; 0 = it has
+        self.reported = False
+
+    def answer(self) -> None:
+        self.pinged = 0.0
+        self.reported = False
+
+
+class Running:
+    """A request in the application, as far as its time limit is concerned."""
+
+    __slots__ = ("asynchronous", "channel", "greenlet", "hit", "loop", "since", "thread", "told", "x")
+
+    def __init__(self, x: Exchange, channel: Channel, loop: _Loop) -> None:
+        self.x = x
+        self.channel = channel
+        self.loop = loop
+        self.thread = get_ident()
+        self.greenlet: greenlet = getcurrent()
+        self.since = monotonic()
+        self.told = 0.0  # when it was found to be overdue
+        self.hit = False  # the exception has been raised in it
+        self.asynchronous = False  # and may still be on its way
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it runs at this moment, and so blocks what else its thread has to do."""
+        return self.greenlet.gr_frame is None
+
+
+class Watchdog:
+    """Watch the requests and loops of this process.
+
+    *give_up* is called once, with a reason, when a worker cannot go on; *end* when nothing of it
+    can, as its only loop is blocked. *beat* is called at each look. All in the native thread.
+    With *pings* the loops are watched, too.
+    """
+
+    def __init__(
+        self,
+        options: HarakiriOptions,
+        give_up: Callable[[str], None],
+        end: Callable[[], None],
+        beat: Callable[[], None] = lambda: None,
+        *,
+        pings: bool,
+    ) -> None:
+        self._limit = options.harakiri
+        self._block_limit = options.gevent_block_limit
+        self._give_up = give_up
+        self._end = end
+        self._beat = beat
+        self._lock = _Lock()
+        self._running: dict[int, Running] = {}  # the oldest first
+        self._loops: dict[int, _Loop] = {}  # by thread
+        self._given_up = False
+        self._main = threading.main_thread().ident
+        self.limits = self._limit > 0  # of requests
+        self._pings = pings and self._block_limit > 0
+
+    @classmethod
+    def wanted(cls, options: HarakiriOptions, greenlets: int) -> bool:
+        """Tell whether there is anything to watch."""
+        return options.harakiri > 0 or (options.gevent_block_limit > 0 and greenlets > 1)
+
+    def start(self) -> None:
+        """Begin to watch; in the main thread."""
+        signal.signal(_SIGNAL, self._interrupted)
+        _start(self._watch, ())
+
+    def attach(self) -> None:
+        """Watch the loop of this thread as well."""
+        loop = _Loop()
+        self._loops[loop.thread] = loop
+
+    def begin(self, x: Exchange, channel: Channel, loop: int) -> Running:
+        """Note that a request runs in this thread, for the loop of another or the same thread."""
+        run = Running(x, channel, self._loops[loop])
+        self._running[id(run)] = run
+        return run
+
+    def finish(self, run: Running) -> None:
+        """Note that it has ended; the exception cannot come any more."""
+        try:
+            with self._lock:
+                self._running.pop(id(run), None)
+                if run.asynchronous:
+                    _raise_in(run.thread, None)
+        except Harakiri:
+            self._running.pop(id(run), None)
+
+    # In the native thread
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self._beat()
+                now = monotonic()
+                for run in list(self._running.values()):
+                    if now - run.since < self._limit:
+                        break
+                    self._overdue(run, now)
+                if self._pings:
+                    for loop in self._loops.values():
+                        self._ping(loop, now)
+            except Exception:  # nobody else would tell that nothing is watched any more
+                log.exception("the watchdog failed")
+            _sleep(_LOOK if self._running else _IDLE)
+
+    def _overdue(self, run: Running, now: float) -> None:
+        if not run.told:
+            run.told = now
+            frame = run.greenlet.gr_frame or sys._current_frames().get(run.thread)  # noqa: SLF001
+            log.error(
+                "harakiri: %s takes more than %g s: %s",
+                stacks.request_line(run.x), self._limit,
+                stacks.described("its stack", frame) if frame is not None else "it has no stack",
+            )  # fmt: skip
+        if not run.hit:
+            self._interrupt(run)
+        if now - run.told > _GRACE and id(run) in self._running:
+            self._abandon(run)
+
+    def _interrupt(self, run: Running) -> None:
+        """Raise `Harakiri` where a request is."""
+        if not run.blocks:
+            run.loop.loop.run_callback_threadsafe(self._throw, run)
+        elif run.thread == self._main:
+            signal.pthread_kill(run.thread, _SIGNAL)
+        else:
+            with self._lock:
+                if id(run) in self._running and run.blocks:
+                    run.hit = run.asynchronous = True
+                    _raise_in(run.thread, Harakiri)
+
+    def _throw(self, run: Running) -> None:
+        """Throw into a greenlet that waits; in its loop."""
+        if id(run) in self._running and not run.hit and not run.blocks:
+            run.hit = True
+            run.greenlet.throw(Harakiri)
+
+    def _interrupted(self, number: int, frame: Any) -> None:
+        """Raise in the main thread, if what it runs now is what shall be interrupted."""
+        call = stacks.call_on(frame)
+        if call is None:
+            return
+        for run in self._running.values():
+            if run.x is call.x and run.told and not run.hit:
+                run.hit = True
+                raise Harakiri
+        loop = self._loops.get(get_ident())
+        if loop is not None and loop.reported and monotonic() - loop.pinged >= self._block_limit:
+            raise Harakiri
+
+    def _abandon(self, run: Running) -> None:
+        """Answer in the application's place, and give up the worker that cannot be freed of it."""
+        self._running.pop(id(run), None)
+        log.error("harakiri: %s cannot be interrupted", stacks.request_line(run.x))
+        if run.blocks and run.thread == run.loop.thread:
+            run.channel.give_up(direct=True)
+            self._surrender("a request cannot be interrupted")
+            if len(self._loops) == 1:
+                self._end()
+        else:
+            run.loop.loop.run_callback_threadsafe(run.channel.give_up)
+            self._surrender("a request cannot be interrupted")
+
+    def _surrender(self, why: str) -> None:
+        if not self._given_up:
+            self._given_up = True
+            self._give_up(why)
+
+    def _ping(self, loop: _Loop, now: float) -> None:
+        """Find out whether a loop still turns."""
+        if not loop.pinged:
+            loop.pinged = now
+            loop.loop.run_callback_threadsafe(loop.answer)
+            return
+        blocked = now - loop.pinged
+        if blocked < min(_PING, self._block_limit):
+            return
+        frame = sys._current_frames().get(loop.thread)  # noqa: SLF001  (there is no other way)
+        if frame is None:
+            return
+        if not loop.reported:
+            loop.reported = True
+            log.error(
+                "the loop has been blocked for %.1f s: %s", blocked, stacks.described("its stack", frame)
+            )
+        if blocked < self._block_limit:
+            return
+        if stacks.call_on(frame) is not None and blocked < self._block_limit + _GRACE:
+            signal.pthread_kill(loop.thread, _SIGNAL)
+            return
+        log.error("the loop has been blocked for %.1f s and cannot be freed", blocked)
+        if (call := stacks.call_on(frame)) is not None:
+            call.channel.give_up(direct=True)
+        self._surrender("its loop is blocked")
+        self._end()
+
+
+@dataclass(frozen=True)
+class LimitedService(Service):
+    """A service whose requests have a time limit."""
+
+    watchdog: Watchdog
+    loop: int  # the thread of the loop
+
+    def respond(self, x: Exchange, channel: Channel) -> None:
+        """Call the application for *x* and send all of its answer; to be called in a core."""
+        run = self.watchdog.begin(x, channel, self.loop)
+        try:
+            respond(self.app, x, channel, self.access)
+        except Harakiri:  # after the answer, or while the failure of another one was dealt with
+            if not x.ended:
+                channel.abort()
+        finally:
+            self.watchdog.finish(run)
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise in a native thread at its next instruction, or take back what has not been raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(error) if error is not None else None
+    )

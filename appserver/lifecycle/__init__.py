@@ -1,0 +1,1 @@
+"""The life of the processes: started, reloaded, told apart, watched over and ended."""

@@ -1,0 +1,112 @@
+"""Processes that listeners want beside the workers, kept across reloads and workers' deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from appserver.lifecycle import privileges, title
+from appserver.lifecycle.child import Child, Children, told
+from appserver.lifecycle.privileges import PrivilegeOptions
+
+if TYPE_CHECKING:
+    import socket
+
+    from appserver.listeners.listener import Listener
+    from appserver.log import Log
+
+log = logging.getLogger("appserver.lifecycle")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between starts in a crash loop
+_YOUNG = 10.0  # seconds of life below which a death counts as part of one
+
+
+class Attendants:
+    """Keep the attendant of each listener that has one."""
+
+    def __init__(self, children: Children, logs: Log) -> None:
+        self._children = children
+        self._logs = logs
+        self.listeners: list[Listener] = []  # all that are bound: an attendant keeps only its own
+        self._kept: dict[Listener, asyncio.Task[None]] = {}
+        self._running: dict[Listener, Child] = {}
+
+    def keep(self, listener: Listener) -> None:
+        """Start a listener's attendant, and again whenever it dies."""
+        if listener.attendant() is not None:
+            self._kept[listener] = asyncio.get_running_loop().create_task(self._keep(listener))
+
+    def hand_over(self, old: Listener, new: Listener) -> None:
+        """Have the attendant of *old* be that of *new*, which has taken over its sockets."""
+        if old in self._kept:
+            self._kept[new] = self._kept.pop(old)
+            if old in self._running:
+                self._running[new] = self._running.pop(old)
+
+    async def _keep(self, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while True:
+            began = loop.time()
+            child = self._start(listener)
+            self._running[listener] = child
+            status = await asyncio.shield(child.exited)
+            child.close()
+            log.error("%s (pid %d) ended: %s; it is started again", child.name, child.pid, told(status))
+            young = loop.time() - began < _YOUNG
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE) if young else 0.0
+            await asyncio.sleep(pause if pause > _FIRST_PAUSE else 0)
+
+    def _start(self, listener: Listener) -> Child:
+        run = listener.attendant()
+        assert run is not None
+        name = f"{listener.name} {listener.address}"
+
+        def attend(sock: socket.socket) -> int:
+            for other in self.listeners:
+                if other is not listener:
+                    other.close()
+            title.set(listener.settings, name)
+            privileges.drop(listener.settings.of(PrivilegeOptions))
+            self._logs.forked()
+            return run(sock.fileno())
+
+        return self._children.fork(name, lambda _: None, attend)
+
+    def send(self, message: str) -> None:
+        """Tell all attendants something."""
+        for child in self._running.values():
+            child.send(message)
+
+    def drain(self) -> None:
+        """Have all attendants take what is there, hand it out and end."""
+        for task in self._kept.values():
+            task.cancel()
+        self._kept.clear()
+        self.send("drain")
+
+    async def end(self, listener: Listener) -> None:
+        """Drain and end the attendant of a listener that is no longer wanted."""
+        task = self._kept.pop(listener, None)
+        if task is not None:
+            task.cancel()
+            child = self._running.pop(listener)
+            child.send("drain")
+            await child.exited
+
+    def kill(self) -> None:
+        """Kill all."""
+        for child in self._running.values():
+            child.kill()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until all have ended; kill those that have not after *seconds*."""
+        children = list(self._running.values())
+        if children:
+            await asyncio.wait({child.exited for child in children}, timeout=seconds)
+        for child in children:
+            child.kill()
+            await child.exited
+            child.close()
+        self._running.clear()

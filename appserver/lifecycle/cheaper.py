@@ -1,0 +1,61 @@
+"""How many workers the load asks for, between ``cheaper`` and ``processes``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appserver.options import option
+
+
+@dataclass(frozen=True)
+class CheaperOptions:
+    """Scaling."""
+
+    cheaper: int = option(0, "Keep at least so many workers, and up to processes under load; 0 = all always.")
+    cheaper_initial: int = option(0, "Workers to begin with (default: cheaper).")
+    cheaper_step: int = option(1, "Workers to add at a time.")
+    cheaper_overload: float = option(3.0, "Seconds for which all workers must be busy before some are added.")
+    cheaper_idle: float = option(10.0, "Seconds for which a worker must be to spare before it is ended.")
+
+
+class Cheaper:
+    """Decide by looks at how busy the workers are.
+
+    While all of them are busy at every look for ``cheaper-overload`` seconds, workers are added;
+    while two at least are idle at every look for ``cheaper-idle`` seconds, one is ended. One idle
+    worker is kept as room for the next request.
+    """
+
+    def __init__(self, options: CheaperOptions, most: int) -> None:
+        self._options = options
+        self.least = options.cheaper or most
+        self.most = max(most, self.least)
+        self.wanted = min(max(options.cheaper_initial, self.least), self.most)
+        self._busy_since: float | None = None
+        self._idle_since: float | None = None
+
+    @property
+    def scales(self) -> bool:
+        """Whether the number may change at all."""
+        return self.least < self.most
+
+    def look(self, now: float, serving: int, idle: int) -> int:
+        """Return how many workers there shall be, given how many serve and how many of them are idle."""
+        self._busy_since = None if idle or not serving else self._busy_since or now
+        self._idle_since = self._idle_since or now if idle > 1 else None
+        if self._busy_since is not None and now - self._busy_since >= self._options.cheaper_overload:
+            self.wanted = min(self.wanted + max(1, self._options.cheaper_step), self.most)
+            self._busy_since = now  # what has been added has as long to help
+        elif self._idle_since is not None and now - self._idle_since >= self._options.cheaper_idle:
+            self.wanted = max(self.wanted - 1, self.least)
+            self._idle_since = now
+        return self.wanted
+
+    def set(self, wanted: int) -> None:
+        """Set the number of workers by hand; the load moves it on from there."""
+        wanted = max(1, wanted)
+        if self.scales:
+            self.least, self.most = min(self.least, wanted), max(self.most, wanted)
+        else:
+            self.least = self.most = wanted
+        self.wanted = wanted

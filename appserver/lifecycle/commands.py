@@ -1,0 +1,77 @@
+"""The commands of signals and of the control socket, by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from appserver.lifecycle.generation import Failed
+from appserver.lifecycle.recycling import resident
+
+if TYPE_CHECKING:
+    from appserver.lifecycle.generation import Report, Serving
+    from appserver.lifecycle.master import Master
+
+log = logging.getLogger("appserver.lifecycle")
+
+
+async def run(master: Master, words: list[str], report: Report) -> None:
+    """Do what a command says and report its progress; raise `Failed` where it cannot be done."""
+    match words:
+        case ["reload"]:
+            await master.reload(report, chain=False)
+        case ["chain-reload"]:
+            await master.reload(report, chain=True)
+        case ["stop"]:
+            await _stop(master, None, report)
+        case ["drain"]:
+            await _stop(master, inf, report)
+        case ["stop-now"]:
+            await _stop(master, 0, report)
+        case ["quit"]:
+            _dump_stacks(master)
+            await _stop(master, 0, report)
+        case ["workers", text] if text.isascii() and text.lstrip("+-").isdigit():
+            report(f"{master.set_workers(text)} workers are wanted")
+        case ["status"]:
+            _tell(master, report)
+        case ["stacks"]:
+            _dump_stacks(master)
+            report("the workers write their stacks to the log")
+        case ["reopen-logs"]:
+            master.reopen_logs()
+        case _:
+            raise Failed(f"there is no command {' '.join(words)!r}")
+
+
+async def _stop(master: Master, mercy: float | None, report: Report) -> None:
+    for worker in master.all_workers():
+        report(f"worker {worker.number} (pid {worker.pid}) has {worker.board.in_hand} requests in hand")
+    master.stop(mercy)
+    await master.stopped()
+
+
+def _dump_stacks(master: Master) -> None:
+    for worker in master.all_workers():
+        worker.kill(signal.SIGUSR2)
+
+
+def _tell(master: Master, report: Report) -> None:
+    """Report the state of every process."""
+    report(f"master: pid {os.getpid()}, {master.cheaper.wanted} workers are wanted")
+    for worker in master.all_workers():
+        report(
+            f"worker {worker.number}: pid {worker.pid}, generation {worker.generation}, {_state(worker)},"
+            f" {worker.board.requests} requests, {worker.board.in_hand} in hand,"
+            f" {resident(worker.pid) >> 20} MB"
+        )
+
+
+def _state(worker: Serving) -> str:
+    if worker.stopping:
+        return "finishing"
+    return f"serving for {monotonic() - worker.since:.0f} s" if worker.since else "starting"

@@ -1,0 +1,137 @@
+"""Daemons: servers in the background, whose start is waited for in the foreground (daemon(7))."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+from appserver.lifecycle.error import StartError
+from appserver.options import BadValue, option
+
+_READY = b"\0"
+
+
+def log_file(text: str) -> str:
+    """Convert ``daemonize``: a file; uWSGI's UDP addresses are refused."""
+    if re.fullmatch(r"[^/]*:\d+", text):
+        raise BadValue("a file for the log; instead of UDP use logger = zeromq:ENDPOINT beside it")
+    if not text or "\0" in text:
+        raise BadValue("a file for the log")
+    return text
+
+
+@dataclass(frozen=True)
+class DaemonOptions:
+    """Background."""
+
+    daemonize: str = option(
+        "", "Run in the background and log to this file; return when the application is loaded.",
+        short="d", convert=log_file, expects="file",
+    )  # fmt: skip
+    daemonize2: str = option("", "The same.", convert=log_file, expects="file")
+
+    @property
+    def file(self) -> str:
+        """The log of the daemon; empty for a server in the foreground."""
+        return self.daemonize2 or self.daemonize
+
+
+class Daemon:
+    """The background process, as it sees itself: what it owes to the foreground, and its log."""
+
+    def __init__(self, path: str, report: int) -> None:
+        self._path = path
+        self._report: int | None = report
+
+    def ready(self) -> None:
+        """Let the foreground end with exit code 0; safe twice."""
+        self._tell(_READY)
+
+    def failed(self, text: str) -> None:
+        """Let the foreground print why there is no server, and end with exit code 1; safe twice."""
+        self._tell(text.encode("utf-8", "backslashreplace") or b"no reason given")
+
+    def close(self) -> None:
+        """Close this process's way to the foreground, as a child must whose parent tells it; safe twice."""
+        self._tell(b"")
+
+    def reopen(self) -> None:
+        """Open the log anew under its path, after rotation; raise `OSError` and keep the old one."""
+        _redirect(_opened(self._path))
+
+    def _tell(self, news: bytes) -> None:
+        fd, self._report = self._report, None
+        if fd is None:
+            return
+        with suppress(BrokenPipeError):  # nobody waits any more
+            while news:
+                news = news[os.write(fd, news) :]
+        os.close(fd)
+
+
+def daemonize(options: DaemonOptions) -> Daemon:
+    """Go to the background: return in the daemon, and end this process once that is ready or failed.
+
+    Must run before any thread or event loop exists. Raise `StartError`, still in the foreground,
+    where the log cannot be opened.
+    """
+    path = os.path.abspath(options.file)
+    option = "daemonize2" if options.daemonize2 else "daemonize"
+    try:
+        log = _opened(path)
+    except OSError as error:
+        raise StartError(
+            option, f"the log cannot be opened: {error.strerror}: {options.file}", options.file
+        ) from None
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # lest both processes write it
+    news, report = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(report)
+        _wait(child, news, options.file)
+    os.close(news)
+    os.setsid()
+    if os.fork():  # who leads no session cannot get a terminal
+        os._exit(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    _redirect(log)
+    return Daemon(path, report)
+
+
+def _wait(child: int, news: int, path: str) -> NoReturn:
+    """Wait in the foreground for the daemon's news, tell them and exit."""
+    told = b""
+    try:
+        os.waitpid(child, 0)
+        while data := os.read(news, 65536):
+            told += data
+    except KeyboardInterrupt:
+        _say(f"no longer waiting; the server goes on starting, and its log is {path}")
+        os._exit(130)
+    if told == _READY:
+        os._exit(0)
+    _say(told.decode("utf-8", "replace") or f"the server ended while it started; its log {path} may tell why")
+    os._exit(1)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, "".join(f"appserver: {line}\n" for line in text.splitlines()).encode())
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)  # uWSGI's mode
+
+
+def _redirect(log: int) -> None:
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

@@ -1,0 +1,300 @@
+"""One generation: an application as it was loaded once, and the workers that serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from appserver.lifecycle.board import Board
+from appserver.lifecycle.child import Child, Children, first, told
+from appserver.lifecycle.preloader import Preloader
+from appserver.lifecycle.recycling import Limits, RecyclingOptions
+from appserver.server import StopOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appserver.configuration import Configuration
+    from appserver.log import Log
+
+    Report = Callable[[str], None]
+
+log = logging.getLogger("appserver.lifecycle")
+
+_YOUNG = 10.0  # seconds of service below which a worker's death counts as part of a crash loop
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts in a crash loop
+_MORE_MERCY = 2.0  # seconds more for a worker to end by itself than it gives its requests
+_LIFELESS = 10.0  # seconds without a sign of life from a worker that has a watchdog
+_AT_ONCE = 1.0  # seconds that a worker has to end when it shall hurry
+
+
+class Failed(Exception):
+    """Say why a generation, or a worker of it, cannot serve."""
+
+
+class Serving(Child):
+    """A worker as the master sees it."""
+
+    def __init__(self, children: Children, generation: Generation, number: int) -> None:
+        super().__init__(children, f"worker {number}", self._hear)
+        plan = generation.configuration.plan
+        assert plan is not None
+        loop = asyncio.get_running_loop()
+        self.number = number
+        self.generation = generation.number
+        self.cores = plan.loops * plan.cores
+        self.board = Board(plan.loops)
+        self.limits = Limits(generation.configuration.settings.of(RecyclingOptions))
+        self.ready: asyncio.Future[str] = loop.create_future()
+        self.recycle: asyncio.Future[str] = loop.create_future()
+        self.since = 0.0  # when it began to serve
+        self.stopping = False
+        self.beats = 0
+        self.beaten = 0.0
+        self._dumped = False
+
+    def _hear(self, message: str) -> None:
+        verb, _, rest = message.partition(" ")
+        if verb == "ready" and not self.ready.done():
+            self.since = monotonic()
+            self.ready.set_result(rest)
+        elif verb == "failed" and not self.ready.done():
+            self.ready.set_exception(Failed(rest))
+            self.ready.exception()  # looked at, even if nobody waits any more
+        elif verb == "replace" and not self.recycle.done():
+            self.recycle.set_result(rest)
+
+    def check_life(self, now: float) -> None:
+        """Kill a process whose watchdog has not run for long: something in it holds the interpreter."""
+        beats = self.board.beats
+        if beats != self.beats or not beats:
+            self.beats, self.beaten, self._dumped = beats, now, False
+        elif now - self.beaten > _LIFELESS + _AT_ONCE:
+            self.kill()
+        elif now - self.beaten > _LIFELESS and not self._dumped:
+            self._dumped = True
+            log.error("worker %d (pid %d) shows no life and is killed", self.number, self.pid)
+            self.kill(signal.SIGABRT)  # faulthandler writes the stacks
+
+    @property
+    def serving(self) -> bool:
+        """Whether it takes requests."""
+        return bool(self.since) and not self.stopping and not self.exited.done()
+
+
+class Generation:
+    """Load the application, and keep so many workers of it."""
+
+    def __init__(
+        self, number: int, configuration: Configuration, logs: Log, children: Children, hurry: asyncio.Event
+    ) -> None:
+        self.number = number
+        self.configuration = configuration
+        self.workers: set[Serving] = set()  # all that have not ended
+        self.files: list[str] = []  # of the modules that its preloader has imported
+        self._logs = logs
+        self._children = children
+        self._hurry = hurry
+        self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy
+        self._preloader: Child | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    # Loading
+
+    async def load(self) -> None:
+        """Have the application loaded; raise `Failed` where that cannot be done."""
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        loaded = asyncio.get_running_loop().create_future()
+
+        def heard(message: str) -> None:
+            verb, _, rest = message.partition(" ")
+            if loaded.done():
+                return
+            if verb == "failed":
+                loaded.set_exception(Failed(rest))
+            else:
+                self.files = message.split("\0")[1:]
+                loaded.set_result(None)
+
+        preloader = self._preloader = self._children.fork(
+            "preloader",
+            heard,
+            lambda sock: Preloader(self.configuration, self._logs, self.number, sock).run(),
+        )
+        await first(loaded, preloader.exited)
+        if not loaded.done():
+            loaded.cancel()
+            raise Failed(f"the process that loads the application ended: {told(preloader.exited.result())}")
+        loaded.result()
+
+    # Workers
+
+    async def spawn(self, number: int, *, strict: bool = False) -> Serving:
+        """Start a worker and return it once it serves; raise `Failed` where it cannot.
+
+        With *strict* a failed warm-up request is a failure, too.
+        """
+        if self._preloader is None or self._preloader.exited.done():
+            await self.load()
+        assert self._preloader is not None
+        worker = Serving(self._children, self, number)
+        self.workers.add(worker)
+        worker.exited.add_done_callback(lambda _: self._gone(worker))
+        assert worker.theirs is not None
+        how = "strict" if strict else "lenient"
+        self._preloader.send(f"spawn {number} {how}", [worker.theirs.fileno(), worker.board.fd])
+        worker.started()
+        worker.board.close()
+        try:
+            await first(worker.ready, worker.exited)
+            if not worker.ready.done():
+                why = f"worker {number} ended before it served: {told(worker.exited.result())}"
+                worker.ready.set_exception(Failed(why))
+            worker.ready.result()
+        except BaseException:
+            worker.stopping = True
+            worker.kill()
+            raise
+        return worker
+
+    def _gone(self, worker: Serving) -> None:
+        worker.close()
+        self.workers.discard(worker)
+
+    def keep(self, number: int, worker: Serving | None = None) -> None:
+        """Keep a worker of that number from now on, beginning with one that serves already."""
+        task = asyncio.get_running_loop().create_task(self._keep(number, worker))
+        task.add_done_callback(_tell)
+        self._slots[number] = task
+
+    async def _keep(self, number: int, worker: Serving | None) -> None:
+        """Replace a worker that has ended at once, or slower if it is a crash loop."""
+        pause = 0.0
+        while True:
+            if worker is None:
+                try:
+                    worker = await self.spawn(number)
+                except Failed as error:
+                    pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                    log.error("worker %d: %s; the next try is in %.1f s", number, error, pause)  # noqa: TRY400
+                    await asyncio.sleep(pause)
+                    continue
+                log.info("worker %d (pid %d) serves", number, worker.pid)
+            await first(worker.exited, worker.recycle)
+            if worker.exited.done():
+                log.error("worker %d (pid %d) ended: %s", number, worker.pid, told(worker.exited.result()))
+                young = monotonic() - worker.since < _YOUNG
+                pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE) if young else 0.0
+                worker = None
+                if pause > _FIRST_PAUSE:  # one death may be chance
+                    log.warning("worker %d: the next try is in %.1f s", number, pause)
+                    await asyncio.sleep(pause)
+                continue
+            worker = await self._replace(number, worker)
+
+    async def _replace(self, number: int, worker: Serving) -> Serving:
+        """Return a worker's successor once that serves, or the worker where there can be none now."""
+        log.info("worker %d (pid %d) is replaced: %s", number, worker.pid, worker.recycle.result())
+        worker.recycle = asyncio.get_running_loop().create_future()
+        try:
+            successor = await self.spawn(number)
+        except Failed as error:
+            log.error("worker %d has no successor: %s", number, error)  # noqa: TRY400
+            await asyncio.sleep(_FIRST_PAUSE)
+            return worker
+        log.info("worker %d (pid %d) serves", number, successor.pid)
+        self.end(worker)
+        return successor
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the workers that are kept."""
+        return sorted(self._slots)
+
+    def worker(self, number: int) -> Serving | None:
+        """Return the worker of a number that serves, if there is one now."""
+        return next((each for each in self.workers if each.number == number and each.serving), None)
+
+    # The end
+
+    def end(self, worker: Serving) -> asyncio.Task[None]:
+        """Have a worker finish what is in its hands and end."""
+        task = asyncio.get_running_loop().create_task(self._end(worker))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def _end(self, worker: Serving) -> None:
+        worker.stopping = True
+        worker.send(f"stop {self.mercy}")
+        hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
+        try:
+            longest = self.mercy + _MORE_MERCY if self.mercy < inf else None
+            await first(worker.exited, hurry, timeout=longest)
+        finally:
+            hurry.cancel()
+        if worker.exited.done():
+            return
+        worker.send("stop 0")
+        await asyncio.wait({worker.exited}, timeout=_AT_ONCE)
+        if not worker.exited.done():
+            log.error("worker %d (pid %d) does not end and is killed", worker.number, worker.pid)
+            worker.kill()
+            await worker.exited
+
+    async def drop(self, number: int) -> None:
+        """Keep no worker of that number any more, and wait until the one that there is has ended."""
+        self._slots.pop(number).cancel()
+        ending = [self.end(each) for each in self.workers if each.number == number and not each.stopping]
+        if ending:
+            await asyncio.wait(ending)
+
+    async def retire(self, report: Report) -> None:
+        """End all workers, then the preloader."""
+        for task in self._slots.values():
+            task.cancel()
+        self._slots.clear()
+
+        async def leave(worker: Serving) -> None:
+            await (self.end(worker) if not worker.stopping else worker.exited)
+            report(f"generation {self.number}: worker {worker.number} (pid {worker.pid}) has gone")
+
+        if self.workers:
+            await asyncio.wait([asyncio.create_task(leave(each)) for each in self.workers])
+        await self._end_preloader()
+
+    async def abandon(self) -> None:
+        """End everything at once, as it never served."""
+        for task in self._slots.values():
+            task.cancel()
+        self._slots.clear()
+        for worker in list(self.workers):
+            worker.stopping = True
+            worker.kill()
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+        await self._end_preloader()
+
+    async def _end_preloader(self) -> None:
+        preloader = self._preloader
+        if preloader is not None:
+            preloader.close()
+            if not preloader.exited.done():
+                preloader.kill()
+            await preloader.exited
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Log what nothing should have raised: a worker is not kept any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a worker is not kept any more", exc_info=error)

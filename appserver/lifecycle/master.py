@@ -1,0 +1,385 @@
+"""The master: it keeps the workers of one generation, and changes to the next without a gap.
+
+It runs no code of the application and no greenlets, so nothing that workers do can stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING
+
+from appserver import __version__
+from appserver.lifecycle import succession
+from appserver.lifecycle.attendant import Attendants
+from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
+from appserver.lifecycle.child import Children, first
+from appserver.lifecycle.commands import run
+from appserver.lifecycle.generation import Failed, Generation
+from appserver.lifecycle.reload import reread, take_over
+from appserver.lifecycle.signals import MASTER
+from appserver.lifecycle.touch import TouchOptions, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from appserver.configuration import Configuration
+    from appserver.lifecycle.autoreload import Autoreload
+    from appserver.lifecycle.control import Control
+    from appserver.lifecycle.generation import Report, Serving
+    from appserver.lifecycle.notify import Notifier
+    from appserver.listeners.listener import Listener
+    from appserver.log import Log
+
+log = logging.getLogger("appserver.lifecycle")
+
+_TICK = 0.25  # seconds between looks at the workers
+_MORE_MERCY = 5.0  # seconds more for attendants than for workers
+
+
+class Master:
+    """Keep the workers of one configuration, and of the next when it is told to reload.
+
+    To be made in the loop that it runs in. The listeners are bound; `serve` closes them. *ready* is
+    called once the first generation serves; where there is none, ``failure`` says why.
+    """
+
+    def __init__(
+        self, configuration: Configuration, logs: Log, notifier: Notifier, ready: Callable[[], None]
+    ) -> None:
+        self.children = Children()
+        self.attendants = Attendants(self.children, logs)
+        self.configuration = configuration
+        self.generations: list[Generation] = []  # all that have workers; the last may be starting
+        self.generation: Generation | None = None  # the one that serves
+        self.failure = ""
+        self._logs = logs
+        self._notifier = notifier
+        self._ready = ready
+        self._control: Control | None = None
+        self._autoreload: Autoreload | None = None
+        self._hurry = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._mercy: float | None = None  # other than the options'
+        self._number = 0
+        self._changing: asyncio.Task[asyncio.Task[None]] | None = (
+            None  # a reload until the new generation serves
+        )
+        self._running: set[asyncio.Task[None]] = set()  # what goes on beside
+        self._leaving: set[asyncio.Task[None]] = set()  # generations and workers that finish
+        self.cheaper = self._scale(configuration)
+        self._watched = Watched(configuration.settings.of(TouchOptions))
+        self._beaten = 0.0  # when systemd was last told that this process lives
+
+    @staticmethod
+    def _scale(configuration: Configuration) -> Cheaper:
+        assert configuration.plan is not None
+        return Cheaper(configuration.settings.of(CheaperOptions), configuration.plan.processes)
+
+    def obey(self, control: Control) -> None:
+        """Take commands from a control socket that is bound, and remove it in the end."""
+
+        async def handle(words: list[str], report: Report) -> str | None:
+            log.info("the control socket: %s", " ".join(words))
+
+            def both(text: str) -> None:
+                log.info("%s", text)
+                report(text)
+
+            try:
+                await run(self, words, report if words == ["status"] else both)
+            except Failed as error:
+                return str(error)
+            return None
+
+        self.children.private.add(control)
+        self._control = control
+        control.start(handle)
+
+    def watch(self, watching: Callable[[Callable[[list[str]], None]], Autoreload]) -> None:
+        """Reload whenever a file of an imported module changes."""
+
+        def changed(files: list[str]) -> None:
+            self._order(f"{files[0]} has changed", "reload")
+
+        self._autoreload = watching(changed)
+        self.children.private.add(self._autoreload)
+
+    # From start to end
+
+    async def serve(self) -> int:
+        """Serve until told to stop; return the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self.children.reap)
+        for number, (command, _) in MASTER.items():
+            loop.add_signal_handler(number, self._order, number.name, command)
+        self._announce()
+        self.attendants.listeners = self.configuration.listeners
+        for listener in self.configuration.listeners:
+            self.attendants.keep(listener)
+        generation = self._next_generation(self.configuration)
+        starting = loop.create_task(succession.start(generation, self.cheaper.wanted, log.info, strict=False))
+        stopped = loop.create_task(self._stopping.wait())
+        await first(starting, stopped)
+        code = 0
+        if not starting.done():
+            starting.cancel()
+            await generation.abandon()
+        elif (error := starting.exception()) is None:
+            self.generation = generation
+            self._ready()
+            log.info("ready")
+            self._serves()
+            await self._watch(stopped)
+        else:
+            await generation.abandon()
+            if not isinstance(error, Failed):
+                raise error
+            log.error("%s", error)
+            self.failure = str(error)
+            code = 1
+        stopped.cancel()
+        await self._end()
+        log.info("stopped")
+        return code
+
+    def _next_generation(self, configuration: Configuration) -> Generation:
+        self._number += 1
+        generation = Generation(self._number, configuration, self._logs, self.children, self._hurry)
+        self.generations.append(generation)
+        return generation
+
+    async def _watch(self, stopped: asyncio.Task[bool]) -> None:
+        """Look after the workers until the server is to stop."""
+        while not stopped.done():
+            await asyncio.wait({stopped}, timeout=_TICK)
+            self._look()
+            for command, path in self._watched.look():
+                self._order(f"{path} has changed", command)
+            now = asyncio.get_running_loop().time()
+            if self._notifier.interval and now - self._beaten >= min(self._notifier.interval, 1.0):
+                self._notifier.watchdog()
+                self._beaten = now
+
+    def _serves(self) -> None:
+        """Tell whoever wants to know that a generation serves."""
+        assert self.generation is not None
+        self._notifier.ready(f"{self.configuration.what}: generation {self.generation.number} serves")
+        if self._autoreload is not None:
+            self._autoreload.watch(self.generation.files)
+
+    async def _end(self) -> None:
+        """Answer all that was received, and end every process."""
+        self._notifier.stopping("stopping")
+        await self._stop_changing()
+        for listener in self.configuration.listeners:
+            listener.refuse()
+            listener.close()  # the workers have their own; the last of them closes it for all
+        self.attendants.drain()
+        mercy = 0.0
+        if self.generation is not None:
+            if self._mercy is not None:
+                self.generation.mercy = self._mercy
+            mercy = self.generation.mercy
+            self._leave(self._retire(self.generation, [], log.debug))
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
+        ended = asyncio.ensure_future(self.attendants.wait(mercy + _MORE_MERCY if mercy < inf else None))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await first(ended, hurry)
+        hurry.cancel()
+        if not ended.done():
+            self.attendants.kill()
+            await ended
+        if self._autoreload is not None:
+            self._autoreload.stop()
+        if self._control is not None:
+            await self._control.finish()
+            self._control.remove()
+
+    def _announce(self) -> None:
+        plan = self.configuration.plan
+        assert plan is not None
+        log.info("appserver %s serves %s: %s", __version__, self.configuration.what, plan.reason)
+        for listener in self.configuration.listeners:
+            log.info("listening: %s %s", listener.name, listener.address)
+        for warning in plan.warnings:
+            log.warning("%s", warning)
+
+    # Looking after workers
+
+    def _look(self) -> None:
+        """Replace workers that have served long enough, and have as many as the load asks for."""
+        now = asyncio.get_running_loop().time()
+        generation = self.generation
+        assert generation is not None
+        serving = [each for each in generation.workers if each.serving]
+        for worker in serving:
+            worker.check_life(now)
+            if (why := worker.limits.exceeded(worker.pid)) is not None:
+                log.error("worker %d (pid %d) is killed: %s", worker.number, worker.pid, why)
+                worker.kill()
+            elif not worker.recycle.done():
+                age = now - worker.since
+                if (why := worker.limits.reached(worker.board.requests, age, worker.pid)) is not None:
+                    worker.recycle.set_result(why)
+        if self.cheaper.scales and self._changing is None:
+            idle = sum(each.board.in_hand < each.cores for each in serving)
+            self.cheaper.look(now, len(serving), idle)
+            self._fit()
+
+    def _fit(self) -> None:
+        """Have as many workers as are wanted."""
+        generation, wanted = self.generation, self.cheaper.wanted
+        if generation is None:
+            return
+        numbers = generation.numbers
+        for number in range(1, wanted + 1):
+            if number not in numbers:
+                log.info("worker %d is added: %d are wanted", number, wanted)
+                generation.keep(number)
+        for number in [each for each in numbers if each > wanted]:
+            log.info("worker %d leaves: %d are wanted", number, wanted)
+            self._leave(generation.drop(number))
+
+    def _leave(self, ending: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return _kept(ending, self._leaving)
+
+    # What commands do; `commands` has their names
+
+    def _order(self, why: str, command: str) -> None:
+        log.info("%s: %s", why, command)
+
+        async def obey() -> None:
+            with suppress(Failed):  # it has been logged
+                await run(self, command.split(), log.info)
+
+        _kept(obey(), self._running)
+
+    def stop(self, mercy: float | None = None) -> None:
+        """Answer what was received within *mercy* seconds (default: the options'), and end; 0 = at once."""
+        if self._stopping.is_set() or mercy == 0:
+            self._hurry.set()
+        elif mercy is not None:
+            self._mercy = mercy
+        self._stopping.set()
+
+    async def stopped(self) -> None:
+        """Wait until there is no worker any more."""
+        while workers := self.all_workers():
+            await asyncio.wait({each.exited for each in workers})
+
+    def all_workers(self) -> list[Serving]:
+        """Return every worker that has not ended, of whatever generation."""
+        found = [each for generation in self.generations for each in generation.workers]
+        return sorted(found, key=lambda each: (each.generation, each.number))
+
+    def set_workers(self, text: str) -> int:
+        """Set the number of workers: to "3", or by "+1" or "-1"; return it."""
+        self.cheaper.set(int(text) + (self.cheaper.wanted if text[0] in "+-" else 0))
+        self._fit()
+        return self.cheaper.wanted
+
+    def reopen_logs(self) -> None:
+        """Have every process open its log files anew."""
+        self._logs.reopen()
+        self.attendants.send("reopen-logs")
+        for worker in self.all_workers():
+            worker.send("reopen-logs")
+
+    async def reload(self, report: Report, *, chain: bool) -> None:
+        """Change to a new generation; raise `Failed` where it cannot serve: this one stays then.
+
+        Another reload that is under way is given up for this one. Returns when the old workers
+        have finished.
+        """
+        if self.generation is None or self._stopping.is_set():
+            raise Failed("the server is starting or stopping")
+        await self._stop_changing()
+        changing = self._changing = asyncio.create_task(self._change(report, chain=chain))
+        await asyncio.wait({changing})
+        if self._changing is changing:
+            self._changing = None
+        if changing.cancelled():
+            raise Failed("given up for another command")
+        leaving = changing.result()
+        await asyncio.shield(leaving)
+        report(f"generation {self._number} has taken over")
+
+    async def _stop_changing(self) -> None:
+        if self._changing is not None:
+            self._changing.cancel()
+            await asyncio.wait({self._changing})
+
+    async def _change(self, report: Report, *, chain: bool) -> asyncio.Task[None]:
+        """Change to a new generation and return the task in which the old one leaves."""
+        old = self.generation
+        assert old is not None
+        self._notifier.reloading("reloading")
+        try:
+            new, gone = await self._succeed(old, report, chain=chain)
+        except BaseException as error:
+            if isinstance(error, Failed):
+                log.error("the reload failed, generation %d keeps serving: %s", old.number, error)  # noqa: TRY400
+            self._serves()
+            raise
+        self.generation = new
+        log.info("generation %d serves", new.number)
+        self._serves()
+        return self._leave(self._retire(old, gone, report))
+
+    async def _succeed(
+        self, old: Generation, report: Report, *, chain: bool
+    ) -> tuple[Generation, list[Listener]]:
+        """Return a generation that serves, and the listeners that it does without."""
+        configuration = reread(self.configuration)
+        bound, follows = take_over(self.configuration, configuration)
+        gone = [each for each in self.configuration.listeners if each not in follows.values()]
+        self.children.private.update(gone)
+        self.attendants.listeners = [*self.configuration.listeners, *bound]
+        cheaper = self._scale(configuration)
+        new = self._next_generation(configuration)
+        try:
+            for listener in bound:
+                self.attendants.keep(listener)
+            if chain:
+                await succession.start_one_by_one(old, new, cheaper.wanted, report)
+            else:
+                await succession.start(new, cheaper.wanted, report, strict=True)
+        except BaseException:
+            await new.abandon()
+            self.generations.remove(new)
+            self.children.private.difference_update(gone)
+            for listener in bound:
+                await self.attendants.end(listener)
+                listener.close()
+            raise
+        for listener, other in follows.items():
+            self.attendants.hand_over(other, listener)
+        self.configuration = configuration
+        self.attendants.listeners = configuration.listeners
+        self.cheaper = cheaper
+        self._watched = Watched(configuration.settings.of(TouchOptions))
+        return new, gone
+
+    async def _retire(self, old: Generation, gone: list[Listener], report: Report) -> None:
+        """Have a generation finish and end, and with it the listeners that nobody else has."""
+        draining = [asyncio.ensure_future(self.attendants.end(listener)) for listener in gone]
+        for listener in gone:
+            listener.refuse()
+            listener.close()
+        await old.retire(report)
+        if draining:
+            await asyncio.wait(draining)
+        self.generations.remove(old)
+
+
+def _kept(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """Return a task that *tasks* keep until it is done."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

@@ -1,0 +1,121 @@
+"""Pid files: locked by the server that lives, taken over from one that died."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from appserver.lifecycle.error import StartError
+from appserver.options import option
+
+_LONGEST = 32  # bytes; more is no pid file
+
+
+@dataclass(frozen=True)
+class PidOptions:
+    """Pid files."""
+
+    pidfile: str = option("", "Write the master's pid there, before privileges are dropped.", expects="file")
+    pidfile2: str = option("", "Write the master's pid there, after privileges are dropped.", expects="file")
+    safe_pidfile: str = option(
+        "", "Write the master's pid there once the application is loaded.", expects="file"
+    )
+
+
+class PidFile:
+    """The pid file of this process, which holds its lock (flock(2)) until `remove`.
+
+    What a dead server left is emptied at once, lest somebody signal a stranger. A file that does
+    not exist comes with `write`. Raise `StartError` where another server holds it.
+    """
+
+    def __init__(self, option: str, path: str) -> None:
+        self._option = option
+        self._given = path
+        self._path = os.path.abspath(path)  # chdir comes later
+        self._fd = self._locked(0)
+
+    def write(self) -> None:
+        """Write this process's pid; raise `StartError` where that cannot be done."""
+        if self._fd is None:
+            self._fd = self._locked(os.O_CREAT)
+        assert self._fd is not None
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)  # readers see nothing or all of it
+        except OSError as error:
+            raise self._error(f"{error.strerror}") from None
+
+    def remove(self) -> None:
+        """Remove the file if it is still ours, and give up the lock; safe twice."""
+        if self._fd is None:
+            return
+        with suppress(OSError):
+            if self._is_at_path(self._fd):
+                os.ftruncate(self._fd, 0)  # all that is left to do in a directory that was root's
+                os.unlink(self._path)
+        self.close()
+
+    def close(self) -> None:
+        """Close this process's copy, as a child must whose parent keeps the lock; safe twice."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _locked(self, create: int) -> int | None:
+        """Return the file open and locked; None where there is none and *create* is 0."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        while True:
+            try:
+                fd = self._opened(flags, create)
+            except FileNotFoundError:
+                if not create and os.path.isdir(os.path.dirname(self._path)):
+                    return None
+                raise self._error("the directory must exist") from None
+            except OSError as error:
+                link = "it is a symbolic link; name the file itself"
+                raise self._error(link if error.errno == errno.ELOOP else f"{error.strerror}") from None
+            try:
+                self._claim(fd)
+                if self._is_at_path(fd):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # its server removed it just now
+
+    def _opened(self, flags: int, create: int) -> int:
+        if create:
+            with suppress(FileExistsError):
+                fd = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+                os.fchmod(fd, 0o644)  # whatever the umask is: the pid is no secret
+                return fd
+        return os.open(self._path, flags)
+
+    def _claim(self, fd: int) -> None:
+        """Lock a file and empty it; raise `StartError` unless it is a pid file that nobody holds."""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise self._error("it is no regular file; choose another path")
+        text = os.pread(fd, _LONGEST + 1, 0).strip()
+        if text and not (text.isdigit() and len(text) <= _LONGEST):
+            raise self._error("the file there holds something else than a pid; choose another path")
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            pid = f" (pid {text.decode()})" if text else ""
+            raise self._error(f"another server{pid} holds it; stop that one or choose another path") from None
+        os.ftruncate(fd, 0)
+
+    def _is_at_path(self, fd: int) -> bool:
+        try:
+            there = os.lstat(self._path)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(fd))
+
+    def _error(self, reason: str) -> StartError:
+        return StartError(self._option, f"no pid file {self._given}: {reason}", self._given)

@@ -1,0 +1,140 @@
+"""A generation's preloader: it loads the application once and forks the workers.
+
+The application's code never runs in the master. Workers share the memory of what was loaded, and
+one that has died is replaced at the cost of a fork. Each is forked twice, so that it becomes the
+master's own child (which is their subreaper, prctl(2)).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver.lifecycle import privileges, title
+from appserver.lifecycle.autoreload import imported_files
+from appserver.lifecycle.board import Board
+from appserver.lifecycle.channel import Channel
+from appserver.lifecycle.error import StartError
+from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.touch import TouchOptions
+from appserver.lifecycle.warming import WarmUpOptions
+from appserver.lifecycle.worker import Worker
+from appserver.plan import ConcurrencyOptions
+
+if TYPE_CHECKING:
+    from appserver.configuration import Configuration
+    from appserver.log import Log
+    from appserver.wsgi import Application
+
+log = logging.getLogger("appserver.lifecycle")
+
+# The real ones, also where gevent replaces them later.
+_fork, _waitpid, _recv_fds = os.fork, os.waitpid, socket.recv_fds
+
+
+class Preloader:
+    """Load the application of one generation, then fork a worker whenever the master asks."""
+
+    def __init__(self, configuration: Configuration, logs: Log, generation: int, sock: socket.socket) -> None:
+        self._configuration = configuration
+        self._logs = logs
+        self._generation = generation
+        self._sock = sock
+        self._channel = Channel(sock.fileno())
+
+    def run(self) -> int:
+        """Serve the master until its end; return the exit code."""
+        for each in IGNORED_BY_WORKERS:
+            signal.signal(each, signal.SIG_IGN)
+        title.set(self._configuration.settings, f"preloader (generation {self._generation})")
+        self._logs.forked()
+        settings = self._configuration.settings
+        if settings.of(ConcurrencyOptions).gevent:
+            from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
+
+            monkey.patch_all()
+        options = settings.of(ApplicationOptions)
+        app: Application | None = None
+        try:
+            privileges.drop(settings.of(PrivilegeOptions))
+        except StartError as error:
+            self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
+            return 1
+        try:
+            prepare(options)
+            if not settings.of(WarmUpOptions).lazy_apps:
+                app = load(options)
+                self._check_threads()
+        except LoadError as error:
+            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
+            self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
+            return 1
+        self._logs.reclaim()
+        files = imported_files() if settings.of(TouchOptions).py_autoreload else []
+        self._channel.send("\0".join(["loaded", *files]))
+        while True:
+            data, fds, _, _ = _recv_fds(self._sock, 4096, 2)
+            if not data:
+                return 0
+            number, strict = data.decode().split()[1:]
+            self._spawn(app, int(number), strict == "strict", fds)
+
+    def _check_threads(self) -> None:
+        """Warn of threads that a fork does not take along; greenlets it does."""
+        if self._configuration.settings.of(ConcurrencyOptions).gevent:
+            return
+        names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+        if names:
+            log.warning(
+                "the application has started threads while it was loaded, which its workers do not have: "
+                "%s; set lazy-apps = true", ", ".join(names),
+            )  # fmt: skip
+
+    def _spawn(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> None:
+        """Fork a worker, whose channel and board are *fds*."""
+        between = _fork()
+        if between:
+            for fd in fds:
+                os.close(fd)
+            _waitpid(between, 0)
+            return
+        code = 1
+        try:
+            if _fork():
+                os._exit(0)
+            code = self._work(app, number, strict, fds)
+        except SystemExit:
+            pass
+        except BaseException:
+            log.exception("worker %d failed", number)
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _work(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> int:
+        self._sock.close()
+        configuration = self._configuration
+        title.set(configuration.settings, f"worker {number} (generation {self._generation})")
+        plan = configuration.plan
+        assert plan is not None
+        channel, board = fds
+        try:
+            worker = Worker(
+                configuration, self._logs, Channel(channel), Board(plan.loops, board), strict=strict
+            )
+            return worker.run(app)
+        finally:
+            with suppress(Exception):
+                atexit._run_exitfuncs()  # noqa: SLF001  (os._exit follows, because of the stack above us)
+            with suppress(Exception):
+                sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""What a reload makes of the configuration: read again, on the sockets that are bound already."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from appserver.address import AddressError
+from appserver.configuration import Configuration, ConfigurationError
+from appserver.lifecycle.generation import Failed
+from appserver.lifecycle.options import OF_A_LIFE
+
+if TYPE_CHECKING:
+    from appserver.listeners.listener import Listener
+
+log = logging.getLogger("appserver.lifecycle")
+
+
+def reread(old: Configuration) -> Configuration:
+    """Return what the arguments and files of *old* say now; raise `Failed` with all their problems."""
+    try:
+        new = Configuration(old.arguments)
+    except ConfigurationError as error:
+        raise Failed(str(error)) from None
+    if new.problems:
+        raise Failed("\n".join(new.problems))
+    for owner in OF_A_LIFE:
+        if new.settings.of(owner) != old.settings.of(owner):
+            name = (owner.__doc__ or "").rstrip(".")
+            log.warning("options of %r have changed; that takes effect at a restart", name)
+    return new
+
+
+def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], dict[Listener, Listener]]:
+    """Give the listeners of *new* the sockets of *old*, and bind those that are not there yet.
+
+    Return the listeners that were bound, and those that have taken over with whom they follow.
+    Raise `Failed`, with nothing bound, where an address cannot be had.
+    """
+    left = list(old.listeners)
+    bound: list[Listener] = []
+    follows: dict[Listener, Listener] = {}
+    try:
+        for listener in new.listeners:
+            same = [
+                each for each in left
+                if type(each) is type(listener) and listener.spec in {each.spec, each.address}
+            ]  # fmt: skip
+            if same:
+                left.remove(same[0])
+                listener.take_over(same[0])
+                follows[listener] = same[0]
+            else:
+                bound.append(listener)
+                listener.bind({})
+    except AddressError as error:
+        for listener in bound:
+            listener.close()
+        raise Failed(f"{new.placed(error.address)}{error}") from None
+    return bound, follows

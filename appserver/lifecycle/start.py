@@ -1,0 +1,111 @@
+"""Start a server with a master: in the order in which rights, descriptors and processes need it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from appserver import address
+from appserver.address import AddressError
+from appserver.lifecycle import privileges, title
+from appserver.lifecycle.autoreload import Autoreload
+from appserver.lifecycle.control import Control, ControlOptions
+from appserver.lifecycle.daemon import Daemon, DaemonOptions, daemonize
+from appserver.lifecycle.error import StartError
+from appserver.lifecycle.lifetime import adopt_orphans
+from appserver.lifecycle.master import Master
+from appserver.lifecycle.notify import Notifier
+from appserver.lifecycle.pidfile import PidFile, PidOptions
+from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.touch import TouchOptions
+from appserver.log import Log, LogError, LogOptions
+
+if TYPE_CHECKING:
+    from appserver.configuration import Configuration
+
+log = logging.getLogger("appserver.lifecycle")
+
+
+def run(configuration: Configuration) -> int:
+    """Serve until told to stop; return the exit code.
+
+    Raise `LogError`, `AddressError` or `StartError` for what keeps the server from starting.
+    """
+    settings = configuration.settings
+    notifier = Notifier()
+    options = settings.of(PrivilegeOptions)
+    if options.umask is not None:
+        os.umask(options.umask)
+    daemon = daemonize(settings.of(DaemonOptions)) if settings.of(DaemonOptions).file else None
+    try:
+        with ExitStack() as stack:
+            return _run(configuration, notifier, daemon, stack)
+    except AddressError as error:
+        _tell(daemon, f"{configuration.placed(error.address)}{error}")
+        raise
+    except (LogError, StartError) as error:
+        _tell(daemon, f"{configuration.place(error.option, error.value)}{error}")
+        raise
+
+
+def _tell(daemon: Daemon | None, text: str) -> None:
+    if daemon is not None:
+        daemon.failed(text)
+
+
+def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None, stack: ExitStack) -> int:
+    settings = configuration.settings
+    options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
+    logs = Log(settings.of(LogOptions))
+    stack.callback(logs.close)
+    if daemon is not None:
+        logs.also_reopen(daemon.reopen)
+    named = {"pidfile": pids.pidfile, "pidfile2": pids.pidfile2, "safe-pidfile": pids.safe_pidfile}
+    files = {name: PidFile(name, path) for name, path in named.items() if path}
+    for file in files.values():
+        stack.callback(file.remove)
+    passed = address.names_of_passed()
+    for listener in configuration.listeners:
+        stack.callback(listener.close)
+        listener.bind(passed)
+    for name in passed:
+        log.warning("systemd passes a socket for %s, which no option names", name)
+    control: Control | None = None
+    if settings.of(ControlOptions).control_socket:
+        control = Control(settings.of(ControlOptions))
+        control.bind(privileges.user_id(options))
+    if "pidfile" in files:
+        files["pidfile"].write()
+    if not options.master_as_root:
+        privileges.drop(options)
+    if warning := privileges.warning(options):
+        log.warning("%s", warning)
+    if "pidfile2" in files:
+        files["pidfile2"].write()
+    adopt_orphans()
+    title.set(settings, "master")
+
+    def ready() -> None:
+        if "safe-pidfile" in files:
+            files["safe-pidfile"].write()
+        if daemon is not None:
+            daemon.ready()
+
+    async def serve() -> int:
+        master = Master(configuration, logs, notifier, ready)
+        if control is not None:
+            master.obey(control)
+        if settings.of(TouchOptions).py_autoreload:
+            master.watch(Autoreload)
+        for each in (*files.values(), daemon):
+            if each is not None:
+                master.children.private.add(each)
+        code = await master.serve()
+        if code:
+            _tell(daemon, master.failure)
+        return code
+
+    return asyncio.run(serve())

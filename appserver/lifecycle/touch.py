@@ -1,0 +1,69 @@
+"""Files whose change asks for something: ``touch-reload`` and its kin."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appserver.options import option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class TouchOptions:
+    """Files that are watched."""
+
+    touch_reload: tuple[str, ...] = option((), "Reload when this file changes.", expects="file")
+    touch_chain_reload: tuple[str, ...] = option(
+        (), "Reload one worker after the other when this file changes.", expects="file"
+    )
+    touch_logreopen: tuple[str, ...] = option(
+        (), "Open the log files anew when this file changes.", expects="file"
+    )
+    py_autoreload: float = option(
+        0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",
+        aliases=("py-auto-reload", "python-autoreload", "python-auto-reload"),
+    )  # fmt: skip
+
+
+class Touched:
+    """Files and how they were at the last look."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._seen = {os.path.abspath(path): _look(path) for path in paths}  # chdir comes later
+
+    def changed(self) -> list[str]:
+        """Return the files that have changed or come since the last call; that one goes away is no touch."""
+        found = []
+        for path, before in self._seen.items():
+            self._seen[path] = now = _look(path)
+            if now not in {before, None}:
+                found.append(path)
+        return found
+
+
+class Watched:
+    """The files that the options name, each with the command that its change asks for."""
+
+    def __init__(self, options: TouchOptions) -> None:
+        self._touched = {
+            "reload": Touched(options.touch_reload),
+            "chain-reload": Touched(options.touch_chain_reload),
+            "reopen-logs": Touched(options.touch_logreopen),
+        }
+
+    def look(self) -> list[tuple[str, str]]:
+        """Return the commands that are asked for now, and the first file that has changed for each."""
+        found = [(command, touched.changed()) for command, touched in self._touched.items()]
+        return [(command, changed[0]) for command, changed in found if changed]
+
+
+def _look(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino

@@ -1,0 +1,136 @@
+"""A worker process, from its fork to its end: load or take the application, warm it up, serve."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import get_hub
+
+from appserver import stacks
+from appserver.application import ApplicationOptions, LoadError, load
+from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.warming import WarmUpOptions
+from appserver.server import Server, StopOptions
+from appserver.warmup import warm_up
+
+if TYPE_CHECKING:
+    from appserver.configuration import Configuration
+    from appserver.lifecycle.board import Board
+    from appserver.lifecycle.channel import Channel
+    from appserver.log import Log
+    from appserver.wsgi import Application
+
+log = logging.getLogger("appserver.lifecycle")
+
+_READ = 1  # libev's event bit
+
+
+class Worker:
+    """Serve in this process and listen to the master."""
+
+    def __init__(
+        self, configuration: Configuration, logs: Log, channel: Channel, board: Board, *, strict: bool
+    ) -> None:
+        self._configuration = configuration
+        self._logs = logs
+        self._channel = channel
+        self._board = board
+        self._strict = strict  # an application that fails its warm-up does not go live
+        self._server: Server | None = None
+        self._warmed = ""
+
+    def run(self, app: Application | None) -> int:
+        """Serve *app*, or what the options name, until told to stop; return the exit code."""
+        self._prepare()
+        try:
+            app = app or load(self._configuration.settings.of(ApplicationOptions))
+        except LoadError as error:
+            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
+            self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
+            return 1
+        self._logs.reclaim()
+        plan = self._configuration.plan
+        assert plan is not None
+        options = self._configuration.settings.of(HarakiriOptions)
+        watchdog = None
+        if Watchdog.wanted(options, plan.greenlets):
+            watchdog = Watchdog(options, self._give_up, self._end, self._board.beat, pings=plan.greenlets > 1)
+            watchdog.start()
+        server = Server(
+            self._configuration.listeners,
+            plan,
+            app,
+            self._logs.access,
+            load=self._board.row,
+            watchdog=watchdog,
+        )
+        os.set_blocking(self._channel.fd, False)
+        self._watcher = get_hub().loop.io(self._channel.fd, _READ)
+        self._watcher.start(self._hear)
+        gevent.signal_handler(signal.SIGTERM, self._channel.send, "replace SIGTERM asked for it")
+        self._server = server
+        if not self._warm_up(app, server.environ):
+            return 1
+        server.serve(lambda: self._channel.send(f"ready {self._warmed}"))
+        return 0
+
+    def _give_up(self, why: str) -> None:
+        self._channel.send(f"replace {why}")
+
+    def _end(self) -> None:
+        """End at once; called by the watchdog when nothing else here can go on."""
+        os._exit(1)
+
+    def _prepare(self) -> None:
+        """Make this process a worker: nothing of its parent's loop, sockets and signals is left."""
+        hub = gevent._hub_local.get_hub_if_exists()  # noqa: SLF001  (get_hub would make one)
+        if hub is not None:  # the application made it while it was loaded
+            gevent.reinit()
+        for number in IGNORED_BY_WORKERS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, lambda *_: stacks.log_all())
+        self._logs.forked()
+        if sys.stderr is not None:
+            with suppress(OSError, ValueError):
+                faulthandler.enable()  # a crash in C tells where
+        self._channel.send(f"hello {os.getpid()}")
+
+    def _warm_up(self, app: Application, environ: dict[str, Any]) -> bool:
+        target = self._configuration.settings.of(WarmUpOptions).warm_up
+        if not target:
+            return True
+        status = self._warmed = warm_up(app, target, environ, self._logs.access)
+        if status[:1] not in {"", "5"}:
+            return True
+        why = f"the warm-up request GET {target} was answered {status or 'not at all'}"
+        if self._strict:
+            self._channel.send(f"failed {why}")
+            return False
+        log.warning("%s", why)
+        return True
+
+    def _hear(self) -> None:
+        """Do what the master says; its end is ours."""
+        server = self._server
+        assert server is not None
+        try:
+            message = self._channel.receive()
+        except BlockingIOError:
+            return
+        verb, _, rest = message.partition(" ")
+        if verb == "reopen-logs":
+            self._logs.reopen()
+        elif verb == "stop":
+            server.stop(float(rest))
+        elif not verb:
+            log.warning("the master has gone: this worker finishes what it has in hand")
+            self._watcher.stop()
+            server.stop(self._configuration.settings.of(StopOptions).worker_reload_mercy)

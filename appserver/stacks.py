@@ -1,0 +1,71 @@
+"""The Python stacks of this process: of native threads, and of greenlets that wait."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, NamedTuple
+
+from greenlet import greenlet
+
+from appserver import wsgi
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from appserver.exchange import Channel, Exchange
+
+log = logging.getLogger("appserver")
+
+
+class Call(NamedTuple):
+    """A call of the application, found on a stack."""
+
+    x: Exchange
+    channel: Channel
+
+
+def call_on(frame: FrameType | None) -> Call | None:
+    """Return the call of the application that a stack belongs to, None where it belongs to none."""
+    while frame is not None:
+        if frame.f_code is wsgi.respond.__code__:
+            found = frame.f_locals
+            return Call(found["x"], found["channel"])
+        frame = frame.f_back
+    return None
+
+
+def request_line(x: Exchange) -> str:
+    """Return what identifies a request in the log; its query may be a secret, but the access log has it."""
+    return ascii(f"{x.method} {x.uri} {x.protocol}")[1:-1]
+
+
+def described(what: str, frame: FrameType) -> str:
+    """Return the stack that ends with *frame* as lines of text, and whose request it serves."""
+    call = call_on(frame)
+    request = f", serving {request_line(call.x)}" if call is not None else ""
+    return f"{what}{request}:\n{''.join(traceback.format_stack(frame)).rstrip()}"
+
+
+def all_stacks() -> list[str]:
+    """Return the stack of every native thread and of every greenlet that does not run now."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    found = [
+        described(f"thread {names.get(ident, 'unknown')} ({ident})", frame)
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001  (there is no other way)
+    ]
+    found += [
+        described(f"greenlet {id(each):#x} ({type(each).__name__})", each.gr_frame)
+        for each in gc.get_objects()
+        if isinstance(each, greenlet) and each.gr_frame is not None
+    ]
+    return found
+
+
+def log_all() -> None:
+    """Write all stacks to the log; good in a signal handler."""
+    for text in all_stacks():
+        log.info("%s", text)

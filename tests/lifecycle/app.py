@@ -1,0 +1,75 @@
+"""An application that tells of its process, and does to it whatever it is asked."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VERSION = 1
+MEMORY = []
+
+with open(os.path.join(HERE, "imports"), "a") as file:
+    file.write(f"{os.getpid()}\n")
+
+
+def hold(name):
+    """Wait until somebody makes a file; the hub is not blocked where the standard library is patched."""
+    open(os.path.join(HERE, f"{name}.held"), "w").close()
+    while not os.path.exists(os.path.join(HERE, f"{name}.released")):
+        time.sleep(0.005)
+
+
+def loop_for_ever():
+    while True:
+        pass
+
+
+def leave_an_orphan():
+    """Have a grandchild outlive its parent for a moment, and then nobody reaps it."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.read(read, 1)
+            os._exit(7)
+        os._exit(0)
+    os.wait()
+    os.write(write, b"x")
+
+
+DEATHS = {
+    "exit": lambda: sys.exit(3),
+    "_exit": lambda: os._exit(3),
+    "segfault": lambda: ctypes.string_at(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "memory": lambda: bytearray(1 << 62),
+    "recursion": lambda: (lambda f: f(f))(lambda f: f(f)),
+    "interrupt": lambda: signal.raise_signal(signal.SIGINT),
+}
+
+
+def application(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/hold":
+        hold(query)
+    elif path == "/die":
+        DEATHS[query]()
+    elif path == "/loop":
+        loop_for_ever()
+    elif path == "/grow":
+        MEMORY.append(bytearray(os.urandom(1024)) * (int(query) << 10))
+    elif path == "/orphan":
+        leave_an_orphan()
+    told = {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "version": VERSION,
+        "multiprocess": environ["wsgi.multiprocess"],
+        "multithread": environ["wsgi.multithread"],
+        "uid": os.getuid(),
+        "setting": os.environ.get("SETTING"),
+    }
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(told).encode()]

@@ -1,0 +1,134 @@
+"""Reload during development: which files count, and how their changes are heard of."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from appserver.lifecycle import autoreload, watcher
+from appserver.lifecycle.autoreload import Autoreload, imported_files
+from appserver.lifecycle.error import StartError
+
+needs_watchfiles = pytest.mark.skipif(
+    importlib.util.find_spec("watchfiles") is None, reason="the extra autoreload is not installed"
+)
+
+
+class Odd:
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+def test_the_files_of_applications_and_libraries_count(monkeypatch, tmp_path):
+    module = types.ModuleType("mine")
+    module.__file__ = "mine.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mine", module)
+    monkeypatch.setitem(sys.modules, "odd", Odd())
+    monkeypatch.setitem(sys.modules, "namespace", types.ModuleType("namespace"))
+    monkeypatch.setitem(sys.modules, "gone", None)
+    files = imported_files()
+    assert f"{tmp_path}/mine.py" in files
+    assert pytest.__file__ in files
+    assert os.__file__ not in files
+    assert json.__file__ not in files
+    assert autoreload.__file__ not in files
+    assert files == sorted(set(files))
+
+
+async def next_of(queue):
+    return await asyncio.wait_for(queue.get(), 20)
+
+
+def replace(path, text):
+    """Write a file as editors do."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.rename(path)
+
+
+@needs_watchfiles
+def test_changes_are_heard_of(tmp_path):
+    one, two, other = (tmp_path / name / f"{name}.py" for name in ("one", "two", "other"))
+    for file in (one, two, other):
+        file.parent.mkdir()
+        file.touch()
+
+    async def run():
+        queue = asyncio.Queue()
+        watching = Autoreload(queue.put_nowait)
+        try:
+            watching.watch([str(one), str(two), f"{tmp_path}/absent/x.py"])
+            replace(one, "changed")  # before the watching has begun
+            assert await next_of(queue) == [str(one)]
+            replace(two, "changed")
+            assert await next_of(queue) == [str(two)]
+            one.unlink()
+            assert await next_of(queue) == [str(one)]
+            watching.watch([str(other)])
+            replace(two, "nobody cares")
+            replace(other, "changed")
+            assert await next_of(queue) == [str(other)]
+        finally:
+            watching.stop()
+            watching.stop()
+        watching.watch([str(one)])
+
+    asyncio.run(run())
+
+
+@needs_watchfiles
+def test_the_watcher_is_a_process_that_ends_with_the_master(tmp_path):
+    code = f"""
+import asyncio, os
+from appserver.lifecycle.autoreload import Autoreload
+async def main():
+    watching = Autoreload(print)
+    watching.watch([{str(tmp_path / "x.py")!r}])
+    print(watching._process.pid, len(os.listdir("/proc/self/task")), flush=True)
+    os._exit(0)
+asyncio.run(main())
+"""
+    read, write = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=write, text=True, timeout=20
+    )
+    os.close(write)
+    pid, threads = done.stdout.split()
+    assert threads == "1"
+    assert int(pid) > 0
+    assert os.read(read, 1000) == b""  # the watcher, which has the other end, is gone
+    os.close(read)
+
+
+def test_a_watcher_that_cannot_watch_says_why_and_fails_nobody(tmp_path, monkeypatch, caplog):
+    broken = tmp_path / "watcher.py"
+    broken.write_text("print('\"too many watches\"')")
+    monkeypatch.setattr(watcher, "__file__", str(broken))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+
+    async def run():
+        watching = Autoreload(None)
+        watching._process.wait()
+        ended = asyncio.get_running_loop().create_future()
+        monkeypatch.setattr(autoreload.log, "error", lambda *args: ended.set_result(args))
+        assert await asyncio.wait_for(ended, 20) == ("py-autoreload has ended: %s", "too many watches")
+        watching.watch(["x"])
+        watching.stop()
+
+    asyncio.run(run())
+
+
+def test_without_the_library_the_command_to_get_it_is_told(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(StartError) as caught:
+        Autoreload(print)
+    assert caught.value.option == "py-autoreload"
+    assert str(caught.value) == "it needs the library watchfiles: pip install 'appserver[autoreload]'"

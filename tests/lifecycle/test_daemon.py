@@ -1,0 +1,167 @@
+"""Daemons: what the terminal is told, and what the background process has left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from appserver.lifecycle.daemon import DaemonOptions, daemonize, log_file
+from appserver.lifecycle.error import StartError
+from appserver.options import BadValue
+
+BACKGROUND = """
+import json, os, sys
+from appserver.lifecycle.daemon import DaemonOptions, daemonize
+print("before", end="")
+options = DaemonOptions(daemonize="log")
+daemon = daemonize(options)
+os.chdir("/")
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that runs code in a daemon, and its exit code, stdout and stderr."""
+
+    def run(code):
+        done = subprocess.run(
+            [sys.executable, "-c", BACKGROUND + code], cwd=tmp_path, capture_output=True, text=True, timeout=30
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_a_daemon_that_is_ready_lets_the_terminal_go(run, tmp_path):
+    (tmp_path / "log").write_text("earlier\n")
+    assert run("print('inside', flush=True); print('why', file=sys.stderr); daemon.ready()") == (
+        0,
+        "before",
+        "",
+    )
+    assert (tmp_path / "log").read_text() == "earlier\ninside\nwhy\n"
+
+
+def test_a_daemon_that_fails_says_so_in_the_terminal(run):
+    assert run("daemon.failed('no application\\nat all')") == (
+        1, "before", "appserver: no application\nappserver: at all\n",
+    )  # fmt: skip
+
+
+def test_a_long_reason_is_told_whole(run):
+    code, _, says = run("daemon.failed('x' * 1000000)")
+    assert (code, len(says)) == (1, len("appserver: \n") + 1000000)
+
+
+@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)", "daemon.failed('')", "1/0"])
+def test_a_daemon_that_dies_is_noticed(run, tmp_path, end):
+    code, _, says = run(end)
+    assert code == 1
+    assert says in {
+        "appserver: the server ended while it started; its log log may tell why\n",
+        "appserver: no reason given\n",
+    }
+    assert ("ZeroDivisionError" in (tmp_path / "log").read_text()) == (end == "1/0")
+
+
+def test_children_that_close_it_do_not_keep_the_terminal_waiting(run):
+    code = """
+read, write = os.pipe()
+if not os.fork():
+    daemon.close()
+    os.close(write)
+    os.read(read, 1)
+    os._exit(0)
+os._exit(1)
+"""
+    assert run(code)[0] == 1
+
+
+def test_what_is_told_twice_counts_once(run):
+    assert run("daemon.ready(); daemon.failed('late'); daemon.close(); daemon.ready()") == (0, "before", "")
+
+
+def test_the_daemon_has_a_session_but_no_terminal(run, tmp_path):
+    code, _, says = run(
+        f"ours = {os.getsid(0)}\n"
+        "daemon.failed(json.dumps([os.getsid(0) == os.getpid(), os.getsid(0) == ours,"
+        " [os.readlink(f'/proc/self/fd/{fd}') for fd in (0, 1, 2)],"
+        " sorted(int(fd) for fd in os.listdir('/proc/self/fd'))]))"
+    )
+    assert code == 1
+    log = f"{tmp_path}/log"
+    leads, ours, names, fds = json.loads(says.removeprefix("appserver: "))
+    assert (leads, ours, names) == (False, False, ["/dev/null", log, log])
+    assert len(fds) == 5  # the way to the terminal, and the listing itself
+
+
+def test_the_log_is_opened_anew_under_its_path(run, tmp_path):
+    code = f"""
+os.rename({str(tmp_path / "log")!r}, {str(tmp_path / "log.1")!r})
+print("old", flush=True)
+daemon.reopen()
+print("new", flush=True)
+daemon.ready()
+"""
+    assert run(code)[0] == 0
+    assert [(tmp_path / name).read_text() for name in ("log.1", "log")] == ["old\n", "new\n"]
+
+
+def test_a_log_that_cannot_be_opened_anew_is_kept(run, tmp_path):
+    code = f"""
+os.rename({str(tmp_path)!r}, {str(tmp_path) + ".old"!r})
+try:
+    daemon.reopen()
+except FileNotFoundError:
+    print("kept", flush=True)
+daemon.ready()
+"""
+    try:
+        assert run(code)[0] == 0
+    finally:
+        os.rename(f"{tmp_path}.old", tmp_path)
+    assert (tmp_path / "log").read_text() == "kept\n"
+
+
+def test_who_interrupts_the_waiting_is_told_that_the_server_goes_on(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    code = f"{BACKGROUND}with open({str(tmp_path / 'fifo')!r}) as file:\n    file.read()\ndaemon.ready()\nprint('up')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as waiting:
+        fifo = open(tmp_path / "fifo", "w")  # noqa: SIM115  (when it opens, the daemon is there)
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.stderr.read()
+        assert waiting.wait() == 130
+    assert said == "appserver: no longer waiting; the server goes on starting, and its log is log\n"
+    fifo.close()
+
+
+@pytest.mark.parametrize("option", ["daemonize", "daemonize2"])
+def test_a_log_that_cannot_be_opened_is_told_in_the_foreground(tmp_path, option):
+    path = f"{tmp_path}/absent/log"
+    with pytest.raises(StartError) as caught:
+        daemonize(DaemonOptions(**{option: path}))
+    assert str(caught.value) == f"the log cannot be opened: No such file or directory: {path}"
+    assert (caught.value.option, caught.value.value) == (option, path)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:1717", ":1717", "logs.example.org:1717"])
+def test_udp_is_refused(text):
+    with pytest.raises(BadValue, match="instead of UDP use logger = zeromq:ENDPOINT"):
+        log_file(text)
+
+
+@pytest.mark.parametrize("text", ["/var/log/site.log", "site.log", "a:1/b", "a:b"])
+def test_files(text):
+    assert log_file(text) == text
+
+
+def test_no_file_is_refused():
+    with pytest.raises(BadValue):
+        log_file("")

@@ -1,0 +1,187 @@
+"""Requests that take too long are ended, wherever they are; others go on."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.support.fronts import poll
+
+APP = """
+import os, time
+
+def spin():
+    while True:
+        pass
+
+def stubborn():
+    while True:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+
+def stuck():
+    import ctypes
+    ctypes.PyDLL(None).sleep(1000)  # with the interpreter's lock
+
+def stuck_in_c():
+    import ctypes
+    mutex = ctypes.create_string_buffer(64)  # of the default kind: its owner waits for itself
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+def forgiving():
+    try:
+        time.sleep(1000)
+    except Exception:
+        return
+
+def cleaning():
+    try:
+        time.sleep(1000)
+    finally:
+        open("cleaned", "w").close()
+
+WAYS = {
+    "sleep": lambda: time.sleep(1000), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
+    "forgiving": forgiving, "cleaning": cleaning,
+}
+
+def application(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/stuck":
+        WAYS[query]()
+    if path == "/begun":
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        write(b"begun")
+        WAYS[query]()
+    if path == "/hold":
+        open("hold.held", "w").close()
+        while not os.path.exists("hold.released"):
+            time.sleep(0.005)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [('{"pid": %d}' % os.getpid()).encode()]
+"""
+
+
+@pytest.fixture
+def limited(site):
+    """Return a function that starts the server with a limit and options."""
+    site.app.write_text(APP)
+
+    def start(**options):
+        return site.configure(**{"harakiri": "0.3", **options}).start()
+
+    return start
+
+
+WAYS = ["sleep", "spin", "forgiving", "cleaning"]
+KINDS = [({}, way) for way in WAYS] + [({"gevent": 10}, way) for way in WAYS] + [({"threads": 2}, "spin")]
+
+
+@pytest.mark.parametrize("options, way", KINDS)
+def test_an_overdue_request_is_answered_504_and_its_worker_goes_on(limited, way, options):
+    site = limited(**options)
+    before = site.told()["pid"]
+    status, body = site.get(f"/stuck?{way}")
+    assert (status, body) == (504, b"Gateway Timeout\n")
+    site.wait_until(rf"harakiri: GET /stuck\?{way} HTTP/1.1 takes more than 0.3 s")
+    site.wait_until(r"app.py\", line \d+, in ")
+    site.wait_until(rf'"GET /stuck\?{way} HTTP/1.1" 504 ')
+    assert site.told()["pid"] == before
+    if way == "cleaning":
+        assert (site.directory / "cleaned").exists()
+    assert "is replaced" not in site.log
+
+
+@pytest.mark.parametrize("options", [{}, {"gevent": 10}, {"threads": 2}], ids=["one", "gevent", "threads"])
+@pytest.mark.parametrize("way", ["stubborn", "c"])
+def test_a_worker_that_cannot_be_freed_is_replaced(limited, way, options):
+    site = limited(**options)
+    before = site.told()["pid"]
+    status, body = site.get(f"/stuck?{way}")
+    assert (status, body) == (504, b"The application took too long.\n")
+    site.wait_until(r"cannot be interrupted")
+    poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_others_in_the_worker_finish(limited):
+    site = limited(gevent=10, harakiri="1.5")
+    before = site.told()["pid"]
+    stuck = site.begin("/stuck?stubborn")
+    assert stuck()[0] == 504
+    poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_a_waiting_greenlet_does_not_touch_others(limited):
+    site = limited(gevent=10, harakiri="0.5")
+    stuck = [site.begin("/stuck?sleep") for _ in range(3)]
+    assert {site.get("/")[0] for _ in range(20)} == {200}
+    assert [finish()[0] for finish in stuck] == [504] * 3
+
+
+def test_an_answer_that_has_begun_is_cut(limited):
+    site = limited()
+    finish = site.begin("/begun?sleep")
+    status, error = finish()
+    assert status == 0, error  # the chunked body has no end
+    site.wait_until('"GET /begun.sleep HTTP/1.1" 200 5 ')
+    assert site.told()["pid"]
+
+
+def test_many_requests_about_as_long_as_the_limit(limited):
+    """The exception comes when the request has just ended, or not at all; never in the next one."""
+    site = limited(harakiri="0.02", threads=4)
+    site.app.write_text(APP)
+    for _ in range(100):
+        assert site.get("/")[0] == 200
+    assert "Traceback" not in site.log
+
+
+def test_a_greenlet_that_blocks_the_loop_is_told_and_interrupted(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="1.5")
+    before = site.told()["pid"]
+    status, _ = site.get("/stuck?spin")
+    assert status == 504
+    site.wait_until(r"the loop has been blocked for .* s: its stack, serving GET /stuck\?spin HTTP/1.1")
+    assert site.told()["pid"] == before
+
+
+def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="1")
+    before = site.told()["pid"]
+    status, _ = site.get("/stuck?c")
+    assert status == 504
+    site.wait_until("cannot be freed")
+    poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_a_process_that_holds_the_interpreter_is_killed(limited):
+    site = limited()
+    before = site.told()["pid"]
+    site.begin("/stuck?gil")
+    site.wait_until("shows no life", 60)
+    poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_all_stacks_are_dumped_while_a_request_blocks(limited):
+    site = limited(harakiri=0)
+    finish = site.begin("/hold")
+    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    site.server.process.send_signal(signal.SIGUSR2)
+    site.wait_until(r"thread MainThread \(\d+\), serving GET /hold HTTP/1\.1:")
+    site.wait_until(r"time\.sleep\(0\.005\)")
+    (site.directory / "hold.released").touch()
+    assert finish()[0] == 200
+
+
+def test_all_greenlets_are_dumped(limited):
+    site = limited(harakiri=0, gevent=10)
+    finish = site.begin("/hold")
+    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    site.server.process.send_signal(signal.SIGUSR2)
+    site.wait_until(r"greenlet 0x[0-9a-f]+ \(greenlet\), serving GET /hold HTTP/1\.1:")
+    (site.directory / "hold.released").touch()
+    assert finish()[0] == 200

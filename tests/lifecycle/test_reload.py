@@ -1,0 +1,239 @@
+"""A new generation takes over only if it can serve; nobody's request is lost either way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from tests.lifecycle.conftest import alive, children, refused
+from tests.support.fronts import poll
+
+
+def reload(site, number=signal.SIGHUP):
+    site.server.process.send_signal(number)
+
+
+def generation(site, number):
+    """Wait until a generation has taken over and the one before has gone."""
+    site.wait_until(rf"generation {number} has taken over")
+
+
+def change(site, old="VERSION = 1", new="VERSION = 2"):
+    text = site.app.read_text()
+    assert old in text
+    site.app.write_text(text.replace(old, new))
+    reload(site)
+
+
+def test_the_new_code_serves(site):
+    site.configure(processes=2).start()
+    before = site.pids(2) | set(site.imported())
+    change(site)
+    generation(site, 2)
+    assert {site.told()["version"] for _ in range(4)} == {2}
+    assert not any(alive(pid) for pid in before)
+    assert len(children(site.server.process.pid)) == 3  # two workers and their preloader
+
+
+def test_requests_in_hand_are_finished_by_the_old_code(site):
+    site.configure(processes=2).start()
+    finish = site.hold()
+    change(site)
+    site.wait_until("generation 2 serves")
+    assert site.told()["version"] == 2
+    site.release()
+    status, body = finish()
+    assert (status, body["version"]) == (200, 1)
+    generation(site, 2)
+
+
+def test_requests_that_wait_for_a_busy_worker_are_answered(site):
+    """They are accepted by the old worker, which is in the application, or by the new one."""
+    site.configure().start()
+    held = site.hold()
+    waiting = [site.begin("/") for _ in range(5)]
+    change(site)
+    site.wait_until("generation 2 serves")
+    site.release()
+    assert held()[0] == 200
+    assert [finish()[0] for finish in waiting] == [200] * 5
+    generation(site, 2)
+
+
+@pytest.mark.parametrize("lazy", ["true", "false"])
+@pytest.mark.parametrize(
+    "old, new, reason",
+    [
+        ("VERSION = 1", "VERSION = ", "SyntaxError"),
+        ("VERSION = 1", "import no_such_module", "No module named 'no_such_module'"),
+        ("VERSION = 1", "os._exit(4)", "ended(.*served)?: exit code 4"),
+        (
+            "    told = {", "    raise ValueError\n    told = {",
+            "the warm-up request GET / was answered 500 Internal Server Error",
+        ),
+        ("    told = {", "    os._exit(5)\n    told = {", "ended before it served: exit code 5"),
+    ],
+)  # fmt: skip
+def test_a_generation_that_cannot_serve_never_goes_live(site, old, new, reason, lazy):
+    site.configure(processes=2, lazy_apps=lazy).start()
+    before = site.pids(2)
+    change(site, old, new)
+    site.wait_until(f"the reload failed, generation 1 keeps serving: .*{reason}")
+    assert {site.told()["version"] for _ in range(4)} == {1}
+    assert site.pids(2) == before
+    poll(lambda: len(children(site.server.process.pid)) == 3, "something is left of it")
+    site.app.write_text(site.app.read_text().replace(new, old.replace("= 1", "= 3")))
+    reload(site)
+    generation(site, 3)
+    assert site.told()["version"] == (3 if "= 1" in old else 1)
+
+
+def test_a_bad_ini_changes_nothing(site):
+    site.configure().start()
+    site.ini.write_text("[appserver]\nhttp-socket = nowhere\nprocesses = many\n")
+    reload(site)
+    site.wait_until("the reload failed, generation 1 keeps serving: .*site.ini:2: http-socket = nowhere")
+    site.wait_until(r"site\.ini:3: processes = many: expected a whole number")
+    assert site.told()["version"] == 1
+
+
+def test_a_missing_ini_changes_nothing(site):
+    site.configure().start()
+    site.ini.unlink()
+    reload(site)
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    assert site.told()["version"] == 1
+
+
+def test_the_ini_is_read_again(site):
+    site.configure(processes=1, env="SETTING=old").start()
+    assert site.told()["setting"] == "old"
+    site.configure(processes=3, env="SETTING=new", http_socket="127.0.0.1:0")
+    reload(site)
+    generation(site, 2)
+    assert site.told()["setting"] == "new"
+    assert len(site.pids(3)) == 3
+
+
+def test_listeners_come_and_go(site):
+    path = site.directory / "new.sock"
+    site.configure().start()
+    first = site.address
+    site.configure(http_socket=str(path), vacuum="true")
+    reload(site)
+    generation(site, 2)
+    assert path.is_socket()
+    poll(lambda: refused(first), "the old address still answers")
+    site.configure(vacuum="true")
+    reload(site)
+    generation(site, 3)
+    assert not path.exists()
+
+
+def test_an_address_that_cannot_be_had_changes_nothing(site):
+    site.configure().start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        site.configure(f"http-socket = 127.0.0.1:{taken.getsockname()[1]}")
+        reload(site)
+        site.wait_until(r"keeps serving: .*site\.ini:5: cannot listen on .*Address already in use")
+    assert site.told()["version"] == 1
+
+
+def test_an_address_may_be_written_in_another_way(site):
+    site.configure().start()
+    host, port = site.address
+    site.configure(http_socket=f"{host}:{port}")
+    reload(site)
+    generation(site, 2)
+    assert site.told()["version"] == 1
+
+
+def test_a_reload_while_one_is_under_way_begins_again(site):
+    site.configure().start()
+    stop = site.directory / "stop"
+    stop.touch()
+    change(site, "VERSION = 1", f"VERSION = 2\nwhile os.path.exists({str(stop)!r}): time.sleep(0.01)")
+    site.wait_until("generation 2: loading")
+    site.app.write_text(site.app.read_text().replace("VERSION = 2", "VERSION = 3"))
+    reload(site)
+    stop.unlink()
+    generation(site, 3)
+    assert site.told()["version"] == 3
+
+
+def test_many_signals_are_one_reload_at_a_time(site):
+    site.configure(processes=2).start()
+    for _ in range(20):
+        reload(site)
+    site.wait_until("has taken over")
+    poll(lambda: len(children(site.server.process.pid)) == 3, "generations are left")
+    assert site.told()["version"] == 1
+
+
+def test_nothing_is_lost_under_load(site):
+    """Kept and fresh connections, through ten reloads of both kinds."""
+    site.configure("control-socket = ./ctl", processes=2).start()
+    stop = threading.Event()
+    counts, failures = [], []
+
+    def load(kept):
+        connection, count = site.connect(), 0
+        while not stop.is_set():
+            try:
+                status, _ = site.get("/", connection)
+            except OSError as error:
+                status = repr(error)
+            count += 1
+            if status != 200:
+                failures.append(status)
+            if not kept:
+                connection.close()
+                connection = site.connect()
+        connection.close()
+        counts.append(count)
+
+    threads = [threading.Thread(target=load, args=(number % 2,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(2, 12):
+        reload(site)
+        generation(site, number)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sum(counts) > 100
+
+
+def test_one_worker_at_a_time(site):
+    site.configure("control-socket = ./ctl", "touch-chain-reload = touched", processes=3)
+    (site.directory / "touched").touch()
+    site.start()
+    before = site.pids(3)
+    site.app.write_text(site.app.read_text().replace("VERSION = 1", "VERSION = 2"))
+    os.utime(site.directory / "touched", ns=(1, 1))
+    generation(site, 2)
+    told = [line.partition("generation ")[2] for line in site.log.splitlines() if "generation " in line]
+    steps = [line.split(" (pid")[0] for line in told if "worker" in line][3:]
+    assert steps == [
+        f"{generation}: worker {number}{what}"
+        for number in (1, 2, 3)
+        for generation, what in ((2, ""), (1, " stops"), (1, " has gone"))
+    ]
+    assert not site.pids(3) & before
+    assert site.told()["version"] == 2
+
+
+def test_one_worker_at_a_time_fails_at_the_first(site):
+    site.configure("touch-chain-reload = touched", processes=3)
+    (site.directory / "touched").touch()
+    site.start()
+    before = site.pids(3)
+    site.app.write_text("nonsense(")
+    os.utime(site.directory / "touched", ns=(1, 1))
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    assert site.pids(3) == before

@@ -1,0 +1,268 @@
+"""Servers as their surroundings see them: pid files, the terminal, users, commands and touched files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.lifecycle.conftest import alive, children
+from tests.support.fronts import poll
+from tests.support.server import ROOT
+
+root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
+
+READ = """
+import os, sys
+os.setgroups([])
+os.setgid(2345)
+os.setuid(1234)
+sys.exit(not all(os.access(path, os.R_OK) for path in (os.__file__, *sys.argv[1:])))
+"""
+
+
+def run(site, *arguments):
+    """Run the command line to its end; return the exit code, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", *map(str, arguments)], cwd=site.directory,
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def status(pid):
+    text = Path(f"/proc/{pid}/status").read_text()
+    return {key: [int(each) for each in re.search(rf"^{key}:(.*)$", text, re.MULTILINE)[1].split()] for key in ("Uid", "Gid", "Groups")}  # fmt: skip
+
+
+@pytest.fixture
+def pidfile(site):
+    return site.directory / "site.pid"
+
+
+class TestPidFiles:
+    """Who has it, and when."""
+
+    @pytest.mark.parametrize("option", ["pidfile", "pidfile2", "safe-pidfile"])
+    def test_it_is_the_masters_and_goes_with_it(self, site, pidfile, option):
+        pidfile.write_text("4194304\n")  # of a server that died
+        site.configure(**{option: pidfile}).start()
+        assert int(pidfile.read_text()) == site.server.process.pid
+        assert site.server.stop() == 0
+        assert not pidfile.exists()
+
+    def test_a_second_server_is_refused(self, site, pidfile):
+        site.configure(pidfile=pidfile).start()
+        code, _, said = run(site, "--ini", site.ini)
+        assert code == 1
+        assert f"another server (pid {site.server.process.pid}) holds it" in said
+        assert site.told()
+        assert int(pidfile.read_text()) == site.server.process.pid
+
+    def test_a_killed_server_does_not_stand_in_the_way_of_the_next(self, site, pidfile):
+        site.configure(pidfile=pidfile).start()
+        site.server.stop(signal.SIGKILL)
+        assert pidfile.exists()
+        site.start()
+        assert int(pidfile.read_text()) == site.server.process.pid
+
+
+class TestDaemon:
+    """A server in the background, and what the terminal hears of it."""
+
+    @pytest.fixture
+    def background(self, site, pidfile):
+        """Return a function that starts a daemon and returns what the terminal hears; it is ended."""
+
+        def background(option="-d"):
+            return run(site, "--ini", site.ini, option, site.directory / "log", "--pidfile", pidfile)
+
+        yield background
+        if pidfile.exists():
+            pid = int(pidfile.read_text())
+            os.kill(pid, signal.SIGTERM)
+            poll(lambda: not alive(pid), "the daemon goes on")
+
+    @pytest.mark.parametrize("option", ["-d", "--daemonize", "--daemonize2"])
+    def test_the_terminal_is_let_go_when_the_server_is_ready(self, site, pidfile, background, option):
+        site.configure()
+        assert background(option) == (0, "", "")
+        log = (site.directory / "log").read_text()
+        assert re.search(r"INFO ready$", log, re.MULTILINE)
+        pid = int(pidfile.read_text())
+        assert os.getsid(pid) != os.getsid(0)
+        assert len(children(pid)) == 2
+
+    def test_an_application_that_cannot_be_loaded_is_told_in_the_terminal(self, site, pidfile, background):
+        site.configure(module="no_such_module")
+        code, _, said = background()
+        assert code == 1
+        assert said.startswith("appserver: ")
+        assert "no_such_module" in said
+        poll(lambda: not pidfile.exists(), "the server goes on")
+
+    def test_an_address_that_is_taken_is_told_in_the_terminal(self, site, background):
+        path = site.directory / "absent" / "x.sock"
+        site.configure(**{"http-socket": path})
+        code, _, said = background()
+        assert code == 1
+        assert f"cannot listen on {path}: No such file or directory" in said
+
+    def test_its_log_is_opened_anew(self, site, pidfile, background):
+        site.configure()
+        assert background()[0] == 0
+        log = site.directory / "log"
+        log.rename(site.directory / "log.1")
+        pid = int(pidfile.read_text())
+        os.kill(pid, signal.SIGUSR1)
+        poll(log.exists, "the log is not opened anew")
+        os.kill(pid, signal.SIGTERM)
+        poll(lambda: "stopped" in log.read_text(), "the new log has no end")
+
+
+@root
+class TestPrivileges:
+    """Who the processes are."""
+
+    @pytest.fixture
+    def reachable(self, site):
+        """Let other users reach the application; Python is where it is."""
+        for directory in (site.directory, *site.directory.parents[:2]):
+            directory.chmod(0o777)
+        site.app.chmod(0o644)
+        paths = [ROOT / "appserver" / "cli.py", zmq.__file__, site.app]
+        if subprocess.run([sys.executable, "-c", READ, *paths]).returncode:
+            pytest.skip("other users cannot read this Python, its libraries or this server")
+
+    @pytest.mark.usefixtures("reachable")
+    def test_every_process_is_the_user(self, site):
+        nobody = pwd.getpwnam("nobody")
+        site.configure("add-gid = 4321", uid="nobody", gid=2345).start()
+        pid = site.server.process.pid
+        expected = {"Uid": [nobody.pw_uid] * 4, "Gid": [2345] * 4, "Groups": [2345, 4321]}
+        for each in (pid, *children(pid)):
+            assert status(each) == expected
+        assert site.told()["uid"] == nobody.pw_uid
+        assert "runs as root" not in site.log
+
+    @pytest.mark.usefixtures("reachable")
+    def test_the_master_may_stay_root(self, site):
+        site.configure("master-as-root", uid="1234", gid=2345).start()
+        assert status(site.server.process.pid)["Uid"] == [0] * 4
+        worker = site.told()["pid"]
+        assert status(worker) == {"Uid": [1234] * 4, "Gid": [2345] * 4, "Groups": [2345]}
+
+    def test_root_is_warned_of(self, site):
+        site.configure().start()
+        assert "WARNING the application runs as root; set uid = USER" in site.log
+
+    def test_a_user_without_group_is_told(self, site):
+        site.configure(uid="4000000000")
+        code, _, said = run(site, "--ini", site.ini)
+        assert code == 1
+        assert "user 4000000000 has no account and so no group; set gid, too" in said
+
+    def test_files_get_the_permissions_that_umask_leaves(self, site):
+        site.configure(umask="077").start()
+        assert site.imports.stat().st_mode & 0o777 == 0o600
+
+
+class TestCommands:
+    """appserver ctl with a real server."""
+
+    @pytest.fixture
+    def ctl(self, site):
+        site.configure(processes=2, **{"control-socket": "%dcontrol.sock"})
+        return lambda *words: run(site, "ctl", "--ini", site.ini, *words)
+
+    def test_status(self, site, ctl):
+        site.start()
+        code, said, errors = ctl("status")
+        assert (code, errors) == (0, "")
+        assert said.startswith(f"master: pid {site.server.process.pid}, 2 workers are wanted\n")
+        assert len(re.findall(r"^worker \d: pid \d+, generation 1, serving for", said, re.MULTILINE)) == 2
+
+    @pytest.mark.parametrize("command", ["reload", "chain-reload"])
+    def test_reload(self, site, ctl, command):
+        site.start()
+        code, said, errors = ctl(command)
+        assert (code, errors) == (0, "")
+        assert said.endswith("generation 2 has taken over\n")
+        assert site.log.count("generation 2 serves") == 1
+
+    def test_a_reload_that_fails(self, site, ctl):
+        site.start()
+        site.app.write_text("1 / 0\n")
+        code, _, errors = ctl("reload")
+        assert code == 1
+        assert "ZeroDivisionError" in errors
+        assert site.told()["version"] == 1
+
+    def test_workers(self, site, ctl):
+        site.start()
+        assert ctl("workers", "+1") == (0, "3 workers are wanted\n", "")
+        site.pids(3)
+        assert ctl("workers", "1") == (0, "1 workers are wanted\n", "")
+
+    @pytest.mark.parametrize("command", ["stop", "drain"])
+    def test_stop(self, site, ctl, command):
+        site.start()
+        assert ctl(command)[::2] == (0, "")
+        assert site.server.process.wait(20) == 0
+        assert not (site.directory / "control.sock").exists()
+        code, _, errors = ctl("status")
+        assert code == 1
+        assert "there is no such socket; is the server running?" in errors
+
+    def test_reopen_logs(self, site, ctl):
+        log = site.directory / "log"
+        site.configure(processes=2, logto=log, **{"control-socket": "%dcontrol.sock"}).launch()
+        poll(
+            lambda: log.exists() and re.search(r"INFO ready$", log.read_text(), re.MULTILINE),
+            "it is not ready",
+        )
+        log.rename(site.directory / "log.1")
+        assert ctl("reopen-logs")[0] == 0
+        assert log.exists()
+
+    def test_stacks(self, site, ctl):
+        site.start()
+        assert ctl("stacks") == (0, "the workers write their stacks to the log\n", "")
+
+
+class TestTouched:
+    """Files that ask for a reload."""
+
+    @pytest.mark.parametrize("option", ["touch-reload", "touch-chain-reload"])
+    def test_reload(self, site, option):
+        file = site.directory / "reload"
+        site.configure(**{option: file}).start()
+        file.touch()
+        site.wait_until("generation 2 has taken over")
+
+    def test_logs(self, site):
+        file, log = site.directory / "touched", site.directory / "log"
+        site.configure(**{"touch-logreopen": file, "logto": log}).launch()
+        poll(
+            lambda: log.exists() and re.search(r"INFO ready$", log.read_text(), re.MULTILINE),
+            "it is not ready",
+        )
+        log.rename(site.directory / "log.1")
+        file.touch()
+        poll(log.exists, "the log is not opened anew")
+
+    def test_the_application_itself(self, site):
+        pytest.importorskip("watchfiles")
+        site.configure(**{"py-autoreload": 1}).start()
+        new = site.directory / "new"
+        new.write_text(site.app.read_text().replace("VERSION = 1", "VERSION = 2"))
+        new.rename(site.app)
+        site.wait_until("generation 2 has taken over")
+        assert site.told()["version"] == 2

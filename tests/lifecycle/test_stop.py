@@ -1,0 +1,123 @@
+"""Stopping: everything received is answered, unless it shall be quick."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+
+from tests.lifecycle.conftest import alive
+from tests.support.fronts import poll
+
+
+def test_requests_in_hand_are_answered(site):
+    site.configure(processes=2).start()
+    finishers = [site.hold("a"), site.hold("b")]
+    site.server.process.send_signal(signal.SIGTERM)
+    site.wait_until("SIGTERM: stop")
+    site.release("a")
+    site.release("b")
+    assert [finish()[0] for finish in finishers] == [200, 200]
+    assert site.server.process.wait(30) == 0
+    site.wait_until("stopped$")
+
+
+@pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
+def test_connections_that_wait_to_be_accepted_are_answered(site, mounted):
+    """The only worker is busy, so that they wait in the kernel when the stop begins."""
+    site.configure(http_socket=mounted.format(site.directory)).start()
+    path = site.directory / "site.sock"
+
+    def connect():
+        sock = socket.socket(socket.AF_UNIX if path.exists() else socket.AF_INET)
+        sock.settimeout(30)
+        sock.connect(str(path) if path.exists() else site.address)
+        return sock
+
+    first = connect()
+    first.sendall(b"GET /hold?hold HTTP/1.1\r\nHost: x\r\n\r\n")
+    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    waiting = [connect() for _ in range(5)]
+    for sock in waiting:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    site.server.process.send_signal(signal.SIGTERM)
+    site.wait_until("SIGTERM: stop")
+    site.release()
+    for sock in (first, *waiting):
+        with sock:
+            assert sock.recv(12) == b"HTTP/1.1 200"
+    assert site.server.process.wait(30) == 0
+
+
+def test_a_request_that_is_still_coming_is_answered(site):
+    site.configure().start()
+    with socket.create_connection(site.address, timeout=30) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        site.told()  # the worker has read what was sent before
+        site.server.process.send_signal(signal.SIGTERM)
+        site.wait_until("SIGTERM: stop")
+        sock.sendall(b"Host: x\r\n\r\n")
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert site.server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM] * 2, [signal.SIGINT], [signal.SIGQUIT]])
+def test_a_fast_stop_waits_for_nothing(site, numbers):
+    site.configure(processes=2).start()
+    finish = site.hold()
+    pids = site.imported()
+    for number in numbers:
+        site.server.process.send_signal(number)
+        site.wait_until(f"{number.name}: ")
+    assert site.server.process.wait(30) == 0
+    site.release()
+    assert finish()[0] == 0
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_mercy_ends(site):
+    site.configure(worker_reload_mercy="0.1").start()
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    assert finish()[0] == 0
+    site.wait_until("does not end and is killed")
+
+
+def test_a_stop_while_it_starts(site):
+    started = site.directory / "started"
+    site.app.write_text(f"import time\nopen({str(started)!r}, 'w').close()\nwhile True: time.sleep(0.01)\n")
+    site.configure().launch()
+    poll(started.exists, "it does not start")
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    assert "ready" not in site.log
+
+
+def test_sockets_are_removed_by_the_master_alone(site):
+    path = site.directory / "site.sock"
+    site.configure(http_socket=str(path), vacuum="true", max_requests=1, min_worker_lifetime=0).start()
+    assert path.is_socket()
+    [before] = site.imported()
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until("generation 2 has taken over")
+    assert path.is_socket()
+    site.server.stop()
+    assert not path.exists()
+
+
+def test_no_new_worker_comes_while_it_stops(site):
+    """A service manager sends SIGTERM to all processes of the group."""
+    import os
+
+    site.configure(processes=2).launch(process_group=0)
+    site.server.start()
+    os.killpg(site.server.process.pid, signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    site.wait_until("stopped$")
+    assert site.count("loaded") == 1
+    assert "ended:" not in site.log

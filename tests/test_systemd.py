@@ -1,0 +1,139 @@
+"""Under systemd: the units in ``configs/``, and a server that is told of and watched."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from configparser import ConfigParser
+
+import pytest
+
+from appserver.address import parse
+
+from .support.server import ROOT, Server
+
+ANALYZE = shutil.which("systemd-analyze")
+
+
+def unit(name):
+    # Systemd's options are the last ones given; none is given twice here, which strict proves.
+    parsed = ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",), strict=True)
+    parsed.optionxform = str
+    parsed.read(ROOT / "configs" / name)
+    return parsed
+
+
+def version():
+    said = subprocess.run([ANALYZE, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.match(r"systemd (\d+)", said)[1])
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd is not installed")
+def test_systemd_understands_them(tmp_path):
+    program = tmp_path / "appserver"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for name in ("appserver.service", "appserver.socket"):
+        text = (ROOT / "configs" / name).read_text().replace("/opt/appserver/bin/appserver", str(program))
+        if version() < 253:  # as the unit's comment says
+            text = text.replace("Type=notify-reload", "Type=notify\nExecReload=kill -HUP $MAINPID")
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [ANALYZE, "verify", "--man=no", "--recursive-errors=no", *map(str, tmp_path.glob("appserver.s*"))],
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_is_the_servers(tmp_path):
+    program, *arguments = shlex.split(unit("appserver.service")["Service"]["ExecStart"])
+    assert program == "/opt/appserver/bin/appserver"
+    assert arguments == ["--ini", "/etc/appserver/site.ini"]
+    text = (ROOT / "configs" / "appserver.service").read_text()
+    example = re.findall(r"^#   ([\w-]+ = .*)$", text, re.MULTILINE)
+    (tmp_path / "site.ini").write_text("\n".join(["[appserver]", *example, "module = flask:Flask", ""]))
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", "--check", "--ini", tmp_path / "site.ini"],
+        capture_output=True, text=True, timeout=50, cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "listener: http /run/appserver.sock" in done.stdout
+
+
+def test_the_sockets_are_those_of_the_example():
+    address = unit("appserver.socket")["Socket"]["ListenStream"]
+    assert parse(address) == "/run/appserver.sock"
+    assert f"#   http-socket = {address}" in (ROOT / "configs" / "appserver.service").read_text()
+
+
+def test_nothing_stands_against_what_the_server_does():
+    service = unit("appserver.service")["Service"]
+    assert service["Type"] == "notify-reload"
+    assert "ExecReload" not in service  # notify-reload sends SIGHUP itself
+    assert service["KillMode"] == "mixed"  # SIGTERM to the master alone
+    assert int(service["TimeoutStopSec"]) > 60  # worker-reload-mercy
+    assert {"AF_UNIX", "AF_INET", "AF_INET6"} == set(service["RestrictAddressFamilies"].split())
+
+
+class TestServed:
+    """A server with a notify socket hears and tells what Type=notify-reload wants."""
+
+    @pytest.fixture
+    def systemd(self, tmp_path):
+        """Return systemd's socket, and a function that waits for a message with a variable in it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.bind(f"{tmp_path}/notify")
+            sock.settimeout(20)
+
+            def hear(name):
+                while True:
+                    said = dict(line.split("=", 1) for line in sock.recv(65536).decode().split("\n"))
+                    if name in said:
+                        return said
+
+            yield f"{tmp_path}/notify", hear
+
+    @pytest.fixture
+    def started(self, tmp_path, systemd):
+        """Return a server that systemd watches, and what it tells."""
+        path, hear = systemd
+        (tmp_path / "app.py").write_text(
+            "import os\n"
+            "assert not {'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'} & set(os.environ)\n"
+            "def application(environ, start_response):\n"
+            "    start_response('200 OK', [])\n"
+            "    return [b'hello']\n"
+        )
+        arguments = ["--master", "--http-socket", "127.0.0.1:0", "--wsgi-file", tmp_path / "app.py"]
+        environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
+        with Server(*arguments, env=environ) as server:
+            yield server, hear
+
+    def test_the_whole_life(self, started):
+        server, hear = started
+        assert hear("READY")["READY"] == "1"
+        assert hear("WATCHDOG")["WATCHDOG"] == "1"
+        before = time.monotonic_ns() // 1000
+        server.process.send_signal(signal.SIGHUP)
+        reloading = hear("RELOADING")
+        assert reloading["RELOADING"] == "1"
+        assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        assert hear("READY")["READY"] == "1"
+        assert hear("WATCHDOG")["WATCHDOG"] == "1"
+        server.process.send_signal(signal.SIGTERM)
+        assert hear("STOPPING")["STOPPING"] == "1"
+
+    def test_a_reload_that_fails_is_over_as_well(self, started, tmp_path):
+        server, hear = started
+        hear("READY")
+        (tmp_path / "app.py").write_text("1 / 0\n")
+        server.process.send_signal(signal.SIGHUP)
+        hear("RELOADING")
+        assert hear("READY")["READY"] == "1"
+        server.wait_until("the reload failed")
