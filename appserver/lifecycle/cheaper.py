@@ -41,8 +41,8 @@ class Cheaper:
 
     def look(self, now: float, serving: int, idle: int) -> int:
         """Return how many workers there shall be, given how many serve and how many of them are idle."""
-        self._busy_since = None if idle or not serving else self._busy_since or now
-        self._idle_since = self._idle_since or now if idle > 1 else None
+        self._busy_since = _since(self._busy_since, now, holds=serving > 0 and not idle)
+        self._idle_since = _since(self._idle_since, now, holds=idle > 1)
         if self._busy_since is not None and now - self._busy_since >= self._options.cheaper_overload:
             self.wanted = min(self.wanted + max(1, self._options.cheaper_step), self.most)
             self._busy_since = now  # what has been added has as long to help
@@ -59,3 +59,10 @@ class Cheaper:
         else:
             self.least = self.most = wanted
         self.wanted = wanted
+
+
+def _since(before: float | None, now: float, *, holds: bool) -> float | None:
+    """Return since when something holds, given since when it did at the last look."""
+    if not holds:
+        return None
+    return now if before is None else before

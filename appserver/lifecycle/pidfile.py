@@ -56,8 +56,10 @@ class PidFile:
             return
         with suppress(OSError):
             if self._is_at_path(self._fd):
-                os.ftruncate(self._fd, 0)  # all that is left to do in a directory that was root's
-                os.unlink(self._path)
+                try:
+                    os.unlink(self._path)
+                except PermissionError:
+                    os.ftruncate(self._fd, 0)  # all that is left to do in a directory that was root's
         self.close()
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ class Site:
     def hold(self, name="hold"):
         """Begin a request that the application does not answer before `release`; wait until it runs."""
         finish = self.begin(f"/hold?{name}")
-        poll(lambda: (self.directory / f"{name}.held").exists(), "the request does not run")
+        poll((self.directory / f"{name}.held").exists, "the request does not run")
         return finish
 
     def release(self, name="hold"):

@@ -302,7 +302,7 @@ class TestClient:
             stdout=subprocess.PIPE, text=True,
         ) as client:  # fmt: skip
             assert client.stdout.readline() == "begun\n"
-            assert going.is_set()
+            assert going.wait(20)
             seen.set()
             assert client.stdout.read() == ""
 

@@ -169,7 +169,7 @@ def test_a_process_that_holds_the_interpreter_is_killed(limited):
 def test_all_stacks_are_dumped_while_a_request_blocks(limited):
     site = limited(harakiri=0)
     finish = site.begin("/hold")
-    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    poll((site.directory / "hold.held").exists, "the request does not run")
     site.server.process.send_signal(signal.SIGUSR2)
     site.wait_until(r"thread MainThread \(\d+\), serving GET /hold HTTP/1\.1:")
     site.wait_until(r"time\.sleep\(0\.005\)")
@@ -180,7 +180,7 @@ def test_all_stacks_are_dumped_while_a_request_blocks(limited):
 def test_all_greenlets_are_dumped(limited):
     site = limited(harakiri=0, gevent=10)
     finish = site.begin("/hold")
-    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    poll((site.directory / "hold.held").exists, "the request does not run")
     site.server.process.send_signal(signal.SIGUSR2)
     site.wait_until(r"greenlet 0x[0-9a-f]+ \(greenlet\), serving GET /hold HTTP/1\.1:")
     (site.directory / "hold.released").touch()

@@ -37,7 +37,7 @@ def test_connections_that_wait_to_be_accepted_are_answered(site, mounted):
 
     first = connect()
     first.sendall(b"GET /hold?hold HTTP/1.1\r\nHost: x\r\n\r\n")
-    poll(lambda: (site.directory / "hold.held").exists(), "the request does not run")
+    poll((site.directory / "hold.held").exists, "the request does not run")
     waiting = [connect() for _ in range(5)]
     for sock in waiting:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -102,7 +102,6 @@ def test_sockets_are_removed_by_the_master_alone(site):
     path = site.directory / "site.sock"
     site.configure(http_socket=str(path), vacuum="true", max_requests=1, min_worker_lifetime=0).start()
     assert path.is_socket()
-    [before] = site.imported()
     site.server.process.send_signal(signal.SIGHUP)
     site.wait_until("generation 2 has taken over")
     assert path.is_socket()
