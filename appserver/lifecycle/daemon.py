@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,12 +92,14 @@ def daemonize(options: DaemonOptions) -> Daemon:
         if stream is not None:
             stream.flush()  # lest both processes write it
     news, report = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until somebody is there to catch it
     child = os.fork()
     if child:
         os.close(report)
         _wait(child, news, options.file)
     os.close(news)
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if os.fork():  # who leads no session cannot get a terminal
         os._exit(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -110,6 +113,7 @@ def _wait(child: int, news: int, path: str) -> NoReturn:
     """Wait in the foreground for the daemon's news, tell them and exit."""
     told = b""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.waitpid(child, 0)
         while data := os.read(news, 65536):
             told += data

@@ -134,12 +134,11 @@ def test_who_interrupts_the_waiting_is_told_that_the_server_goes_on(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as waiting:
-        fifo = open(tmp_path / "fifo", "w")  # noqa: SIM115  (when it opens, the daemon is there)
-        waiting.send_signal(signal.SIGINT)
-        said = waiting.stderr.read()
-        assert waiting.wait() == 130
+        with open(tmp_path / "fifo", "w"):  # when it opens, the daemon is there
+            waiting.send_signal(signal.SIGINT)
+            said = waiting.stderr.read()
+            assert waiting.wait() == 130
     assert said == "appserver: no longer waiting; the server goes on starting, and its log is log\n"
-    fifo.close()
 
 
 @pytest.mark.parametrize("option", ["daemonize", "daemonize2"])
