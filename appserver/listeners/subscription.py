@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import threading
+from contextlib import suppress
 from io import BytesIO
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
@@ -10,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import gevent
 import zmq
 from gevent import get_hub
+from zmq.utils.monitor import parse_monitor_message
 
 from appserver.body import too_long
 from appserver.listeners import upload
@@ -26,12 +31,14 @@ log = logging.getLogger("appserver.listeners")
 
 _ERROR = "500 Internal Server Error"
 
+_Socket = socket.socket  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
 _BATCH = 64  # messages taken in one turn of the loop
 _POLL = 0.05  # seconds between looks for Mongrel2's subscription,
 _POLL_ATTACHED = 0.25  # and between looks whether it still has it
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Subscription
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
+_PATIENCE = 1.0  # seconds that a stop waits for that; under load it does not come
 
 
 class Subscription:
@@ -61,8 +68,12 @@ class Subscription:
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
+        self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
         self._context = context
         self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._leave_at = 0.0  # when a stop has waited long enough for quiet
+        self._left = False  # Mongrel2 deals us nothing more
         self._watcher: Any = None
         self._again = self.loop.timer(0.0)
         self._following = gevent.spawn(self._follow)
@@ -84,7 +95,10 @@ class Subscription:
         self._socket = self._context.socket(zmq.PULL)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+        self._socket.setsockopt(zmq.ROUTING_ID, self.identity.encode())
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self._socket.connect(self.listener.pull)
+        log.info("mongrel2 %s: subscribed as %s", self.listener.pull, self.identity)
         self._watcher = self.loop.io(self._socket.fd, _READ)
         self._watcher.start(self.read)
         self.read()
@@ -95,21 +109,27 @@ class Subscription:
         self._again.stop()
         self._watcher.stop()
         self._watcher.close()
+        self._socket.disable_monitor()
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
         self._socket.close()
         self._socket = None
         self.attachment = 0
 
     def read(self) -> None:
         """Take what waits. The descriptor signals only once, so go on until there is nothing."""
-        socket = self._socket
-        if socket is None:
+        pull = self._socket
+        if pull is None:
             return
         for _ in range(_BATCH):
             try:
-                message = socket.recv(zmq.DONTWAIT)
+                message = pull.recv(zmq.DONTWAIT)
             except zmq.Again:
                 return
             self.last = monotonic()
+            if self.draining and not self._left and self.last > self._leave_at:
+                self._leave()
             try:
                 self._take(message)
             except ProtocolError as error:
@@ -189,9 +209,37 @@ class Subscription:
                 owner.loop.run_callback_threadsafe(owner.cores.run, following)
 
     def drain(self) -> None:
-        """Go on until Mongrel2 has been quiet for a while."""
+        """Go on until Mongrel2 has been quiet for a while, or deals to others."""
         self.draining = True
         self.last = monotonic()
+        self._leave_at = self.last + _PATIENCE
+
+    def _leave(self) -> None:
+        """Have Mongrel2 deal to others, and lose nothing that it has dealt to us.
+
+        To close the socket would throw away what is queued for it. Half of the connection is closed
+        instead: Mongrel2 takes that for its end, and what it has written before still arrives. This
+        moment, just after a message, is the best one: the next messages go to others, in turn.
+        """
+        connection = 0
+        while (event := self._next_event()) is not None:
+            connection = event[1] if event[0] == zmq.EVENT_CONNECTED else 0
+        if connection:
+            self._left = True
+            with suppress(OSError):
+                half = _Socket(fileno=os.dup(connection))
+                half.shutdown(socket.SHUT_WR)
+                half.close()
+
+    def _next_event(self) -> tuple[int, int] | None:
+        """Return what happened to the connection next, with its descriptor; None for nothing new."""
+        if self._monitor is None:
+            return None
+        try:
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+        except zmq.Again:
+            return None
+        return event["event"], event["value"]
 
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
@@ -199,7 +247,19 @@ class Subscription:
             self.read()  # a blocking application may have kept the loop from it
         if self.in_hand:
             return self.in_hand
-        return int(not self.draining or monotonic() - self.last < _QUIET)
+        return int(not self.draining or not self._dry())
+
+    def _dry(self) -> bool:
+        """Whether nothing more can come: it has been quiet, or the connection has ended, and all is read."""
+        if monotonic() - self.last >= _QUIET:
+            return True
+        if not self._left:
+            return False
+        event = self._next_event()
+        if event is not None and event[0] == zmq.EVENT_DISCONNECTED:
+            self.read()  # what came before the end
+            self.last = 0.0
+        return not self.in_hand and monotonic() - self.last >= _QUIET
 
     def close(self) -> None:
         """Release the socket; safe twice."""

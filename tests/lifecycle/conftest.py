@@ -37,7 +37,9 @@ class Site:
 
     def launch(self, **popen):
         """Start the server without waiting for it."""
-        self.server = Server("--ini", self.ini, cwd=self.directory, **popen)
+        # Cached bytecode is that of a file of the same second and size.
+        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        self.server = Server("--ini", self.ini, cwd=self.directory, env=env, **popen)
         return self
 
     def start(self, **popen):

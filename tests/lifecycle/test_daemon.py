@@ -131,13 +131,19 @@ daemon.ready()
 def test_who_interrupts_the_waiting_is_told_that_the_server_goes_on(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     code = f"{BACKGROUND}with open({str(tmp_path / 'fifo')!r}) as file:\n    file.read()\ndaemon.ready()\nprint('up')"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as waiting:
-        with open(tmp_path / "fifo", "w"):  # when it opens, the daemon is there
-            waiting.send_signal(signal.SIGINT)
-            said = waiting.stderr.read()
-            assert waiting.wait() == 130
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as waiting,
+        open(tmp_path / "fifo", "w"),
+    ):  # when it opens, the daemon is there
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.stderr.read()
+        assert waiting.wait() == 130
     assert said == "appserver: no longer waiting; the server goes on starting, and its log is log\n"
 
 

@@ -95,8 +95,8 @@ class TestDaemon:
     def test_the_terminal_is_let_go_when_the_server_is_ready(self, site, pidfile, background, option):
         site.configure()
         assert background(option) == (0, "", "")
-        log = (site.directory / "log").read_text()
-        assert re.search(r"INFO ready$", log, re.MULTILINE)
+        log = site.directory / "log"
+        poll(lambda: re.search(r"INFO ready$", log.read_text(), re.MULTILINE), "its log does not tell")
         pid = int(pidfile.read_text())
         assert os.getsid(pid) != os.getsid(0)
         assert len(children(pid)) == 2

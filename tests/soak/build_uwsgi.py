@@ -18,7 +18,7 @@ from pathlib import Path
 VERSION = "2.0.31"
 BROKEN = "if (zmq_sendmsg(wsgi_req->socket->pub, &reply, 0)) {"
 CORRECT = "if (zmq_sendmsg(wsgi_req->socket->pub, &reply, 0) < 0) {"
-PROFILE = "[uwsgi]\ninherit = base\nmain_plugin = python\nembedded_plugins = python,mongrel2,http,ping\nxml = false\n"
+PROFILE = "[uwsgi]\ninherit = base\nmain_plugin = python\nembedded_plugins = python,mongrel2\nxml = false\n"
 
 
 def download(directory, version):
