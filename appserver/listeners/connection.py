@@ -43,6 +43,7 @@ _JOINED = 65536  # bytes up to which copying pieces together is cheaper than wri
 _HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
+_LULL = 0.02  # the same where no answer can tell the peer otherwise; nginx must see the end while idle
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
 _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger {1, 0}: close(2) sends RST
 
@@ -140,7 +141,9 @@ class Connection:
         options = self.listener.options
         timeout = options.socket_timeout
         if self.state == HEAD and not self.codec.buffer:
-            timeout = options.keepalive_timeout if self.keep else _LAST_CHANCE
+            timeout = options.keepalive_timeout
+            if not self.keep:
+                timeout = _LAST_CHANCE if self.codec.announces else _LULL
         self.deadline = self.listener.loop.now() + timeout
         self._watch_readable()
 
@@ -208,7 +211,7 @@ class Connection:
         """Make and send the answer."""
         x = self.x
         assert x is not None
-        if not self.keep:
+        if not self.keep and self.codec.announces:
             x.keep_alive = False
         self.listener.prepare(self, x)
         self.service.respond(x, self)

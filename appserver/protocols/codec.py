@@ -34,6 +34,7 @@ class Codec:
     __slots__ = ("buffer", "chunks", "replies")
 
     dated = False  # the front end adds Date itself
+    announces = True  # an answer tells the peer that its connection ends
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
 
     def __init__(self) -> None:

@@ -79,6 +79,8 @@ class FastcgiCodec(CgiAnswers):
         "size", "stdin",
     )  # fmt: skip
 
+    announces = False
+
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
         super().__init__()
         self.base = base

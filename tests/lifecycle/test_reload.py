@@ -43,7 +43,7 @@ def test_requests_in_hand_are_finished_by_the_old_code(site):
     site.configure(processes=2).start()
     finish = site.hold()
     change(site)
-    site.wait_until("generation 2 serves")
+    site.wait_until(r"generation 1: worker \d \(pid \d+\) has gone")  # the other one, which is idle
     assert site.told()["version"] == 2
     site.release()
     status, body = finish()
