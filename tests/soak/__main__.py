@@ -50,7 +50,9 @@ def main():
     parser.add_argument("--times", type=int, default=100, help="reloads, kills or restarts [100]")
     parser.add_argument("--rate", type=float, default=500, help="requests a second in all [500]")
     parser.add_argument("--clients", type=int, default=2, help="clients of each front end [2]")
-    parser.add_argument("--option", action="append", default=[], help="a line of the ini file, such as processes=2")
+    parser.add_argument(
+        "--option", action="append", default=[], help="a line of the ini file, such as processes=2"
+    )
     arguments = parser.parse_args()
     broken = False
     for phase in arguments.phases:
