@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _Socket = socket.socket  # the real one, also where gevent replaces it later
+_close = os.close  # the same: the other one waits for a turn of the loop, and requests come meanwhile
 _READ, _WRITE = 1, 2  # libev's event bits
 _RECV = 65536
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
@@ -451,7 +452,7 @@ class Connection:
             self.outbox.clear()
         if self.body is not None and not running:
             self.body.close()
-        os.close(self.fd)
+        _close(self.fd)
         self.fd = -1  # its number may be another's soon
         self._wake()
 
