@@ -35,6 +35,7 @@ class Cores(Protocol):
     """The contract of both kinds."""
 
     native: bool  # a core is a thread beside the loop's
+    count: int
 
     def run(self, task: Task) -> None:
         """Give *task* a core, at once or when one is free; never waits."""
@@ -55,6 +56,7 @@ class GreenletCores:
     native = False
 
     def __init__(self, count: int, load: Load) -> None:
+        self.count = count
         self._load = load
         self._free = count
         self._idle: list[greenlet] = []
@@ -117,6 +119,7 @@ class ThreadCores:
     native = True
 
     def __init__(self, count: int, load: Load) -> None:
+        self.count = count
         self._load = load
         self._loop = get_hub().loop
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()

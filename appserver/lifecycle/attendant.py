@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import TYPE_CHECKING
 
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.child import Child, Children, told
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 
 if TYPE_CHECKING:
     import socket
@@ -69,8 +71,10 @@ class Attendants:
                     other.close()
             title.set(listener.settings, name)
             privileges.drop(listener.settings.of(PrivilegeOptions))
+            for number in IGNORED_BY_WORKERS:
+                signal.signal(number, signal.SIG_IGN)
             self._logs.forked()
-            return run(sock.fileno())
+            return run(sock.fileno(), self._logs.reopen)
 
         return self._children.fork(name, lambda _: None, attend)
 

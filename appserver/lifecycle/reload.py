@@ -42,10 +42,7 @@ def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], d
     follows: dict[Listener, Listener] = {}
     try:
         for listener in new.listeners:
-            same = [
-                each for each in left
-                if type(each) is type(listener) and listener.spec in {each.spec, each.address}
-            ]  # fmt: skip
+            same = [each for each in left if type(each) is type(listener) and listener.follows(each)]
             if same:
                 left.remove(same[0])
                 listener.take_over(same[0])

@@ -10,6 +10,8 @@ from appserver.wsgi import Application, respond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Attend = Callable[[int, Callable[[], None]], int]
+
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
     from appserver.log import Access
@@ -62,19 +64,22 @@ class Listener(Protocol):
         *passed* are systemd's sockets by address; one that is used is taken out.
         """
 
+    def follows(self, other: Self) -> bool:
+        """Tell whether this one can `take_over` what *other*, of the same class, has bound."""
+
     def take_over(self, other: Self) -> None:
-        """Use what *other* has bound, a listener of the same class and spec that this one follows.
+        """Use what *other* has bound, a listener that this one follows.
 
         At a reload, instead of `bind`; *other* may still be needed, so nothing is taken from it.
         """
 
-    def attendant(self) -> Callable[[int], int] | None:
+    def attendant(self) -> Attend | None:
         """Return what is to run in a process of its own beside the workers, None where nothing is.
 
         That process is forked after `bind`, is kept across reloads and begun again when it dies.
-        The function returns its exit code. Its argument is the descriptor of a socket that keeps
-        messages apart: on ``drain`` it takes what is there, hands it out and ends, on ``stop`` it
-        ends at once, and at the end of file, too, it drains.
+        The function returns its exit code. Its first argument is the descriptor of a socket that keeps
+        messages apart: on ``drain`` it takes what is there, hands it out and ends, and so it does at
+        the end of file; on ``reopen-logs`` it calls its second argument.
         """
 
     def refuse(self) -> None:

@@ -1,7 +1,9 @@
 """Mongrel2 over ZeroMQ: requests are pulled, answers are published.
 
-Every thread that serves has a `Subscription` with a PULL socket of its own; all share one
-`Responder`. Mongrel2 deals its messages out in turn to whoever is connected, notices included.
+With ``zeromq-dispatch = worker`` every thread that serves has a `Subscription` with a PULL socket of
+its own, and all of a process share one `Responder`. Mongrel2 deals its messages out in turn to whoever
+is connected, notices included. With ``shared`` a `Receiver` beside the workers has the connection, and
+every thread a `Share` of what comes over it.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ import zmq
 from gevent import get_hub
 
 from appserver.address import AddressError
+from appserver.listeners.receiver import Receiver
+from appserver.listeners.rendezvous import Rendezvous
 from appserver.listeners.responder import Responder
+from appserver.listeners.share import Share
 from appserver.listeners.stream import StreamOptions
 from appserver.listeners.subscription import Subscription
 from appserver.listeners.turns import Turns
 from appserver.options import BadValue, option
+from appserver.plan import ConcurrencyOptions, positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appserver.listeners.listener import Service
+    from appserver.listeners.listener import Attend, Service
     from appserver.options import Settings
 
 log = logging.getLogger("appserver.listeners")
@@ -42,6 +48,13 @@ def specs(text: str) -> str:
     return ",".join(parts)
 
 
+def dispatch(text: str) -> str:
+    """Convert ``zeromq-dispatch``."""
+    if text not in {"auto", "worker", "shared"}:
+        raise BadValue("auto, worker or shared")
+    return text
+
+
 @dataclass(frozen=True)
 class Mongrel2Options:
     """Mongrel2."""
@@ -50,6 +63,16 @@ class Mongrel2Options:
         (), "Serve Mongrel2: pull from the first endpoint, answer to the second.",
         aliases=("zmq", "zeromq-socket", "zmq-socket", "mongrel2"), convert=specs,
         expects="send_spec,recv_spec", mounts=True,
+    )  # fmt: skip
+    zeromq_dispatch: str = option(
+        "auto",
+        "worker: every thread subscribes to Mongrel2; shared: one receiver hands requests to the least busy;"
+        " auto: shared where there are several processes.",
+        convert=dispatch, expects="auto, worker or shared",
+    )  # fmt: skip
+    zeromq_queue: int = option(
+        1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",
+        convert=positive, expects="number",
     )  # fmt: skip
     mongrel2_upload_dir: str = option(
         "", "The directory of Mongrel2's upload.temp_store, as this server sees it.", expects="directory"
@@ -75,13 +98,16 @@ class Mongrel2Listener:
         self.options = settings.of(Mongrel2Options)
         stream = settings.of(StreamOptions)
         self.limit_post = stream.limit_post
-        self._timeout = stream.socket_timeout
+        self.timeout = stream.socket_timeout
+        several = settings.of(ConcurrencyOptions).processes > 1
+        self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, several)
         self.turns = Turns()
         self.strange: Counter[str] = Counter()  # malformed messages of nobody, by kind
         self._lock = Lock()
         self._context: zmq.Context[Any] | None = None
         self._responder: Responder | None = None
-        self._subscriptions: dict[Any, Subscription] = {}  # by the hub of their thread
+        self._rendezvous: Rendezvous | None = None
+        self._intakes: dict[Any, Subscription | Share] = {}  # by the hub of their thread
 
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
@@ -96,49 +122,73 @@ class Mongrel2Listener:
                         why = zmq.strerror(error.errno or 0)
                         raise AddressError(f"cannot connect to {endpoint}: {why}", self.address) from None
 
-    def take_over(self, other: Self) -> None:
-        """Do nothing: every thread connects by itself."""
+        if self.shared:
+            self._rendezvous = Rendezvous()
 
-    def attendant(self) -> Callable[[int], int] | None:
-        """Return None: every thread connects by itself."""
-        return None
+    def follows(self, other: Self) -> bool:
+        """Tell whether both are for the same Mongrel2, in the same way."""
+        return self.address == other.address and self.shared == other.shared
+
+    def take_over(self, other: Self) -> None:
+        """Meet the same receiver, if there is one; otherwise threads connect by themselves."""
+        self._rendezvous = other._rendezvous
+
+    def attendant(self) -> Attend | None:
+        """Return the receiver's work where workers share one."""
+        return self._receive if self.shared else None
+
+    def _receive(self, control: int, reopen: Callable[[], None]) -> int:
+        assert self._rendezvous is not None
+        return Receiver(self, self._rendezvous, control, reopen).run()
 
     def refuse(self) -> None:
         """Do nothing: what Mongrel2 has dealt to a connection is lost without it."""
 
     def start(self, service: Service) -> None:
-        """Subscribe in this thread's loop."""
+        """Subscribe in this thread's loop, or join the receiver."""
+        hub = get_hub()
         with self._lock:
+            if self._rendezvous is not None:
+                self._intakes[hub] = Share(self, service, self._rendezvous)
+                return
             if self._context is None or self._responder is None:
                 self._context = zmq.Context()
-                self._responder = Responder(self._context, self.publish, self._timeout)
-            hub = get_hub()
-            self._subscriptions[hub] = Subscription(self, service, self._context, self._responder)
+                self._responder = Responder(self._context, self.publish, self.timeout)
+            self._intakes[hub] = Subscription(self, service, self._context, self._responder)
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""
-        subscription = self._subscriptions.get(get_hub())
-        if subscription is not None:
-            subscription.drain()
+        intake = self._intakes.get(get_hub())
+        if intake is not None:
+            intake.drain()
 
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
-        subscription = self._subscriptions.get(get_hub())
-        return subscription.busy() if subscription is not None else 0
+        intake = self._intakes.get(get_hub())
+        return intake.busy() if intake is not None else 0
 
     def close(self) -> None:
-        """Close this thread's socket, and with the last one what all share."""
+        """Close this thread's sockets, and with the last ones what all share."""
         with self._lock:
-            subscription = self._subscriptions.pop(get_hub(), None)
-            if subscription is not None:
-                subscription.close()
-            if self._subscriptions or self._context is None or self._responder is None:
-                return
-            self._responder.close()
-            self._context.term()
-            self._context = self._responder = None
+            if self._intakes:
+                intake = self._intakes.pop(get_hub(), None)
+                if intake is not None:
+                    intake.close()
+                if self._intakes:
+                    return
+            if self._rendezvous is not None:
+                self._rendezvous.close()
+            if self._responder is not None and self._context is not None:
+                self._responder.close()
+                self._context.term()
+                self._context = self._responder = None
+        self.tell_strange()
+
+    def tell_strange(self) -> None:
+        """Log what has been counted, once."""
         for kind, count in self.strange.items():
             log.warning("mongrel2 %s: %d messages were malformed: %s", self.pull, count, kind)
+        self.strange.clear()
 
     def count(self, reason: str) -> None:
         """Count a message that nobody can be told about; log the first of its kind."""

@@ -11,12 +11,11 @@ import gevent
 from appserver.exchange import ClientGone
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
-from appserver.protocols.mongrel2 import Connection, envelope
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
-    from appserver.listeners.subscription import Subscription
-    from appserver.listeners.turns import Line
+    from appserver.listeners.intake import Intake
+    from appserver.protocols.mongrel2 import Connection
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
 # how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
@@ -32,30 +31,34 @@ _SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, 
 class Request:
     """The task of one request, and the channel of its answer.
 
-    *x* is None where a message is no request; with *error* it is refused in its turn, and its
-    connection closed. *body* is closed at the end.
+    *origin* is where *intake* has it from. *x* is None where a message is no request; with *error* it
+    is refused in its turn, and its connection closed. *body* is closed at the end.
     """
 
     __slots__ = (
-        "body", "burst", "error", "failed", "given_up", "gone", "held", "held_size", "interval", "least",
-        "line", "paced", "refilled", "subscription", "timer", "tokens", "x",
+        "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held", "held_size",
+        "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens", "x",
     )  # fmt: skip
 
     def __init__(
         self,
-        subscription: Subscription,
+        intake: Intake,
+        origin: int,
         client: Connection,
         x: Exchange | None,
+        *,
         body: IO[bytes] | None = None,
         error: ProtocolError | None = None,
     ) -> None:
-        self.subscription = subscription
-        self.line: Line = (subscription.attachment, client)
+        self.intake = intake
+        self.origin = origin
+        self.client = client
         self.x = x
         self.body = body
         self.error = error
         self.gone = False
         self.given_up = False
+        self.ended = False  # the last message has been sent
         self.failed = error is not None  # the connection cannot be kept
         self.held: list[bytes] = []  # pieces of a stream that wait to be one message
         self.held_size = 0
@@ -66,6 +69,11 @@ class Request:
         self.refilled = 0.0
         self.timer: Any = None
 
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with the answer."""
+        return self.failed or self.x is None or not self.x.keep_alive
+
     # The task: in a core, and after it
 
     def work(self) -> None:
@@ -75,17 +83,18 @@ class Request:
         elif self.error is not None:
             self._refuse(self.error)
         elif self.x is not None:
-            self.subscription.service.respond(self.x, self)
+            self.intake.service.respond(self.x, self)
             self._flush()
 
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.
-        self._publish(self.subscription.codec.refuse(ProtocolError(error.status, error.reason)))
+        answer = self.intake.codec.refuse(ProtocolError(error.status, error.reason))
+        self._publish(answer, last=True)
         self._log(error.status[:3])
 
     def _log(self, status: str) -> None:
         """Write the access line of a request that the application does not see."""
-        access = self.subscription.service.access
+        access = self.intake.service.access
         if self.x is not None and access is not None:
             access.line(self.x, status, 0.0)
 
@@ -98,9 +107,9 @@ class Request:
             self.timer.close()
         if self.body is not None:
             self.body.close()
-        if not self.gone and (self.failed or self.x is None or not self.x.keep_alive):
-            self._publish(b"")
-        self.subscription.next(self)
+        if not self.gone and not self.ended:
+            self._publish(b"", last=True)
+        self.intake.end(self)
 
     # The channel: in a core
 
@@ -110,14 +119,12 @@ class Request:
             raise ClientGone
         if more:
             self._hold(pieces)
-            self.subscription.cores.turn()
+            self.intake.cores.turn()
         elif self.held:
             self.held += pieces
-            self._flush()
-        elif len(pieces) == 1:
-            self._publish(pieces[0])
+            self._publish(self._take_held(), last=True)
         else:
-            self._publish(b"".join(pieces))
+            self._publish(pieces[0] if len(pieces) == 1 else b"".join(pieces), last=True)
         if self.gone:
             raise ClientGone
 
@@ -133,21 +140,20 @@ class Request:
         """Answer in the place of an application that does not come back, and end the connection."""
         if self.gone or self.x is None:
             return
-        attachment, client = self.line
-        with suppress(ClientGone):
-            if not self.x.begun:
-                answer = self.subscription.codec.refuse(OVERDUE)
-                self.subscription.responder.try_send(envelope(client, answer), attachment)
-            self.subscription.responder.try_send(envelope(client, b""), attachment)
+        if not self.ended:
+            self.failed = self.ended = True
+            answer = b"" if self.x.begun else self.intake.codec.refuse(OVERDUE)
+            with suppress(ClientGone):
+                self.intake.try_send(self, answer, last=True)
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.gone = self.given_up = True  # what the application still sends
         if not direct:
-            self.subscription.next(self)
+            self.intake.end(self)
 
-    def _publish(self, data: bytes) -> None:
-        attachment, client = self.line
+    def _publish(self, data: bytes, last: bool = False) -> None:
         try:
-            self.subscription.responder.send(envelope(client, data), attachment)
+            self.intake.send(self, data, last)
+            self.ended |= last
         except ClientGone:
             self.gone = True
 
@@ -165,7 +171,7 @@ class Request:
         if self.tokens >= 1 or self.held_size >= self.least:
             self._flush()
         if self.held and self.timer is None:
-            self.timer = self.subscription.loop.timer(_INTERVAL, _INTERVAL)
+            self.timer = self.intake.loop.timer(_INTERVAL, _INTERVAL)
             self.timer.start(self._tick)
 
     def _plan(self) -> None:
@@ -205,10 +211,8 @@ class Request:
         self._refill()
         if not self.held or self.gone or self.tokens < 1:
             return
-        attachment, client = self.line
-        message = envelope(client, b"".join(self.held))
         try:
-            if self.subscription.responder.try_send(message, attachment):
+            if self.intake.try_send(self, b"".join(self.held), last=False):
                 self._take_held()
         except ClientGone:
             self.gone = True

@@ -15,6 +15,8 @@ from appserver.exchange import ClientGone
 
 log = logging.getLogger("appserver.listeners")
 
+POLL = 0.05  # seconds between looks for Mongrel2's subscription,
+POLL_ATTACHED = 0.25  # and between looks whether it still has it
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued
 
@@ -44,6 +46,11 @@ class Responder:
         self._attachment = 0
         self._attachments = 0
         self._told: set[bytes] = set()
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that tells that there may be a new attachment."""
+        return int(self._socket.fd)
 
     def attachment(self) -> int:
         """Return the number of Mongrel2's present attachment, 0 while it does not listen."""

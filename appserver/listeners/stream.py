@@ -106,6 +106,10 @@ class StreamListener:
         if isinstance(wanted, str) and wanted[0] != "\0" and self._ours:
             self._file = _SocketFile(wanted)
 
+    def follows(self, other: Self) -> bool:
+        """Tell whether both listen on the same address."""
+        return self.spec in {other.spec, other.address}
+
     def take_over(self, other: Self) -> None:
         """Listen on the socket of *other*, which is not closed."""
         self.address, self.tcp = other.address, other.tcp

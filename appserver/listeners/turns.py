@@ -25,18 +25,19 @@ class Turns:
     def enter(self, request: Request) -> bool:
         """Queue up; return True where *request* is the first and may run."""
         with self._lock:
-            line = self._lines.setdefault(request.line, deque())
+            line = self._lines.setdefault((request.origin, request.client), deque())
             line.append(request)
             return len(line) == 1
 
     def leave(self, request: Request) -> Request | None:
         """End *request*'s turn and return the next on its connection."""
         with self._lock:
-            line = self._lines[request.line]
+            key = request.origin, request.client
+            line = self._lines[key]
             line.popleft()
             if line:
                 return line[0]
-            del self._lines[request.line]
+            del self._lines[key]
             return None
 
     def gone(self, line: Line) -> None:

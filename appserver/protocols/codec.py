@@ -13,15 +13,19 @@ class ProtocolError(Exception):
     """Say why bytes from the peer are refused and with which status.
 
     ``answer`` is False where the peer could not read an HTTP answer, and ``hint`` tells the
-    operator what to change where the bytes show it.
+    operator what to change where the bytes show it. ``retry_after`` are the seconds after which
+    it may be better; 0 = it will not.
     """
 
-    def __init__(self, status: str, reason: str, answer: bool = True, hint: str = "") -> None:
+    def __init__(
+        self, status: str, reason: str, answer: bool = True, hint: str = "", retry_after: int = 0
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.answer = answer
         self.hint = hint
+        self.retry_after = retry_after
 
 
 class Codec:

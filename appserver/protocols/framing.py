@@ -14,6 +14,8 @@ BAD_REQUEST = "400 Bad Request"
 TOO_LARGE = "413 Content Too Large"
 HEAD_TOO_LARGE = "431 Request Header Fields Too Large"
 OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
+BUSY = ProtocolError("503 Service Unavailable", "Too many requests wait.", retry_after=1)
+BROKEN = ProtocolError("502 Bad Gateway", "The process that was to answer has ended.")
 
 
 def head_of(first: str, x: Exchange, last: str = "") -> bytes:
@@ -31,9 +33,10 @@ def refusal(first: str, error: ProtocolError) -> bytes:
     if error.hint:
         text += f"{error.hint}\n"
     body = text.encode("latin-1", "replace")
+    later = f"Retry-After: {error.retry_after}\r\n" if error.retry_after else ""
     head = (
         f"{first}\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{later}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1") + body
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mongrel2 as simulated_by_bytes
 from tests.support.clients import FastcgiClient, HttpClient, Mongrel2Client, ScgiClient, UwsgiClient
 from tests.support.server import Server
 from tests.support.simulated import Mongrel2
@@ -152,3 +153,17 @@ def check(site):
     """Run ``--check`` on the server's ini file."""
     command = [sys.executable, "-m", "appserver", "--check", "--ini", str(site.ini)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def pytest_generate_tests(metafunc):
+    """Run what tests Mongrel2 alone with both ways in which its requests reach the workers."""
+    if metafunc.module.__name__.rpartition(".")[2].startswith("test_mongrel2_"):
+        metafunc.fixturenames.insert(0, "dispatch")
+        metafunc.parametrize("dispatch", ["worker", "shared"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def dispatch(request):
+    simulated_by_bytes.dispatch = request.param
+    yield request.param
+    simulated_by_bytes.dispatch = "worker"

@@ -91,6 +91,7 @@ def test_a_disconnect_stops_what_waits_behind_the_running_answer(tmp_path):
         server.wait_until(r'"GET /hold\S* HTTP/1.1" 499 ')
         peer.get("/echo?text=fence")
         server.wait_until("text=fence")
+        server.wait_until(r'"GET /echo\?text=never')
         assert re.findall(r'"GET /echo\?text=never HTTP/1.1" (\d+)', server.log) == ["499"]
         assert client.messages == []
 

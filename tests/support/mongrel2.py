@@ -16,6 +16,7 @@ from tests.support.server import Server
 
 TIMEOUT = 15.0  # a guard against hanging, never a measure
 APP = "tests.support.mongrel2_app:app"
+dispatch = "worker"  # zeromq-dispatch of the servers; see the fixture
 
 _ids = itertools.count(1)
 
@@ -24,7 +25,7 @@ _ids = itertools.count(1)
 def serving(*peers, options=(), **more):
     """Run a server attached to simulated Mongrel2s, which are bound before."""
     mounts = [word for peer in peers for word in ("--zeromq", peer.spec)]
-    with Server(*mounts, "--module", APP, *options, **more) as server:
+    with Server(*mounts, "--zeromq-dispatch", dispatch, "--module", APP, *options, **more) as server:
         yield server
 
 

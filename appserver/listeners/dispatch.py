@@ -1,0 +1,177 @@
+"""Which loop gets which of Mongrel2's requests, and in which order; no sockets here.
+
+A request goes to the least busy loop. Those of one client connection are answered one after the
+other, by the same loop as long as it can. What no loop has room for waits here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from appserver.listeners.consumer import Consumer
+    from appserver.protocols.mongrel2 import Connection
+
+
+class Job:
+    """One request, from Mongrel2 to the end of its answer."""
+
+    __slots__ = (
+        "attachment", "before", "begun", "connection", "consumer", "gone", "message", "number", "refused",
+    )  # fmt: skip
+
+    def __init__(self, number: int, connection: Connection, message: bytes, attachment: int) -> None:
+        self.number = number
+        self.connection = connection
+        self.message = message  # b"" while a loop has it
+        self.attachment = attachment
+        self.consumer: Consumer | None = None  # who has it
+        self.before: Consumer | None = None  # who had the one before it on its connection
+        self.begun = False  # a part of the answer has been sent
+        self.gone = False  # nobody waits for it any more
+        self.refused = False  # there was no room for it
+
+
+class Dispatch:
+    """Hold at most *limit* requests for loops that are busy, and deal them out."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.consumers: list[Consumer] = []
+        self.jobs: dict[int, Job] = {}  # those that loops have, by number
+        self.size = 0  # how many wait
+        self.draining = False  # loops that are leaving are all there is
+        self._numbers = count(1)
+        self._ready: deque[Job] = deque()  # the first of their connections
+        self._lines: dict[Connection, deque[Job]] = {}
+
+    def add(self, connection: Connection, message: bytes, attachment: int) -> bool:
+        """Take a request; return False where it is refused at once, as too many wait.
+
+        Where one of the same connection is still to be answered it is refused in its turn.
+        """
+        line = self._lines.get(connection)
+        full = self.size >= self.limit
+        if full and line is None:
+            return False
+        job = Job(next(self._numbers), connection, b"" if full else message, attachment)
+        job.refused = full
+        self.size += 1
+        if line is None:
+            self._lines[connection] = deque((job,))
+            self._ready.append(job)
+        else:
+            line.append(job)
+        return True
+
+    def deal(self) -> Iterator[Job]:
+        """Yield each request that a loop has room for, as ``job.consumer``, or that is refused now."""
+        while self._ready:
+            job = self._ready[0]
+            if not job.refused:
+                job.consumer = self._room(job.before)
+                if job.consumer is None:
+                    return
+                job.consumer.in_hand += 1
+                self.consumers.remove(job.consumer)  # of those equally busy it is the last from now on
+                self.consumers.append(job.consumer)
+                self.jobs[job.number] = job
+            self._ready.popleft()
+            self.size -= 1
+            yield job
+            if job.refused:  # and has been answered
+                self._release(job)
+
+    def _room(self, before: Consumer | None) -> Consumer | None:
+        """Return the loop that gets the next request: *before*, if it has room, or the least busy."""
+        best = None
+        for each in self.consumers:
+            if not self._free(each):
+                continue
+            if each is before:
+                return each
+            if best is None or each.in_hand * best.cores < best.in_hand * each.cores:
+                best = each
+        if best is not None:
+            return best
+        for each in self.consumers:
+            if each.swift and each.in_hand < each.limit and not each.stuck and not each.leaving:
+                return each
+        return None
+
+    def _free(self, consumer: Consumer) -> bool:
+        if consumer.stuck or (consumer.leaving and not self.draining):
+            return False
+        return consumer.in_hand < consumer.cores
+
+    def idle(self) -> bool:
+        """Tell whether some loop would begin a request at once."""
+        return any(map(self._free, self.consumers))
+
+    def finish(self, number: int) -> Job | None:
+        """End a request that a loop has had; the next one of its connection can be dealt."""
+        job = self.jobs.pop(number, None)
+        if job is not None:
+            assert job.consumer is not None
+            job.consumer.in_hand -= 1
+            self._release(job)
+        return job
+
+    def _release(self, job: Job) -> None:
+        line = self._lines.get(job.connection)
+        if line is None or line[0] is not job:
+            return  # of a Mongrel2 that has gone
+        line.popleft()
+        if not line:
+            del self._lines[job.connection]
+            return
+        line[0].before = job.consumer
+        self._ready.append(line[0])
+
+    def take_back(self, messages: Iterable[tuple[int, bytes]]) -> None:
+        """Have requests that a loop has not begun wait again, before all others."""
+        for number, message in reversed(list(messages)):
+            job = self.jobs.pop(number, None)
+            if job is None:
+                continue
+            assert job.consumer is not None
+            job.consumer.in_hand -= 1
+            job.consumer = None
+            job.message = message
+            self._ready.appendleft(job)
+            self.size += 1
+
+    def holder(self, connection: Connection) -> Job | None:
+        """Return the request of a connection that a loop has."""
+        line = self._lines.get(connection)
+        return line[0] if line is not None and line[0].number in self.jobs else None
+
+    def disconnect(self, connection: Connection) -> None:
+        """Note that a client has left: what waits for it only needs to be logged."""
+        for job in self._lines.get(connection, ()):
+            job.gone = True
+
+    def lose_all(self) -> list[Job]:
+        """Drop all, as Mongrel2 has left, and return what loops have."""
+        self._ready.clear()
+        self._lines.clear()
+        self.size = 0
+        for job in self.jobs.values():
+            job.gone = True
+        return list(self.jobs.values())
+
+    def refuse_all(self) -> list[Job]:
+        """Drop all that waits and return it."""
+        jobs = [job for line in self._lines.values() for job in line if job.number not in self.jobs]
+        self._ready.clear()
+        self._lines = {job.connection: deque((job,)) for job in self.jobs.values() if not job.gone}
+        self.size = 0
+        return jobs
+
+    def of(self, consumer: Consumer) -> list[Job]:
+        """Return the requests that a loop has."""
+        return [job for job in self.jobs.values() if job.consumer is consumer]

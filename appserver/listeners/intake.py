@@ -1,0 +1,129 @@
+"""Mongrel2's messages made into requests, wherever a loop gets them from."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from typing import IO, TYPE_CHECKING
+
+from gevent import get_hub
+
+from appserver.body import too_long
+from appserver.listeners import upload
+from appserver.listeners.request import Request
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.mongrel2 import DONE, START, Message, Mongrel2Codec, parse, sender
+
+if TYPE_CHECKING:
+    from appserver.listeners.listener import Service
+    from appserver.listeners.mongrel2 import Mongrel2Listener
+
+log = logging.getLogger("appserver.listeners")
+
+_ERROR = "500 Internal Server Error"
+
+
+class Intake:
+    """Make requests of one loop's messages, and carry their answers.
+
+    Each message has an *origin*, a number that its request keeps: with the id of the client it tells
+    where answers go.
+    """
+
+    def __init__(self, listener: Mongrel2Listener, service: Service) -> None:
+        self.listener = listener
+        self.service = service
+        self.cores = service.cores
+        self.loop = get_hub().loop
+        self.in_hand = 0
+        base = service.environ | {"appserver.listener": listener.name}
+        self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
+
+    def submit(self, request: Request) -> None:
+        """Have a request answered in its turn."""
+        raise NotImplementedError
+
+    def notice(self, message: Message, origin: int) -> None:
+        """Take a notice; it is never answered: Mongrel2 would send another."""
+        raise NotImplementedError
+
+    def send(self, request: Request, data: bytes, last: bool) -> None:
+        """Send a message of an answer, waiting while Mongrel2 is slow; raise `ClientGone` after its end.
+
+        With *last* nothing follows, and the connection is closed if ``request.closes``.
+        """
+        raise NotImplementedError
+
+    def try_send(self, request: Request, data: bytes, last: bool) -> bool:
+        """Send as `send` does, if that can be done now; may be called by a native thread."""
+        raise NotImplementedError
+
+    def end(self, request: Request) -> None:
+        """Note that a request has left its core."""
+        raise NotImplementedError
+
+    def take(self, message: bytes, origin: int) -> bool:
+        """Serve a message; return False where there is nothing to be answered."""
+        try:
+            return self._take(message, origin)
+        except ProtocolError as error:
+            return self._refuse(message, origin, error)
+        except Exception:  # gevent would stop the watcher, and with it every other client
+            log.exception("mongrel2 %s: a message cannot be served", self.listener.pull)
+            return self._refuse(message, origin, ProtocolError(_ERROR, "The request cannot be served."))
+
+    def _take(self, message: bytes, origin: int) -> bool:
+        try:
+            parsed = parse(message)
+        except ProtocolError as error:
+            if message.split(b" ", 3)[2:3] != [b"@*"]:
+                raise
+            self.listener.count(error.reason)  # as good as a notice
+            return False
+        if parsed.path == b"@*" and parsed.notice is not None:
+            self.notice(parsed, origin)
+            return False
+        fields = parsed.fields
+        if START in fields and upload.announced(parsed):
+            if DONE not in fields:
+                return False  # the file is still growing; an answer now would end the upload
+            self._upload(parsed, origin)
+        else:
+            self._serve(parsed, origin, BytesIO(parsed.body), len(parsed.body))
+        return True
+
+    def _upload(self, message: Message, origin: int) -> None:
+        options = self.listener.options
+        file, size = upload.take(message, options.mongrel2_upload_dir, options.mongrel2_chroot)
+        try:
+            self._serve(message, origin, file, size)
+        except ProtocolError:
+            file.close()
+            raise
+
+    def _serve(self, message: Message, origin: int, body: IO[bytes], size: int) -> None:
+        x = self.codec.exchange(message, size)
+        x.environ["wsgi.input"] = body
+        error = None
+        if 0 < self.listener.limit_post < size:
+            error = too_long(self.listener.limit_post)
+            self._warn(error)
+        self._enter(Request(self, origin, message.connection, x, body=body, error=error))
+
+    def _refuse(self, message: bytes, origin: int, error: ProtocolError) -> bool:
+        """Answer what is no request, in its turn, and close its connection."""
+        client = sender(message)
+        if client is None:
+            self.listener.count(error.reason)
+            return False
+        self._warn(error)
+        self._enter(Request(self, origin, client, None, error=error))
+        return True
+
+    def _warn(self, error: ProtocolError) -> None:
+        hint = f" {error.hint}" if error.hint else ""
+        log.warning("mongrel2 %s: %s%s", self.listener.pull, error.reason, hint)
+
+    def _enter(self, request: Request) -> None:
+        self.in_hand += 1
+        self.submit(request)

@@ -1,0 +1,100 @@
+"""Our end of Mongrel2's PUSH, for the time of one attachment."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+_Socket = socket.socket  # the real one, also where gevent replaces it later
+_RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
+_QUIET = 0.25  # seconds without a message after which the queue counts as dry
+_PATIENCE = 1.0  # seconds that a stop waits for that; under load it does not come
+
+
+class Pull:
+    """Take Mongrel2's messages from one connection, and leave it without losing any.
+
+    When Mongrel2 has gone, what the socket still holds has nobody to be answered; so that no requests
+    of the next Mongrel2 get among it, the socket must not connect again by itself before its owner has
+    had the time to notice.
+    """
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, identity: str) -> None:
+        self.last = monotonic()  # when the last message came, or the owner last had anything to do
+        self._leave_at = 0.0  # when a stop has waited long enough for quiet; 0 = there is no stop
+        self._left = False  # Mongrel2 deals us nothing more
+        self._socket = context.socket(zmq.PULL)
+        self._socket.linger = 0
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+        self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self._socket.connect(endpoint)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that tells of messages; it does so once, so all must be taken then."""
+        return int(self._socket.fd)
+
+    def take(self) -> bytes | None:
+        """Return the next message, None where there is none now."""
+        try:
+            message = self._socket.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        self.last = monotonic()
+        if self._leave_at and not self._left and self.last > self._leave_at:
+            self._leave()
+        return bytes(message)
+
+    def drain(self) -> None:
+        """Have it end: when Mongrel2 is quiet for a moment, or else once it deals to others."""
+        self.last = monotonic()
+        self._leave_at = self.last + _PATIENCE
+
+    def quiet(self) -> bool:
+        """Tell whether nothing has come for so long that nothing will."""
+        return monotonic() - self.last >= _QUIET
+
+    def ended(self) -> bool:
+        """Tell, once, that Mongrel2 has ended the connection: what it has sent can be taken now."""
+        if not self._left:
+            return False
+        event = self._next_event()
+        return event is not None and event[0] == zmq.EVENT_DISCONNECTED
+
+    def _leave(self) -> None:
+        """Have Mongrel2 deal to others, and lose nothing that it has dealt to us.
+
+        To close the socket would throw away what is queued for it. Half of the connection is closed
+        instead: Mongrel2 takes that for its end, and what it has written before still arrives. This
+        moment, just after a message, is the best one: the next messages go to others, in turn.
+        """
+        connection = 0
+        while (event := self._next_event()) is not None:
+            connection = event[1] if event[0] == zmq.EVENT_CONNECTED else 0
+        if connection:
+            self._left = True
+            with suppress(OSError):
+                half = _Socket(fileno=os.dup(connection))
+                half.shutdown(socket.SHUT_WR)
+                half.close()
+
+    def _next_event(self) -> tuple[int, int] | None:
+        """Return what happened to the connection next, with its descriptor; None for nothing new."""
+        try:
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+        except zmq.Again:
+            return None
+        return event["event"], event["value"]
+
+    def close(self) -> None:
+        """Release the sockets; what has not been taken is lost."""
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()

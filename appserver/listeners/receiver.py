@@ -1,0 +1,398 @@
+"""The process that reads one Mongrel2's requests for all workers, and passes their answers on.
+
+It holds the connection to Mongrel2 while workers come, go and die, so nothing that Mongrel2 has dealt
+is lost with them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from appserver.exchange import ClientGone
+from appserver.listeners.consumer import Consumer
+from appserver.listeners.dispatch import Dispatch
+from appserver.listeners.pull import Pull
+from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
+from appserver.protocols import handoff
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
+from appserver.protocols.mongrel2 import envelope, parse, sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appserver.listeners.dispatch import Job
+    from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.listeners.rendezvous import Rendezvous
+    from appserver.protocols.handoff import Frame
+    from appserver.protocols.mongrel2 import Connection
+
+log = logging.getLogger("appserver.listeners")
+
+_BATCH = 256  # messages taken in one turn
+_LOOK = 0.005  # seconds between looks whether loops take what they are given
+_TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
+_LARGEST = 65536  # bytes of a message from the master
+_BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
+
+
+class Receiver:
+    """Serve as the attendant of a `Mongrel2Listener` whose workers share it.
+
+    *control* is the descriptor of the channel to the master.
+    """
+
+    def __init__(
+        self, listener: Mongrel2Listener, rendezvous: Rendezvous, control: int, reopen: Callable[[], None]
+    ) -> None:
+        self._name = f"mongrel2 {listener.pull}"
+        self._endpoint = listener.pull
+        self._listener = listener
+        self._timeout = listener.timeout
+        self._control = control
+        self._reopen = reopen
+        self._rendezvous = rendezvous
+        self._dispatch = Dispatch(listener.options.zeromq_queue)
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._responder = Responder(self._context, listener.publish, self._timeout)
+        self._pull: Pull | None = None
+        self._attachment = 0  # the one that the PULL belongs to
+        self._more = False  # there may be messages, though the descriptor does not tell
+        self._held: deque[tuple[bytes, int]] = deque()  # messages to Mongrel2, which takes none now
+        self._held_since = 0.0
+        self._orphans: list[tuple[Connection, bool]] = []
+        self._consumers: dict[int, Consumer] = {}  # by the descriptors of their stream and their life
+        self._draining = False
+        self._look_at = self._follow_at = 0.0
+        self._refused = 0  # requests in a row that there was no room for
+        self._epoll = select.epoll()
+
+    def run(self) -> int:
+        """Serve until the master says otherwise, and return the exit code."""
+        self._epoll.register(self._control, select.EPOLLIN)
+        self._epoll.register(self._rendezvous.fileno(), select.EPOLLIN)
+        self._epoll.register(self._responder.fd, select.EPOLLIN)
+        while not self._over():
+            self._turn()
+        for consumer in set(self._consumers.values()):
+            consumer.farewell()
+        self._detach()
+        self._responder.close()
+        self._context.term()
+        self._listener.tell_strange()
+        return 0
+
+    def _turn(self) -> None:
+        ready = dict(self._epoll.poll(self._pause()))
+        now = monotonic()
+        if self._control in ready:
+            self._obey()
+        if self._rendezvous.fileno() in ready:
+            self._join()
+        if now >= self._follow_at or self._responder.fd in ready:
+            self._follow(now)
+        for fd, event in ready.items():
+            consumer = self._consumers.get(fd)
+            if consumer is not None:
+                self._hear(consumer, fd, event)
+        if self._held:
+            self._try_again(now)
+        if self._pull is not None and (self._more or self._pull.fd in ready):
+            self._read(self._pull)
+        if now >= self._look_at:
+            self._look(now)
+        self._deal()
+
+    def _pause(self) -> float:
+        """Return how many seconds to wait for events."""
+        if self._more:
+            return 0.0
+        pause = self._follow_at - monotonic()
+        if self._held:
+            pause = min(pause, _TRY_AGAIN)
+        if any(each.watched for each in self._dispatch.consumers):
+            pause = min(pause, _LOOK)
+        return max(pause, 0.0)
+
+    # The master
+
+    def _obey(self) -> None:
+        message = os.read(self._control, _LARGEST).decode()
+        if message == "reopen-logs":
+            self._reopen()
+        else:  # drain, or the master's end
+            self._epoll.unregister(self._control)
+            self._draining = self._dispatch.draining = True
+            if self._pull is not None:
+                self._pull.drain()
+
+    def _over(self) -> bool:
+        """Tell whether all that Mongrel2 has dealt is answered, and nothing more will come."""
+        dispatch = self._dispatch
+        if not self._draining or dispatch.jobs or self._held or not self._dry():
+            return False
+        if dispatch.size and not dispatch.consumers:  # nobody will answer them any more
+            for job in dispatch.refuse_all():
+                if not job.gone:
+                    self._answer(job.connection, _BUSY, job.attachment)
+            return self._over()
+        return not dispatch.size
+
+    def _dry(self) -> bool:
+        pull = self._pull
+        if pull is None or pull.quiet():
+            return True
+        if pull.ended():
+            self._read(pull)
+            self._deal()
+            pull.last = 0.0
+        return pull.quiet()
+
+    # Mongrel2
+
+    def _follow(self, now: float) -> None:
+        """Attach to Mongrel2 whenever it has come, once there is a loop to serve it."""
+        attachment = self._responder.attachment()
+        if attachment != self._attachment and self._attachment:
+            for job in self._dispatch.lose_all():
+                self._tell_gone(job)
+            self._detach()
+        if attachment and not self._attachment and not self._draining and (self._consumers or self._orphans):
+            self._attach(attachment)
+        self._follow_at = now + (POLL_ATTACHED if self._attachment else POLL)
+
+    def _attach(self, attachment: int) -> None:
+        self._attachment = attachment
+        identity = f"appserver-{os.getpid()}"
+        for connection, begun in self._orphans:
+            self._give_up(connection, attachment, begun=begun)
+        self._orphans.clear()
+        self._pull = Pull(self._context, self._endpoint, identity)
+        self._epoll.register(self._pull.fd, select.EPOLLIN)
+        self._more = True
+        log.info("%s: subscribed as %s, for all workers", self._name, identity)
+
+    def _detach(self) -> None:
+        if self._pull is not None:
+            self._epoll.unregister(self._pull.fd)
+            self._pull.close()
+        self._pull = None
+        self._more = False
+        self._attachment = 0
+
+    def _read(self, pull: Pull) -> None:
+        """Take what waits; the descriptor signals only once."""
+        self._more = True
+        for _ in range(_BATCH):
+            message = pull.take()
+            if message is None:
+                self._more = False
+                return
+            self._take(message)
+
+    def _take(self, message: bytes) -> None:
+        connection = sender(message)
+        if connection is None:
+            self._listener.count("The message does not begin with a UUID and a connection id.")
+            return
+        if message.startswith(b" @* ", len(connection[0]) + len(connection[1]) + 1):
+            try:
+                notice = parse(message).notice
+            except ProtocolError as error:
+                self._listener.count(error.reason)
+                return
+            if notice is not None:
+                self._notice(connection, notice, message)
+                return
+        if self._dispatch.add(connection, message, self._attachment):
+            if self._refused:
+                log.info("%s: there is room again; %d requests were answered 503", self._name, self._refused)
+                self._refused = 0
+            return
+        if not self._refused:
+            log.error(
+                "%s: zeromq-queue is full: %d requests wait for a worker; more are answered 503",
+                self._name, self._dispatch.size,
+            )  # fmt: skip
+        self._refused += 1
+        self._answer(connection, _BUSY, self._attachment)
+
+    def _notice(self, connection: Connection, notice: str, message: bytes) -> None:
+        """Tell the loop that answers a client what Mongrel2 tells of it."""
+        job = self._dispatch.holder(connection)
+        if job is not None:
+            self._say(job, handoff.NOTICE, message)
+        if notice == "disconnect":
+            self._dispatch.disconnect(connection)
+
+    def _answer(self, connection: Connection, data: bytes, attachment: int, *, close: bool = True) -> bool:
+        """Send a message to a client, now or when Mongrel2 takes it; return False where nobody is there."""
+        messages = [envelope(connection, data)] if data else []
+        if close:
+            messages.append(envelope(connection, b""))
+        for message in messages:
+            try:
+                if self._held or not self._responder.try_send(message, attachment):
+                    self._hold(message, attachment)
+            except ClientGone:
+                return False
+        return True
+
+    def _hold(self, message: bytes, attachment: int) -> None:
+        if not self._held:
+            self._held_since = monotonic()
+            self._listen(select.EPOLLET)  # neither in nor out: loops wait as Mongrel2 does
+        self._held.append((message, attachment))
+
+    def _try_again(self, now: float) -> None:
+        """Send what Mongrel2 did not take.
+
+        One that takes nothing for the whole time-out is as good as gone.
+        """
+        while self._held:
+            message, attachment = self._held[0]
+            try:
+                if not self._responder.try_send(message, attachment):
+                    if now - self._held_since < self._timeout:
+                        return
+                    log.error("%s: Mongrel2 takes no answers", self._name)
+                    self._held.clear()
+                    break
+            except ClientGone:
+                pass
+            self._held.popleft()
+            self._held_since = now
+        self._listen(select.EPOLLIN)
+
+    def _listen(self, events: int) -> None:
+        for each in self._dispatch.consumers:
+            self._epoll.modify(each.stream, events | (select.EPOLLOUT if each.writes else 0))
+
+    # The loops
+
+    def _join(self) -> None:
+        pid, cores, fds = self._rendezvous.accept()
+        consumer = Consumer(pid, cores, fds)
+        self._dispatch.consumers.append(consumer)
+        self._consumers[consumer.stream.fileno()] = consumer
+        self._epoll.register(consumer.stream, select.EPOLLIN if not self._held else select.EPOLLET)
+        if consumer.life >= 0:
+            self._consumers[consumer.life] = consumer
+            self._epoll.register(consumer.life, select.EPOLLIN)
+        self._follow_at = 0.0
+
+    def _hear(self, consumer: Consumer, fd: int, event: int) -> None:
+        if event & select.EPOLLOUT:
+            consumer.write()
+            if not consumer.writes:
+                self._epoll.modify(consumer.stream, select.EPOLLIN)
+        with suppress(BlockingIOError):
+            if event & ~select.EPOLLOUT:
+                while (frames := consumer.read()) is not None:
+                    for each in frames:
+                        self._obey_loop(consumer, each)
+                    if fd != consumer.life:  # else there is no more than what it has sent before its end
+                        return
+                self._bury(consumer)
+                return
+        if fd == consumer.life:
+            self._bury(consumer)
+
+    def _obey_loop(self, consumer: Consumer, told: Frame) -> None:
+        if told.kind == handoff.LEAVE:
+            consumer.leaving = True
+            if not self._draining:
+                self._dispatch.take_back(consumer.take_back())
+            self._let_go(consumer)
+            return
+        if told.kind == handoff.ORPHAN:
+            client = sender(told.data)
+            if client is not None:
+                self._orphans.append((client, bool(told.number)))
+            return
+        job = self._dispatch.jobs.get(told.number)
+        if job is None:
+            return
+        if not job.gone and (told.data or told.kind in {handoff.LAST_CLOSE, handoff.CLOSE}):
+            close = told.kind in {handoff.LAST_CLOSE, handoff.CLOSE}
+            job.begun = True
+            if not self._answer(job.connection, told.data, job.attachment, close=close):
+                job.gone = True
+                if told.kind == handoff.PIECE:
+                    self._tell_gone(job)
+        if told.kind != handoff.PIECE:
+            self._dispatch.finish(told.number)
+            consumer.answered()
+            if consumer.leaving:
+                self._let_go(consumer)
+
+    def _let_go(self, consumer: Consumer) -> None:
+        """Let a loop that is leaving end, unless it has requests or is needed for the last ones."""
+        if not consumer.in_hand and not self._draining:
+            consumer.farewell()
+
+    def _bury(self, consumer: Consumer) -> None:
+        """Take leave of a loop that has ended: what it has not begun goes to others, the rest is given up."""
+        self._dispatch.take_back(consumer.take_back())
+        self._dispatch.consumers.remove(consumer)
+        for fd in (consumer.stream.fileno(), consumer.life):
+            if self._consumers.pop(fd, None) is not None:
+                self._epoll.unregister(fd)
+        broken = self._dispatch.of(consumer)
+        consumer.close()
+        for job in broken:
+            if not job.gone:
+                self._give_up(job.connection, job.attachment, begun=job.begun)
+            self._dispatch.finish(job.number)
+        if broken:
+            log.error(
+                "%s: the worker with pid %d has gone with %d requests in its hands; they are answered 502",
+                self._name, consumer.pid, len(broken),
+            )  # fmt: skip
+
+    def _give_up(self, connection: Connection, attachment: int, *, begun: bool) -> None:
+        """Answer 502, or end an answer of which something has been sent in a way that shows."""
+        self._answer(connection, b"" if begun else _BROKEN, attachment)
+
+    def _say(self, job: Job, kind: int, data: bytes = b"") -> None:
+        consumer = job.consumer
+        assert consumer is not None
+        consumer.say(kind, job.number, data)
+        if consumer.writes:
+            self._epoll.modify(
+                consumer.stream, select.EPOLLOUT | (select.EPOLLIN if not self._held else select.EPOLLET)
+            )
+
+    def _tell_gone(self, job: Job) -> None:
+        self._say(job, handoff.GONE)
+
+    def _look(self, now: float) -> None:
+        """Find loops that do not take what they are given, and give it to others that would."""
+        self._look_at = now + _LOOK
+        for each in self._dispatch.consumers:
+            each.look(now)
+        if self._dispatch.idle():
+            for each in self._dispatch.consumers:
+                if each.stuck:
+                    self._dispatch.take_back(each.take_back())
+
+    def _deal(self) -> None:
+        """Give out what loops have room for."""
+        while True:
+            for job in self._dispatch.deal():
+                if job.refused:
+                    self._answer(job.connection, _BUSY, job.attachment)
+                elif job.consumer is not None:
+                    job.consumer.give(job)
+            left = [one for each in self._dispatch.consumers for one in each.flush()]
+            if not left:
+                return
+            self._dispatch.take_back(left)

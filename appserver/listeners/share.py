@@ -1,0 +1,235 @@
+"""One loop's share of the requests that a receiver reads for all."""
+
+from __future__ import annotations
+
+import logging
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import gevent
+
+from appserver.exchange import ClientGone
+from appserver.listeners.intake import Intake
+from appserver.protocols import handoff
+from appserver.protocols.handoff import Frames, frame, frames
+
+if TYPE_CHECKING:
+    from appserver.listeners.listener import Service
+    from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.listeners.rendezvous import Rendezvous
+    from appserver.listeners.request import Request
+    from appserver.protocols.handoff import Frame
+    from appserver.protocols.mongrel2 import Message
+
+log = logging.getLogger("appserver.listeners")
+
+_READ, _WRITE = 1, 2  # libev's event bits
+_BUFFER = 262144  # bytes read at once; more than a packet has
+_BATCH = 16  # packets taken in one turn of the loop
+_TRY_AGAIN = 0.01  # seconds between tries while the receiver takes nothing more
+_REMEMBERED = 1000  # numbers of requests that were given up before they came
+
+
+class Share(Intake):
+    """Take requests from the receiver when there are cores for them, and give it the answers.
+
+    The origin of a message is the receiver's number. When the receiver dies, what is in hand cannot
+    be answered any more; the next one is told to break it off.
+    """
+
+    def __init__(self, listener: Mongrel2Listener, service: Service, rendezvous: Rendezvous) -> None:
+        super().__init__(listener, service)
+        self.draining = False
+        self._rendezvous = rendezvous
+        self._requests: dict[int, Request] = {}  # in hand
+        self._departed: set[int] = set()  # given up before they came
+        self._released = False  # the receiver gives us no more
+        self._full = False  # there is no core for another packet
+        self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
+        self._outbox = b""
+        self._frames = Frames()
+        self._join()
+
+    def _join(self) -> None:
+        self._packets, self._stream = self._rendezvous.join(self.cores.count)
+        self._outbox = b""
+        self._frames = Frames()
+        self._packet_watcher = self.loop.io(self._packets.fileno(), _READ)
+        self._stream_watcher = self.loop.io(self._stream.fileno(), _READ)
+        self._write_watcher = self.loop.io(self._stream.fileno(), _WRITE)
+        self._packet_watcher.start(self._take_packets)
+        self._stream_watcher.start(self._hear)
+
+    def _part(self) -> None:
+        for each in (self._packet_watcher, self._stream_watcher, self._write_watcher):
+            each.stop()
+            each.close()
+        self._packets.close()
+        self._stream.close()
+
+    # What comes
+
+    def _take_packets(self) -> None:
+        """Take requests as long as there are cores for them."""
+        for _ in range(_BATCH):
+            if self.in_hand >= self.cores.count:
+                self._full = True
+                self._packet_watcher.stop()
+                return
+            try:
+                packet = self._packets.recv(_BUFFER)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                packet = b""
+            if not packet:  # the receiver has gone; its stream tells
+                self._packet_watcher.stop()
+                return
+            for each in frames(packet):
+                self._obey(each)
+
+    def _hear(self) -> None:
+        """Take what comes over the stream."""
+        try:
+            data = self._stream.recv(_BUFFER)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._lose_receiver()
+            return
+        for each in self._frames.feed(data):
+            self._obey(each)
+
+    def _obey(self, told: Frame) -> None:
+        if told.kind == handoff.REQUEST:
+            if not self.take(told.data, told.number):
+                self._write(frame(handoff.END, told.number))
+        elif told.kind == handoff.NOTICE:
+            self.take(told.data, told.number)
+        elif told.kind == handoff.GONE:
+            self._forget(told.number)
+        else:
+            self._released = True
+
+    def _forget(self, number: int) -> None:
+        """Note that nobody waits for an answer any more."""
+        request = self._requests.get(number)
+        if request is not None:
+            request.gone = True
+        else:
+            if len(self._departed) >= _REMEMBERED:
+                self._departed.clear()
+            self._departed.add(number)
+
+    def _lose_receiver(self) -> None:
+        """End, where that was to come; else break off what is in hand and join the next receiver."""
+        if self.draining or self._released:
+            self._released = True
+            self._packet_watcher.stop()
+            self._stream_watcher.stop()
+            return
+        log.error("mongrel2 %s: the receiver has gone; requests in hand are given up", self.listener.pull)
+        orphans = b""
+        for request in self._requests.values():
+            if not request.gone and not request.ended:
+                request.gone = True
+                begun = request.x is not None and request.x.begun
+                orphans += frame(handoff.ORPHAN, begun, b"%b %b " % request.client)
+        while packet := self._unread():
+            for each in frames(packet):
+                if each.kind == handoff.REQUEST:
+                    orphans += frame(handoff.ORPHAN, 0, each.data)
+        self._requests.clear()
+        self._part()
+        self._join()
+        self._write(orphans)
+
+    def _unread(self) -> bytes:
+        try:
+            return self._packets.recv(_BUFFER)
+        except OSError:
+            return b""
+
+    # What goes
+
+    def _write(self, data: bytes) -> None:
+        """Send frames, in pieces if the receiver has no room for them."""
+        with self._lock:
+            if not self._outbox:
+                try:
+                    data = data[self._stream.send(data) :]
+                except BlockingIOError:
+                    pass
+                except OSError:  # the receiver has gone
+                    return
+            if data:
+                self._outbox += data
+                self.loop.run_callback_threadsafe(self._write_watcher.start, self._write_more)
+
+    def _write_more(self) -> None:
+        with self._lock:
+            try:
+                self._outbox = self._outbox[self._stream.send(self._outbox) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                self._outbox = b""
+            if not self._outbox:
+                self._write_watcher.stop()
+
+    # The intake
+
+    def submit(self, request: Request) -> None:
+        self._requests[request.origin] = request
+        if request.origin in self._departed:
+            self._departed.discard(request.origin)
+            request.gone = True
+        self.cores.run(request)
+
+    def notice(self, message: Message, origin: int) -> None:
+        if message.notice == "disconnect":
+            self._forget(origin)
+
+    def send(self, request: Request, data: bytes, last: bool) -> None:
+        if self.cores.count == 1:
+            self._hear()  # what the application may have kept the loop from
+        while not self.try_send(request, data, last):
+            gevent.sleep(_TRY_AGAIN)
+
+    def try_send(self, request: Request, data: bytes, last: bool) -> bool:
+        if request.gone:
+            raise ClientGone
+        if self._outbox:
+            return False
+        kind = handoff.PIECE
+        if last and request.closes:
+            kind = handoff.LAST_CLOSE if data else handoff.CLOSE
+        elif last:
+            kind = handoff.LAST if data else handoff.END
+        self._write(frame(kind, request.origin, data))
+        return True
+
+    def end(self, request: Request) -> None:
+        """Make room for the next request."""
+        self.in_hand -= 1
+        if self._requests.pop(request.origin, None) is request and not request.ended:
+            self._write(frame(handoff.END, request.origin))
+        if self._full and not self._released:
+            self._full = False
+            self._packet_watcher.start(self._take_packets)
+
+    def drain(self) -> None:
+        """Go on until the receiver says that there is no more."""
+        self.draining = True
+        self._write(frame(handoff.LEAVE, 0))
+
+    def busy(self) -> int:
+        """Return the requests in hand, or 1 while more may come."""
+        return self.in_hand or int(not self._released)
+
+    def close(self) -> None:
+        """Release the sockets; safe twice."""
+        if self._packets.fileno() >= 0:
+            self._part()
