@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 LARGEST = 65536  # bytes of a packet; larger requests go over the stream
 _BUFFER = 262144  # bytes read at once
-_AHEAD = 3  # requests that a loop with few cores may have, running and waiting
+_AHEAD = 8  # requests that a loop with few cores may have, running and waiting
 _SWIFT = 0.002  # seconds since its last answer in which a loop counts as quick,
-_STUCK = 0.005  # and seconds in which it has to take what it is given, unless it has answered since
+_STUCK = 0.02  # and seconds in which it has to take what it is given, unless it has answered since
 
 
 class Consumer:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _BATCH = 256  # messages taken in one turn
-_LOOK = 0.005  # seconds between looks whether loops take what they are given
+_LOOK = 0.01  # seconds between looks whether loops take what they are given
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
 _LARGEST = 65536  # bytes of a message from the master
 _BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
@@ -383,6 +383,7 @@ class Receiver:
             for each in self._dispatch.consumers:
                 if each.stuck:
                     self._dispatch.take_back(each.take_back())
+                    each.stuck = each.in_hand > 0  # until it answers; else it may try again
 
     def _deal(self) -> None:
         """Give out what loops have room for."""
