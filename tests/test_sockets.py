@@ -225,13 +225,14 @@ def activated(tmp_path, monkeypatch):
 class TestActivation:
     """Sockets that systemd binds and passes."""
 
-    def test_sockets_are_matched_by_address(self, app, tmp_path, activated):
+    @pytest.mark.parametrize("options", [[], ["--processes", "2", "--vacuum"]], ids=["alone", "master"])
+    def test_sockets_are_matched_by_address(self, app, tmp_path, activated, options):
         path = tmp_path / "x.sock"
         with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
             unix.bind(str(path))
             unix.listen()
             address = f"127.0.0.1:{tcp.getsockname()[1]}"
-            with Server("--http", path, "--http", address, *app, **activated(tcp, unix)) as server:
+            with Server("--http", path, "--http", address, *app, *options, **activated(tcp, unix)) as server:
                 assert server.all_addresses == [("http", str(path)), ("http", address)]
                 assert fetch(address) == "('http', '127.0.0.1', '/')"
                 assert fetch(str(path)).startswith("('http'")

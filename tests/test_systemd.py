@@ -117,17 +117,20 @@ class TestServed:
 
     def test_the_whole_life(self, started):
         server, hear = started
-        assert hear("READY")["READY"] == "1"
+        ready = hear("READY")
+        assert ready["READY"] == "1"
+        assert ready["STATUS"].endswith("app.py: generation 1 serves")
         assert hear("WATCHDOG")["WATCHDOG"] == "1"
         before = time.monotonic_ns() // 1000
         server.process.send_signal(signal.SIGHUP)
         reloading = hear("RELOADING")
         assert reloading["RELOADING"] == "1"
         assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
-        assert hear("READY")["READY"] == "1"
+        assert reloading["STATUS"] == "reloading"
+        assert hear("READY")["STATUS"].endswith("app.py: generation 2 serves")
         assert hear("WATCHDOG")["WATCHDOG"] == "1"
         server.process.send_signal(signal.SIGTERM)
-        assert hear("STOPPING")["STOPPING"] == "1"
+        assert hear("STOPPING") == {"STOPPING": "1", "STATUS": "stopping"}
 
     def test_a_reload_that_fails_is_over_as_well(self, started, tmp_path):
         server, hear = started

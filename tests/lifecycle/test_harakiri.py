@@ -108,10 +108,16 @@ def test_a_worker_that_cannot_be_freed_is_replaced(limited, way, options):
 
 
 def test_others_in_the_worker_finish(limited):
-    site = limited(gevent=10, harakiri="1.5")
+    site = limited(gevent=10, harakiri=4)
     before = site.told()["pid"]
     stuck = site.begin("/stuck?stubborn")
+    site.wait_until("takes more than 4 s")
+    other = site.hold()  # of the same worker, begun later and within its own limit
     assert stuck()[0] == 504
+    site.wait_until("is replaced: a request cannot be interrupted")
+    site.release()
+    status, body = other()
+    assert (status, body) == (200, {"pid": before})
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.lifecycle.conftest import alive, children, refused
+from tests.support.clients import Mongrel2Client
 from tests.support.fronts import poll
+from tests.support.server import Server
+from tests.support.simulated import Mongrel2
 
 
 def test_workers_are_the_masters_own_children(site):
@@ -22,6 +27,87 @@ def test_workers_are_the_masters_own_children(site):
     assert all(each["multiprocess"] for each in told)
     assert not any(each["multithread"] for each in told)
     assert site.pids(2) < set(children(master))
+
+
+def test_processes_have_titles(site):
+    site.configure(processes=2).start()
+    master = site.server.process.pid
+    titles = [Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0") for pid in (master, *children(master))]
+    assert sorted(titles) == [
+        f"appserver: {role} {site.ini}"
+        for role in (
+            "master",
+            "preloader (generation 1)",
+            "worker 1 (generation 1)",
+            "worker 2 (generation 1)",
+        )
+    ]
+
+
+MASTER = """
+import sys
+from appserver.cli import main
+code = main(sys.argv[1:])
+from gevent import _hub_local, monkey
+hub = _hub_local.get_hub_if_exists()
+print("the master:", code, hub, monkey.is_module_patched("socket"), "app" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_the_master_has_no_gevent_no_application_and_no_threads(site):
+    site.configure(processes=2, gevent=10, threads=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", MASTER, "--ini", str(site.ini)], cwd=site.directory,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert any(line.endswith("INFO ready\n") for line in iter(process.stderr.readline, ""))
+        assert len(os.listdir(f"/proc/{process.pid}/task")) == 1
+        process.terminate()
+        assert process.stderr.read().endswith("the master: 0 None False False\n")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_an_application_may_use_gevents_loop_while_it_is_loaded(site):
+    """Workers have a hub of their own: one that was forked would share its epoll with all others."""
+    text = "import gevent\ngevent.sleep(0.001)\ngevent.spawn(gevent.sleep, 0.001).join()\n"
+    site.app.write_text(text + site.app.read_text())
+    site.configure(processes=2, gevent=10).start()
+    finishers = [site.hold(f"h{number}") for number in range(4)]
+    for number in range(4):
+        site.release(f"h{number}")
+    assert [finish()[0] for finish in finishers] == [200] * 4
+    assert len(site.pids(2)) == 2
+
+
+def test_every_thread_of_every_process_subscribes(site):
+    """uWSGI's -p 4 --threads 8 with ZeroMQ alone: 32 subscriptions, of which each has its own name."""
+    front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
+    try:
+        site.server = Server(
+            "-p", 4, "--threads", 8, "--zeromq", front.specs, "--module", "app", cwd=site.directory
+        )
+        site.server.start()
+        front.wait_for_peers(32, 4)
+        site.wait_for(": subscribed as ", 32)
+        assert (
+            len(set(re.findall(r": subscribed as (appserver-\d+-thread-\d)$", site.log, re.MULTILINE))) == 32
+        )
+        assert "4 processes, each: 8 threads, each subscribed by itself" in site.log
+        clients = [Mongrel2Client(front) for _ in range(32)]
+        for number, client in enumerate(clients):
+            client.send("GET", f"/hold?m{number}")
+        for number in range(32):  # all at once, as each blocks its thread
+            poll((site.directory / f"m{number}.held").exists, "the request does not run")
+        for number, client in enumerate(clients):
+            site.release(f"m{number}")
+            assert client.receive().status == 200
+        assert site.server.stop() == 0
+    finally:
+        front.close()
 
 
 def test_one_worker_under_a_master(site):

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -68,11 +69,19 @@ class TestPidFiles:
         assert int(pidfile.read_text()) == site.server.process.pid
 
     def test_a_killed_server_does_not_stand_in_the_way_of_the_next(self, site, pidfile):
-        site.configure(pidfile=pidfile).start()
+        """Its pid file and its sockets' files are still there."""
+        paths = [site.directory / "http.sock", site.directory / "control.sock"]
+        options = {"pidfile": pidfile, "control-socket": paths[1]}
+        site.configure(f"http-socket = {paths[0]}", **options).start()
+        workers = children(site.server.process.pid)
         site.server.stop(signal.SIGKILL)
-        assert pidfile.exists()
+        poll(lambda: not any(alive(pid) for pid in workers), "workers outlive their master")
+        assert all(path.exists() for path in (pidfile, *paths))
         site.start()
         assert int(pidfile.read_text()) == site.server.process.pid
+        assert run(site, "ctl", "--ini", site.ini, "status")[0] == 0
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(paths[0]))
 
 
 class TestDaemon:
@@ -198,12 +207,46 @@ class TestCommands:
         assert said.endswith("generation 2 has taken over\n")
         assert site.log.count("generation 2 serves") == 1
 
-    def test_a_reload_that_fails(self, site, ctl):
+    def test_progress_is_shown_as_it_happens(self, site, ctl):
         site.start()
-        site.app.write_text("1 / 0\n")
-        code, _, errors = ctl("reload")
+        finish = site.hold()
+        with subprocess.Popen(
+            [sys.executable, "-m", "appserver", "ctl", "--ini", site.ini, "reload"], cwd=site.directory,
+            stdout=subprocess.PIPE, text=True,
+        ) as client:  # fmt: skip
+            said = [client.stdout.readline() for _ in range(5)]  # the other worker, which is idle, has gone
+            assert [line.split(" (pid")[0].rstrip() for line in said] == [
+                "generation 2: loading app", "generation 2: loaded", "generation 2: worker 1",
+                "generation 2: worker 2", said[4].split(" (pid")[0],
+            ]  # fmt: skip
+            assert said[4].startswith("generation 1: worker ")
+            assert client.poll() is None
+            site.release()
+            assert finish()[0] == 200
+            assert client.stdout.read().endswith("generation 2 has taken over\n")
+            assert client.wait(20) == 0
+
+    @pytest.mark.parametrize(
+        "edit, told",
+        [
+            (lambda site: site.app.write_text("1 / 0\n"), "ZeroDivisionError"),
+            (lambda site: site.app.write_text("nonsense("), "SyntaxError"),
+            (lambda site: site.configure("nonsense = 1"), "nonsense"),
+            (
+                lambda site: site.app.write_text("def application(environ, start_response):\n    1 / 0\n"),
+                "the warm-up request GET / was answered 500 Internal Server Error",
+            ),
+        ],
+        ids=["import", "syntax", "ini", "warm-up"],
+    )
+    def test_a_reload_that_fails(self, site, ctl, edit, told):
+        site.start()
+        path = site.directory / "control.sock"
+        edit(site)
+        code, _, errors = run(site, "ctl", "--socket", path, "reload")
         assert code == 1
-        assert "ZeroDivisionError" in errors
+        assert told in errors
+        assert told in site.log
         assert site.told()["version"] == 1
 
     def test_workers(self, site, ctl):

@@ -79,6 +79,16 @@ def test_a_fast_stop_waits_for_nothing(site, numbers):
     assert not any(alive(pid) for pid in pids)
 
 
+def test_quit_tells_where_everything_is(site):
+    site.configure(processes=2).start()
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGQUIT)
+    assert site.server.process.wait(30) == 0
+    site.release()
+    assert finish()[0] == 0
+    site.wait_until(r"thread MainThread \(\d+\), serving GET /hold\?hold HTTP/1\.1:")
+
+
 def test_mercy_ends(site):
     site.configure(worker_reload_mercy="0.1").start()
     finish = site.hold()
