@@ -41,7 +41,9 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
         if Watchdog.wanted(watching, plan.greenlets):  # without a master nobody replaces this process
             watchdog = Watchdog(watching, lambda _: None, lambda: None, pings=plan.greenlets > 1)
             watchdog.start()
-        server = Server(listeners, plan, app, logs.access, watchdog=watchdog)
+        server = Server(
+            listeners, plan, app, logs.access, stream_mercy=options.stream_reload_mercy, watchdog=watchdog
+        )
         stopping = False
 
         def stop(mercy: float) -> None:

@@ -6,15 +6,19 @@ in a core, and ``done``, which runs afterwards in the thread of the loop; neithe
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import MutableSequence
+from collections.abc import Iterator, MutableSequence
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 # Two counters that somebody else may read: requests done, requests in hand (running or waiting).
 Load = MutableSequence[int] | memoryview
@@ -43,6 +47,9 @@ class Cores(Protocol):
     def turn(self) -> None:
         """Let the loop have a turn, called in a core between two pieces of an answer."""
 
+    def stacks(self) -> Iterator[tuple[FrameType, greenlet | None]]:
+        """Yield the innermost frame of each core, and the greenlet if it is one that waits."""
+
     def stop(self) -> None:
         """Take the cores down; tasks still waiting are dropped."""
 
@@ -59,6 +66,7 @@ class GreenletCores:
         self.count = count
         self._load = load
         self._free = count
+        self._all: list[greenlet] = []
         self._idle: list[greenlet] = []
         self._ready: deque[Task] = deque()
         self._hub = get_hub()
@@ -74,8 +82,13 @@ class GreenletCores:
 
     def _start(self, task: Task) -> None:
         self._free -= 1
-        worker = self._idle.pop() if self._idle else greenlet(self._serve, self._hub)
+        worker = self._idle.pop() if self._idle else self._another()
         worker.switch(task)
+
+    def _another(self) -> greenlet:
+        made = greenlet(self._serve, self._hub)
+        self._all.append(made)
+        return made
 
     def _serve(self, task: Task) -> None:
         """Work on one task after the other, waiting in the hub between them."""
@@ -108,6 +121,11 @@ class GreenletCores:
 
     def turn(self) -> None:
         gevent.sleep(1e-9)  # a timer; sleep(0) would let callbacks run, and sockets starve
+
+    def stacks(self) -> Iterator[tuple[FrameType, greenlet | None]]:
+        for worker in self._all:
+            if worker.gr_frame is not None:  # it does not run now
+                yield worker.gr_frame, worker
 
     def stop(self) -> None:
         self._ready.clear()
@@ -145,6 +163,12 @@ class ThreadCores:
 
     def turn(self) -> None:
         """Do nothing: the loop has a thread of its own."""
+
+    def stacks(self) -> Iterator[tuple[FrameType, greenlet | None]]:
+        frames = sys._current_frames()  # noqa: SLF001  (there is no other way)
+        for thread in self._threads:
+            if thread.ident in frames:
+                yield frames[thread.ident], None
 
     def stop(self) -> None:
         for _ in self._threads:

@@ -106,6 +106,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "length",
+        "logged",
         "method",
         "protocol",
         "sent",
@@ -133,6 +134,7 @@ class Exchange:
         self.bodiless = False
         self.begun = False
         self.ended = False  # all of it is sent
+        self.logged = False  # its access line is written
 
     # What the application calls (PEP 3333)
 

@@ -22,6 +22,7 @@ from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
 from appserver.log import Access, Errors
 from appserver.options import option
+from appserver.streams import Streams
 from appserver.wsgi import FileWrapper
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class StopOptions:
         60.0, "Seconds that requests in hand may take when a worker or the server stops.",
         aliases=("reload-mercy",),
     )  # fmt: skip
+    stream_reload_mercy: float = option(
+        10.0, "The same for answers that have begun and whose end nobody knows, for want of a Content-Length."
+    )
 
 
 class Loop:
@@ -57,6 +61,7 @@ class Loop:
         self._hub = get_hub()
         self._stopping = Event()
         self._deadline = inf
+        self._end_of_streams = inf
 
     def serve(self, started: Callable[[], None]) -> None:
         """Serve until `stop`, then finish what is in hand; *started* is called in between."""
@@ -64,6 +69,7 @@ class Loop:
         kind = ThreadCores if server.plan.native else GreenletCores
         cores: Cores = kind(server.plan.cores, self._load)
         service = server.service(cores)
+        streams = Streams(cores)
         with ExitStack() as stack:
             stack.callback(cores.stop)
             for listener in self._listeners:
@@ -74,9 +80,12 @@ class Loop:
             for listener in self._listeners:
                 listener.stop()
             while any(listener.busy() for listener in self._listeners):
-                if monotonic() >= self._deadline:
+                now = monotonic()
+                if now >= self._deadline:
                     log.warning("stopped with requests in hand")
                     break
+                if now >= self._end_of_streams:
+                    streams.end()
                 gevent.sleep(_CHECK)
 
     def stop(self, mercy: float) -> None:
@@ -84,14 +93,18 @@ class Loop:
         self._hub.loop.run_callback_threadsafe(self._stop, mercy)
 
     def _stop(self, mercy: float) -> None:
-        self._deadline = min(self._deadline, monotonic() + mercy)
+        now = monotonic()
+        self._deadline = min(self._deadline, now + mercy)
+        if mercy < inf:
+            self._end_of_streams = min(self._end_of_streams, now + self._server.stream_mercy)
         self._stopping.set()
 
 
 class Server:
     """Serve one application in this process through listeners that are bound.
 
-    *load* returns the counters that each loop keeps, by its number from 0.
+    *load* returns the counters that each loop keeps, by its number from 0; *stream_mercy* are the seconds
+    that a stop leaves to answers without a known end, unless it leaves any time to all.
     """
 
     def __init__(
@@ -102,6 +115,7 @@ class Server:
         access: Access | None,
         *,
         load: Callable[[int], Load] = lambda _: [0, 0],
+        stream_mercy: float = inf,
         watchdog: Watchdog | None = None,
     ) -> None:
         self.listeners = listeners
@@ -109,6 +123,7 @@ class Server:
         self.app = app
         self.access = access
         self.load = load
+        self.stream_mercy = stream_mercy
         self.watchdog = watchdog
         self._loops: list[Loop] = []
         self._stopping = False

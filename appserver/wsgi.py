@@ -29,6 +29,10 @@ class Harakiri(BaseException):
     """End a call of the application that takes too long."""
 
 
+class Ended(BaseException):
+    """End an answer without a known end, as its worker stops."""
+
+
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
@@ -67,7 +71,7 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
             _fail(x, channel, error)
     if x.excess:
         _log_error(x, f"the body is {x.excess} bytes longer than its Content-Length and was cut")
-    if access is not None:
+    if access is not None and not x.logged:
         access.line(x, "499" if channel.gone else x.status[:3], monotonic() - started)
 
 
@@ -147,6 +151,8 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
     status, text = "500 Internal Server Error", _ERROR
     if isinstance(error, Harakiri):  # whoever raised it has told why
         status, text = "504 Gateway Timeout", _TOO_LONG
+    elif isinstance(error, Ended):
+        pass
     elif isinstance(error, ApplicationError):
         _log_error(x, str(error), error.__cause__)
     else:

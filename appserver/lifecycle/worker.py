@@ -70,6 +70,7 @@ class Worker:
             app,
             self._logs.access,
             load=self._board.row,
+            stream_mercy=self._configuration.settings.of(StopOptions).stream_reload_mercy,
             watchdog=watchdog,
         )
         os.set_blocking(self._channel.fd, False)

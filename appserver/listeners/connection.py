@@ -225,6 +225,8 @@ class Connection:
         if self.state == CLOSED or self.state == DRAIN:  # given up
             return
         self.state = FLUSH
+        if self.failed and not self.keep and self.outbox:
+            self.outbox.clear()  # a stop does not wait for the rest of what is cut anyway
         if self.outbox and not self.gone:
             self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
             self._watch_writable()
@@ -302,11 +304,14 @@ class Connection:
                     self.gone = True
         else:
             self._watch_writable()
-            while outbox.size > _HIGH_WATER and not self.gone:
-                self.deadline = self.listener.loop.now() + timeout
-                self.waiter = getcurrent()
-                self.listener.hub.switch()
-            self.deadline = float("inf")
+            try:
+                while outbox.size > _HIGH_WATER and not self.gone:
+                    self.deadline = self.listener.loop.now() + timeout
+                    self.waiter = getcurrent()
+                    self.listener.hub.switch()
+            finally:  # a time limit may be raised here
+                self.waiter = None
+                self.deadline = float("inf")
         if self.gone:
             raise ClientGone
 
@@ -338,6 +343,7 @@ class Connection:
                 self._put([answer])
         if self.service.access is not None:
             self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
+        x.logged = True  # should the application come back
         if direct:
             return
         self.gone = True  # what the application still sends
@@ -380,9 +386,13 @@ class Connection:
             self.gone = True
 
     def _wake(self) -> None:
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            self.listener.loop.run_callback(waiter.switch)
+        if self.waiter is not None:
+            self.listener.loop.run_callback(self._go_on)
+
+    def _go_on(self) -> None:
+        """Let the application go on, if it still waits."""
+        if self.waiter is not None:
+            self.waiter.switch()
 
     # The end
 
@@ -435,6 +445,14 @@ class Connection:
             with _as_socket(self.fd) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
+
+    def cut(self) -> None:
+        """Close at once, and break the connection under an answer that is not sent whole."""
+        x = self.x
+        if x is not None and x.begun and (self.outbox or not x.ended):
+            self._reset()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Release everything; safe twice."""

@@ -146,6 +146,7 @@ class Request:
             with suppress(ClientGone):
                 self.intake.try_send(self, answer, last=True)
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
+        self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends
         if not direct:
             self.intake.end(self)

@@ -203,7 +203,7 @@ class StreamListener:
             watcher.close()
         self._watchers = []
         for connection in list(self.connections):
-            connection.close()
+            connection.cut()
         if self._sock is not None:
             self._sock.close()
             self._sock = None

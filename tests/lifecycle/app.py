@@ -43,6 +43,13 @@ def recurse():
     recurse()
 
 
+def events(name):
+    """Send events without end, or until somebody makes a file."""
+    yield b"event,"
+    hold(name)
+    yield b"end"
+
+
 DEATHS = {
     "exit": lambda: sys.exit(3),
     "_exit": lambda: os._exit(3),
@@ -66,6 +73,9 @@ def application(environ, start_response):
         MEMORY.append(bytearray(os.urandom(1024)) * (int(query) << 10))
     elif path == "/orphan":
         leave_an_orphan()
+    elif path == "/events":
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return events(query)
     told = {
         "pid": os.getpid(),
         "parent": os.getppid(),

@@ -103,9 +103,9 @@ class Site:
 
         return finish
 
-    def hold(self, name="hold"):
+    def hold(self, name="hold", path="/hold"):
         """Begin a request that the application does not answer before `release`; wait until it runs."""
-        finish = self.begin(f"/hold?{name}")
+        finish = self.begin(f"{path}?{name}")
         poll((self.directory / f"{name}.held").exists, "the request does not run")
         return finish
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+from contextlib import suppress
 
 import pytest
 
@@ -57,6 +59,9 @@ def application(environ, start_response):
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         write(b"begun")
         WAYS[query]()
+    if path == "/big":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([b"x" * 65536] * 1000)
     if path == "/hold":
         open("hold.held", "w").close()
         while not os.path.exists("hold.released"):
@@ -135,6 +140,23 @@ def test_an_answer_that_has_begun_is_cut(limited):
     assert status == 0, error  # the chunked body has no end
     site.wait_until('"GET /begun.sleep HTTP/1.1" 200 5 ')
     assert site.told()["pid"]
+
+
+def test_an_answer_that_waits_for_its_client_is_cut(limited):
+    """The greenlet that waited for the client serves others when that reads on."""
+    site = limited(gevent=10)
+    before = site.told()["pid"]
+    with socket.create_connection(site.address, timeout=30) as sock:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        site.wait_until("harakiri: GET /big HTTP/1.1 takes more than 0.3 s")
+        site.wait_until('"GET /big HTTP/1.1" 200 ')
+        last = b""
+        with suppress(ConnectionResetError):
+            while data := sock.recv(1 << 20):
+                last = data
+        assert not last.endswith(b"0\r\n\r\n")
+    assert site.told()["pid"] == before
+    assert "AttributeError" not in site.log
 
 
 def test_many_requests_about_as_long_as_the_limit(limited):

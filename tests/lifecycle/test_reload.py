@@ -51,6 +51,22 @@ def test_requests_in_hand_are_finished_by_the_old_code(site):
     generation(site, 2)
 
 
+def test_streams_have_a_grace_of_their_own(site):
+    """The old worker stays for its other request; what has no known end is cut after its own grace."""
+    site.configure(gevent=10, stream_reload_mercy="0.2").start()
+    finish = site.hold("request")
+    stream = site.hold("stream", "/events")
+    reload(site)
+    status, error = stream()
+    assert status == 0, error  # the chunked body has no end
+    site.wait_until("GET /events.stream HTTP/1.1 is ended, as this worker stops")
+    site.release("request")
+    assert finish()[0] == 200
+    generation(site, 2)
+    assert site.count('"GET /events?stream HTTP/1.1" 200 6 ') == 1
+    assert "killed" not in site.log
+
+
 def test_requests_that_wait_for_a_busy_worker_are_answered(site):
     """They are accepted by the old worker, which is in the application, or by the new one."""
     site.configure().start()

@@ -265,6 +265,18 @@ class TestCommands:
         assert code == 1
         assert "there is no such socket; is the server running?" in errors
 
+    def test_drain_lets_streams_end_by_themselves(self, site):
+        path = site.directory / "control.sock"
+        site.configure(gevent=10, stream_reload_mercy=0, worker_reload_mercy=0, control_socket=path).start()
+        stream = site.hold("stream", "/events")
+        command = [sys.executable, "-m", "appserver", "ctl", "--socket", path, "drain"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout.readline().endswith("has 1 requests in hand\n")
+            site.wait_until("the control socket: drain")
+            site.release("stream")
+            assert stream() == (200, b"event,end")
+            assert client.wait(20) == 0
+
     def test_reopen_logs(self, site, ctl):
         log = site.directory / "log"
         site.configure(processes=2, logto=log, **{"control-socket": "%dcontrol.sock"}).launch()

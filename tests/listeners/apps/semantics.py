@@ -8,7 +8,10 @@ import json
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -225,6 +228,48 @@ def _file(data):
     opened.write(data)
     opened.seek(0)
     return opened
+
+
+@route
+def endless(environ, start_response):
+    """Begin an answer that does not end by itself, or only when a file is there: ``/endless/KIND``."""
+    kind, token = environ["PATH_INFO"].split("/")[2:4]
+    headers = [*TEXT, ("Content-Length", "10")] if kind == "length" else TEXT
+    start_response("200 OK", headers)
+
+    def wait():
+        threading.Event().wait()
+
+    def wait_for_file():
+        while not os.path.exists(environ["QUERY_STRING"]):
+            time.sleep(0.005)
+
+    def resist():
+        while True:
+            with suppress(BaseException):
+                time.sleep(0.005)
+
+    def pieces():
+        yield b"first,"
+        print(f"begun {token}", file=environ["wsgi.errors"])
+        if kind == "ticks":
+            while True:
+                time.sleep(0.005)
+                yield b"more,"
+        {"waits": wait, "file": wait_for_file, "length": wait_for_file, "stubborn": resist}[kind]()
+        yield b"last"
+
+    return Closing({**environ, "QUERY_STRING": token}, pieces())
+
+
+@route
+def late(environ, start_response):
+    """Begin no answer before a file is there."""
+    print(f"begun {environ['PATH_INFO'].split('/')[2]}", file=environ["wsgi.errors"])
+    while not os.path.exists(environ["QUERY_STRING"]):
+        time.sleep(0.005)
+    start_response("200 OK", TEXT)
+    return [b"late"]
 
 
 # What goes wrong
