@@ -18,7 +18,6 @@ import ctypes
 import logging
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -123,7 +122,7 @@ class Watchdog:
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
         self._given_up = False
-        self._main = threading.main_thread().ident
+        self._main = 0  # the thread that signals' handlers run in; gevent gives it another identity
         self.limits = self._limit > 0  # of requests
         self._pings = pings and self._block_limit > 0
 
@@ -134,6 +133,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin to watch; in the main thread."""
+        self._main = get_ident()
         signal.signal(_SIGNAL, self._interrupted)
         _start(self._watch, ())
 

@@ -47,7 +47,7 @@ def cleaning():
         open("cleaned", "w").close()
 
 WAYS = {
-    "sleep": lambda: time.sleep(1000), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
+    "sleep": lambda: time.sleep(1000), "read": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
     "forgiving": forgiving, "cleaning": cleaning,
 }
 
@@ -82,7 +82,7 @@ def limited(site):
     return start
 
 
-WAYS = ["sleep", "spin", "forgiving", "cleaning"]
+WAYS = ["sleep", "read", "spin", "forgiving", "cleaning"]
 KINDS = [({}, way) for way in WAYS] + [({"gevent": 10}, way) for way in WAYS] + [({"threads": 2}, "spin")]
 
 
