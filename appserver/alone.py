@@ -2,27 +2,86 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import gevent
+from gevent import get_hub
 
 from appserver import __version__, address, stacks
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.lifecycle.signals import MASTER
 from appserver.server import Server, StopOptions
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from appserver.configuration import Configuration
     from appserver.log import Log
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver")
 
+# The real ones, also where gevent replaces them later.
+_start, _Lock = _thread.start_new_thread, _thread.allocate_lock
+
+_MORE_MERCY = 2.0  # seconds more for the process to end by itself than it gives its requests
+_AT_ONCE = 1.0  # seconds that it has when it shall hurry
+
+
+class _End:
+    """The end of this process, as signals ask for it, and as a master would bring it about.
+
+    The application may keep the loop from all else. So Python's signal handlers begin it, which run
+    nevertheless; and a native thread, which may write to the log, ends what does not end by itself.
+    """
+
+    def __init__(self, server: Server, mercy: float) -> None:
+        self._server = server
+        self._mercy = mercy
+        self._asked = False
+        self._loop = get_hub().loop
+        self._going_on = _Lock()
+        self._going_on.acquire()
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Begin to stop: after what is in hand for a first SIGTERM, else at once."""
+        hurry = self._asked or number != signal.SIGTERM
+        self._asked = True
+        _start(self._bring_about, (signal.Signals(number), 0.0 if hurry else self._mercy))
+
+    def came(self) -> None:
+        """Note that the process ends by itself."""
+        self._going_on.release()
+
+    def _bring_about(self, number: signal.Signals, mercy: float) -> None:
+        log.info("%s: %s", number.name, MASTER[number][0])
+        if number == signal.SIGQUIT:
+            stacks.log_all()
+            stacks.wait()
+        self._loop.run_callback_threadsafe(self._stop, mercy)
+        if self._going_on.acquire(timeout=mercy + _MORE_MERCY if mercy else _AT_ONCE):
+            self._going_on.release()
+            return
+        log.error("a request does not end; the process does")
+        for listener in self._server.listeners:
+            with suppress(Exception):  # the loop may be using it
+                listener.close()
+        os._exit(0)
+
+    def _stop(self, mercy: float) -> None:
+        log.info("stopping")
+        for listener in self._server.listeners:
+            listener.refuse()
+        self._server.stop(mercy)
+
 
 def run(configuration: Configuration, logs: Log, app: Application) -> None:
-    """Bind all, serve until SIGTERM or SIGINT, finish, close in reverse.
+    """Bind all, serve until a signal ends it, finish, close in reverse.
 
     Raise `AddressError` where an address cannot be had.
     """
@@ -44,20 +103,14 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
         server = Server(
             listeners, plan, app, logs.access, stream_mercy=options.stream_reload_mercy, watchdog=watchdog
         )
-        stopping = False
-
-        def stop(mercy: float) -> None:
-            nonlocal stopping
-            log.info("stopping")
-            for listener in listeners:
-                listener.refuse()
-            server.stop(0 if stopping else mercy)
-            stopping = True
-
+        end = _End(server, options.worker_reload_mercy)
+        stack.callback(end.came)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            stack.callback(signal.signal, number, signal.signal(number, end.ask))
         for number, action, *arguments in (
-            (signal.SIGTERM, stop, options.worker_reload_mercy),
-            (signal.SIGINT, stop, options.worker_reload_mercy),
             (signal.SIGHUP, log.warning, "nothing is reloaded without a master; set master = true"),
+            (signal.SIGTTIN, log.warning, "there are no workers without a master; set master = true"),
+            (signal.SIGTTOU, log.warning, "there are no workers without a master; set master = true"),
             (signal.SIGUSR1, logs.reopen),
         ):
             watcher = gevent.signal_handler(number, action, *arguments)

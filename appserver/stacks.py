@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import logging
 import sys
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from appserver.exchange import Channel, Exchange
 
 log = logging.getLogger("appserver")
+
+# The real ones, also where gevent replaces them later.
+_start, _get_ident = _thread.start_new_thread, _thread.get_ident
+_writing = _thread.allocate_lock()
+_main = _get_ident()  # who imports this first
 
 
 class Call(NamedTuple):
@@ -51,11 +57,13 @@ def described(what: str, frame: FrameType) -> str:
 
 
 def all_stacks() -> list[str]:
-    """Return the stack of every native thread and of every greenlet that does not run now."""
+    """Return the stack of every other native thread and of every greenlet that does not run now."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names[_main] = threading.main_thread().name  # where gevent has given it another identity
     found = [
         described(f"thread {names.get(ident, 'unknown')} ({ident})", frame)
         for ident, frame in sys._current_frames().items()  # noqa: SLF001  (there is no other way)
+        if ident != _get_ident()
     ]
     found += [
         described(f"greenlet {id(each):#x} ({type(each).__name__})", each.gr_frame)
@@ -66,6 +74,23 @@ def all_stacks() -> list[str]:
 
 
 def log_all() -> None:
-    """Write all stacks to the log; good in a signal handler."""
-    for text in all_stacks():
-        log.info("%s", text)
+    """Have all stacks written to the log; for signal handlers.
+
+    A native thread does it: what the handler has interrupted may be writing to the log itself.
+    """
+    if _writing.acquire(blocking=False):  # else they are just being written
+        _start(_write, ())
+
+
+def wait() -> None:
+    """Wait until the stacks that are being written are."""
+    with _writing:
+        pass
+
+
+def _write() -> None:
+    try:
+        for text in all_stacks():
+            log.info("%s", text)
+    finally:
+        _writing.release()

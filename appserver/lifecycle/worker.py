@@ -81,6 +81,7 @@ class Worker:
         if not self._warm_up(app, server.environ):
             return 1
         server.serve(lambda: self._channel.send(f"ready {self._warmed}"))
+        stacks.wait()
         return 0
 
     def _give_up(self, why: str) -> None:

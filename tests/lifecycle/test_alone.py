@@ -1,0 +1,114 @@
+"""A server without a master obeys the same signals, as far as there is something to obey."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+
+from tests.support.clients import Mongrel2Client
+from tests.support.fronts import poll
+from tests.support.server import Server
+from tests.support.simulated import Mongrel2
+
+KINDS = pytest.mark.parametrize(
+    "options", [{}, {"gevent": 10}, {"threads": 2}], ids=["one", "gevent", "threads"]
+)
+
+
+@pytest.fixture
+def alone(site):
+    """Return a function that starts the server without a master."""
+    return lambda **options: site.configure(**{"master": "false", **options}).start()
+
+
+@KINDS
+def test_what_is_in_hand_is_finished(alone, options):
+    site = alone(**options)
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGTERM)
+    site.wait_until("SIGTERM: stop$")
+    site.release()
+    assert finish()[0] == 200
+    assert site.server.process.wait(30) == 0
+    site.wait_until("stopped$")
+
+
+@KINDS
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM] * 2, [signal.SIGINT], [signal.SIGQUIT], [signal.SIGTERM, signal.SIGINT]])  # fmt: skip
+def test_a_fast_stop_waits_for_nothing(alone, numbers, options):
+    site = alone(**options)
+    finish = site.hold()
+    for count, number in enumerate(numbers, 1):
+        site.server.process.send_signal(number)
+        poll(lambda: site.count("INFO SIG") >= count, "the signal is not heard of")  # noqa: B023
+    assert site.server.process.wait(30) == 0
+    assert finish()[0] == 0
+    if numbers == [signal.SIGQUIT]:
+        site.wait_until(r"serving GET /hold\?hold HTTP/1\.1:")
+    site.wait_until(
+        "a request does not end; the process does" if not options else "stopped with requests in hand"
+    )
+
+
+def test_mercy_ends_also_where_the_application_blocks_the_loop(alone):
+    site = alone(worker_reload_mercy="0.1")
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    assert finish()[0] == 0
+
+
+def test_a_fast_stop_of_subscribed_threads(site):
+    """Each loop is blocked by its own request."""
+    front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
+    try:
+        options = ["--threads", 2, "--zeromq", front.specs, "--module", "app"]
+        site.server = Server(*options, cwd=site.directory).start()
+        front.wait_for_peers(2, 1)
+        for number in range(2):
+            Mongrel2Client(front).send("GET", f"/hold?{number}")
+            poll((site.directory / f"{number}.held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGINT)
+        assert site.server.process.wait(30) == 0
+    finally:
+        front.close()
+
+
+def test_the_file_of_a_socket_is_removed_in_any_case(site):
+    path = site.directory / "site.sock"
+    site.configure(master="false", http_socket=path, vacuum="true").start()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET /hold?hold HTTP/1.1\r\nHost: x\r\n\r\n")
+        poll((site.directory / "hold.held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGINT)
+        assert site.server.process.wait(30) == 0
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "number, told",
+    [
+        (signal.SIGHUP, "nothing is reloaded without a master"),
+        (signal.SIGTTIN, "there are no workers without a master"),
+        (signal.SIGTTOU, "there are no workers without a master"),
+    ],
+)
+def test_what_only_a_master_can_do_is_told(alone, number, told):
+    site = alone()
+    site.server.process.send_signal(number)
+    site.wait_until(f"WARNING {told}; set master = true")
+    assert site.told()["version"] == 1
+
+
+def test_stacks_and_logs(alone, site):
+    log = site.directory / "log"
+    site.configure(master="false", gevent=10, logto=log).launch()
+    poll(lambda: log.exists() and "INFO ready" in log.read_text(), "it is not ready")
+    log.rename(site.directory / "log.1")
+    site.server.process.send_signal(signal.SIGUSR1)
+    poll(log.exists, "the log is not opened anew")
+    site.server.process.send_signal(signal.SIGUSR2)
+    poll(lambda: "INFO thread MainThread" in log.read_text(), "there are no stacks")
