@@ -15,38 +15,76 @@ import subprocess
 import sys
 import sysconfig
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any
 
 from appserver.lifecycle import watcher
 from appserver.lifecycle.error import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
+
+    from appserver.lifecycle.watcher import Look
 
 log = logging.getLogger("appserver.lifecycle")
 
-_OURS = "appserver"  # the master has it loaded: a reload would not see its changes
+# This server: the master has it loaded, so a reload would not see its changes.
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_BATCH = 100  # files in one message
 
 
-def imported_files() -> list[str]:
-    """Return the files of all modules that this process has imported, but for Python's and this server's."""
+class Sources:
+    """Note the files of the modules that are loaded in a ``with`` block, and tell *send* of them at its end.
+
+    Each is looked at just before it is read, also one that cannot be loaded then, so that a change which
+    comes while others are loaded is one. Python's and this server's own are left out.
+    """
+
+    def __init__(self, send: Callable[[str], None]) -> None:
+        self._send = send
+        self._read: dict[str, Look] = {}
+        self._path_stats = SourceFileLoader.path_stats
+
+    def __enter__(self) -> None:
+        def path_stats(loader: SourceFileLoader, path: str) -> Mapping[str, Any]:
+            file = os.path.abspath(path)
+            self._read[file] = watcher.look(file)
+            return self._path_stats(loader, path)
+
+        # What a loader asks for before it reads a source (importlib.abc.SourceLoader).
+        SourceFileLoader.path_stats = path_stats  # type: ignore[assignment, method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        SourceFileLoader.path_stats = self._path_stats  # type: ignore[method-assign]
+        files = sorted(file for file in {*self._read, *_imported_files()} if _counts(file))
+        for at in range(0, len(files), _BATCH):
+            looks = {
+                file: self._read[file] if file in self._read else watcher.look(file)
+                for file in files[at : at + _BATCH]
+            }
+            self._send(f"sources {json.dumps(looks)}")
+
+
+def _imported_files() -> set[str]:
     found = set()
     for name, module in list(sys.modules.items()):
-        if name == "__main__" or name.partition(".")[0] == _OURS:
+        if name == "__main__":
             continue
         try:
             file = module.__file__
         except Exception:  # noqa: BLE001, S112  (sys.modules holds what applications put there)
             continue
-        if isinstance(file, str) and not _is_python(path := os.path.abspath(file)):
-            found.add(path)
-    return sorted(found)
+        if isinstance(file, str):
+            found.add(os.path.abspath(file))
+    return found
 
 
-def _is_python(path: str) -> bool:
+def _counts(path: str) -> bool:
+    if path.startswith(_OURS):
+        return False
     packages = {"site-packages", "dist-packages"} & {*path.split(os.sep)}
     libraries = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    return not packages and any(path.startswith(f"{library}{os.sep}") for library in libraries)
+    return bool(packages) or not any(path.startswith(f"{library}{os.sep}") for library in libraries)
 
 
 class Autoreload:
@@ -73,11 +111,13 @@ class Autoreload:
         os.set_blocking(self._stdout.fileno(), False)
         asyncio.get_running_loop().add_reader(self._stdout, self._readable)
 
-    def watch(self, files: Iterable[str]) -> None:
-        """Watch these files from now on, instead of those before; what changes meanwhile is not missed."""
+    def watch(self, looks: Mapping[str, Look]) -> None:
+        """Watch these files from now on, instead of those before.
+
+        One that does not look as it is said to has changed.
+        """
         with suppress(OSError, ValueError):  # it has ended, and the log says why
-            seen = {file: watcher.look(file) for file in files}
-            self._stdin.write(json.dumps(seen).encode() + b"\n")
+            self._stdin.write(json.dumps(looks).encode() + b"\n")
 
     def stop(self) -> None:
         """End the watching, in the master; safe twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 from math import inf
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appserver.configuration import Configuration
+    from appserver.lifecycle.watcher import Look
     from appserver.log import Log
 
     Report = Callable[[str], None]
@@ -46,6 +48,7 @@ class Serving(Child):
         loop = asyncio.get_running_loop()
         self.number = number
         self.generation = generation.number
+        self._note = generation.note
         self.cores = plan.loops * plan.cores
         self.board = Board(plan.loops)
         self.limits = Limits(generation.configuration.settings.of(RecyclingOptions))
@@ -65,6 +68,8 @@ class Serving(Child):
         elif verb == "failed" and not self.ready.done():
             self.ready.set_exception(Failed(rest))
             self.ready.exception()  # looked at, even if nobody waits any more
+        elif verb == "sources":
+            self._note(rest)
         elif verb == "replace" and not self.recycle.done():
             self.recycle.set_result(rest)
 
@@ -95,7 +100,7 @@ class Generation:
         self.number = number
         self.configuration = configuration
         self.workers: set[Serving] = set()  # all that have not ended
-        self.files: list[str] = []  # of the modules that its preloader has imported
+        self.sources: dict[str, Look] = {}  # the files that its processes have loaded, as they were then
         self._logs = logs
         self._children = children
         self._hurry = hurry
@@ -122,8 +127,9 @@ class Generation:
                 return
             if verb == "failed":
                 loaded.set_exception(Failed(rest))
+            elif verb == "sources":
+                self.note(rest)
             else:
-                self.files = message.split("\0")[1:]
                 loaded.set_result(None)
 
         preloader = self._preloader = self._children.fork(
@@ -136,6 +142,10 @@ class Generation:
             loaded.cancel()
             raise Failed(f"the process that loads the application ended: {told(preloader.exited.result())}")
         loaded.result()
+
+    def note(self, sources: str) -> None:
+        """Note files that a process has loaded, given as JSON; the first look at each counts."""
+        self.sources = {**json.loads(sources), **self.sources}
 
     # Workers
 

@@ -22,6 +22,7 @@ from appserver.lifecycle.generation import Failed, Generation
 from appserver.lifecycle.reload import reread, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
+from appserver.lifecycle.watcher import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -169,7 +170,7 @@ class Master:
         assert self.generation is not None
         self._notifier.ready(f"{self.configuration.what}: generation {self.generation.number} serves")
         if self._autoreload is not None:
-            self._autoreload.watch(self.generation.files)
+            self._autoreload.watch(self.generation.sources)
 
     async def _end(self) -> None:
         """Answer all that was received, and end every process."""
@@ -319,6 +320,8 @@ class Master:
         old = self.generation
         assert old is not None
         self._notifier.reloading("reloading")
+        if self._autoreload is not None:  # if this fails, what changes from now on asks for another
+            old.sources = {file: look(file) for file in old.sources}
         try:
             new, gone = await self._succeed(old, report, chain=chain)
         except BaseException as error:
@@ -351,6 +354,7 @@ class Master:
                 await succession.start(new, cheaper.wanted, report, strict=True)
         except BaseException:
             await new.abandon()
+            old.sources |= new.sources
             self.generations.remove(new)
             self.children.private.difference_update(gone)
             for listener in bound:

@@ -15,12 +15,12 @@ import socket
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from appserver.application import ApplicationOptions, LoadError, load, prepare
 from appserver.lifecycle import privileges, title
-from appserver.lifecycle.autoreload import imported_files
+from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
@@ -70,18 +70,21 @@ class Preloader:
         except StartError as error:
             self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
             return 1
+        autoreload = settings.of(TouchOptions).py_autoreload
+        if autoreload:  # Python takes cached bytecode for that of any file of the same second and size
+            sys.dont_write_bytecode = True
         try:
-            prepare(options)
-            if not settings.of(WarmUpOptions).lazy_apps:
-                app = load(options)
-                self._check_threads()
+            with Sources(self._channel.send) if autoreload else nullcontext():
+                prepare(options)
+                if not settings.of(WarmUpOptions).lazy_apps:
+                    app = load(options)
+                    self._check_threads()
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
             return 1
         self._logs.reclaim()
-        files = imported_files() if settings.of(TouchOptions).py_autoreload else []
-        self._channel.send("\0".join(["loaded", *files]))
+        self._channel.send("loaded")
         while True:
             data, fds, _, _ = _recv_fds(self._sock, 4096, 2)
             if not data:

@@ -11,22 +11,24 @@ import sys
 from threading import Event, Thread
 from typing import TextIO
 
+Look = list[int] | None  # what changes when a file does; None for one that is not there
+
 _DEBOUNCE = 200  # milliseconds: editors write in several steps
 
 
-def look(file: str) -> list[int] | None:
-    """Return what changes when a file does; None for one that is not there."""
+def look(file: str) -> Look:
+    """Return what a file looks like."""
     try:
         status = os.stat(file)
     except OSError:
         return None
-    return [status.st_mtime_ns, status.st_ino]
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
 class Watcher:
     """Watch files until told to stop; *seen* is what they looked like."""
 
-    def __init__(self, seen: dict[str, list[int] | None], out: TextIO) -> None:
+    def __init__(self, seen: dict[str, Look], out: TextIO) -> None:
         self._seen = seen
         self._out = out
         self._stop = Event()

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -16,7 +16,9 @@ from gevent import get_hub
 from appserver import stacks
 from appserver.application import ApplicationOptions, LoadError, load
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.server import Server, StopOptions
 from appserver.warmup import warm_up
@@ -50,8 +52,10 @@ class Worker:
     def run(self, app: Application | None) -> int:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
         self._prepare()
+        autoreload = self._configuration.settings.of(TouchOptions).py_autoreload
         try:
-            app = app or load(self._configuration.settings.of(ApplicationOptions))
+            with Sources(self._channel.send) if autoreload and app is None else nullcontext():
+                app = app or load(self._configuration.settings.of(ApplicationOptions))
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")

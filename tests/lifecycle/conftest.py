@@ -35,10 +35,10 @@ class Site:
         self.ini.write_text("[appserver]\n" + text + "".join(f"{line}\n" for line in lines))
         return self
 
-    def launch(self, **popen):
-        """Start the server without waiting for it."""
+    def launch(self, *, cached="", **popen):
+        """Start the server without waiting for it; with *cached* Python may cache its bytecode."""
         # Cached bytecode is that of a file of the same second and size.
-        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        env = {"PYTHONDONTWRITEBYTECODE": "" if cached else "1"}
         self.server = Server("--ini", self.ini, cwd=self.directory, env=env, **popen)
         return self
 

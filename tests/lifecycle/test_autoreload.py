@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import types
+from contextlib import suppress
 
 import pytest
 
 from appserver.lifecycle import autoreload, watcher
-from appserver.lifecycle.autoreload import Autoreload, imported_files
+from appserver.lifecycle.autoreload import Autoreload, Sources
 from appserver.lifecycle.error import StartError
 
 needs_watchfiles = pytest.mark.skipif(
@@ -26,6 +28,17 @@ class Odd:
         raise RuntimeError(name)
 
 
+def noted(load):
+    """Return what is told of the files that *load* loads."""
+    found = {}
+    with (
+        suppress(ZeroDivisionError),
+        Sources(lambda text: found.update(json.loads(text.removeprefix("sources ")))),
+    ):
+        load()
+    return found
+
+
 def test_the_files_of_applications_and_libraries_count(monkeypatch, tmp_path):
     module = types.ModuleType("mine")
     module.__file__ = "mine.py"
@@ -34,13 +47,41 @@ def test_the_files_of_applications_and_libraries_count(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "odd", Odd())
     monkeypatch.setitem(sys.modules, "namespace", types.ModuleType("namespace"))
     monkeypatch.setitem(sys.modules, "gone", None)
-    files = imported_files()
-    assert f"{tmp_path}/mine.py" in files
-    assert pytest.__file__ in files
+    files = noted(lambda: None)
+    assert files[f"{tmp_path}/mine.py"] is None
+    assert files[pytest.__file__] == watcher.look(pytest.__file__)
     assert os.__file__ not in files
     assert json.__file__ not in files
     assert autoreload.__file__ not in files
-    assert files == sorted(set(files))
+
+
+def test_a_source_is_looked_at_before_it_is_read(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    one, two = tmp_path / "appserver_test_one.py", tmp_path / "appserver_test_two.py"
+    one.write_text(f"import os\nos.utime({str(one)!r}, ns=(1, 1))\nimport appserver_test_two\n")
+    two.write_text("1 / 0\n")
+    before = {str(file): watcher.look(str(file)) for file in (one, two)}
+    files = noted(lambda: importlib.import_module("appserver_test_one"))
+    assert {file: files[file] for file in before} == before  # though it has been touched, and the other fails
+    assert watcher.look(str(one)) != before[str(one)]
+    assert noted(lambda: None).keys().isdisjoint(before)
+
+
+def test_many_files_are_told_in_messages_that_a_channel_takes(monkeypatch, tmp_path):
+    names = [f"{tmp_path}/{number}{'x' * 200}.py" for number in range(1000)]
+    for name in names:
+        module = types.ModuleType(name)
+        module.__file__ = name
+        monkeypatch.setitem(sys.modules, name, module)
+    sizes = []
+    with Sources(lambda text: sizes.append(len(text))):
+        pass
+    assert len(sizes) >= 10
+    assert max(sizes) < 65536
+
+
+def looks(*files):
+    return {str(file): watcher.look(str(file)) for file in files}
 
 
 async def next_of(queue):
@@ -65,21 +106,21 @@ def test_changes_are_heard_of(tmp_path):
         queue = asyncio.Queue()
         watching = Autoreload(queue.put_nowait)
         try:
-            watching.watch([str(one), str(two), f"{tmp_path}/absent/x.py"])
+            watching.watch(looks(one, two, f"{tmp_path}/absent/x.py"))
             replace(one, "changed")  # before the watching has begun
             assert await next_of(queue) == [str(one)]
             replace(two, "changed")
             assert await next_of(queue) == [str(two)]
             one.unlink()
             assert await next_of(queue) == [str(one)]
-            watching.watch([str(other)])
+            watching.watch(looks(other))
             replace(two, "nobody cares")
             replace(other, "changed")
             assert await next_of(queue) == [str(other)]
         finally:
             watching.stop()
             watching.stop()
-        watching.watch([str(one)])
+        watching.watch(looks(one))
 
     asyncio.run(run())
 
@@ -91,7 +132,7 @@ import asyncio, os
 from appserver.lifecycle.autoreload import Autoreload
 async def main():
     watching = Autoreload(print)
-    watching.watch([{str(tmp_path / "x.py")!r}])
+    watching.watch({{{str(tmp_path / "x.py")!r}: None}})
     print(watching._process.pid, len(os.listdir("/proc/self/task")), flush=True)
     os._exit(0)
 asyncio.run(main())
@@ -120,7 +161,7 @@ def test_a_watcher_that_cannot_watch_says_why_and_fails_nobody(tmp_path, monkeyp
         ended = asyncio.get_running_loop().create_future()
         monkeypatch.setattr(autoreload.log, "error", lambda *args: ended.set_result(args))
         assert await asyncio.wait_for(ended, 20) == ("py-autoreload has ended: %s", "too many watches")
-        watching.watch(["x"])
+        watching.watch({"x": None})
         watching.stop()
 
     asyncio.run(run())

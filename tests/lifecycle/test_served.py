@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import re
@@ -314,12 +315,83 @@ class TestTouched:
         file.touch()
         poll(log.exists, "the log is not opened anew")
 
-    def test_the_application_itself(self, site):
-        pytest.importorskip("watchfiles")
-        site.configure(**{"py-autoreload": 1, "control-socket": "%dcontrol.sock"}).start()
-        assert run(site, "ctl", "--ini", site.ini, "status")[0] == 0  # the master watches by now
-        new = site.directory / "new"
-        new.write_text(site.app.read_text().replace("VERSION = 1", "VERSION = 2"))
-        new.rename(site.app)
-        site.wait_until("generation 2 has taken over")
-        assert site.told()["version"] == 2
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("watchfiles") is None, reason="the extra autoreload is not installed"
+)
+class TestAutoreload:
+    """Files of imported modules, whose change asks for a reload."""
+
+    @pytest.fixture
+    def watched(self, site):
+        """Return a server whose version is a module's, and a function that writes that as editors do."""
+
+        def write(version, text="VERSION = {}\n"):
+            new = site.directory / "helper.new"
+            new.write_text(text.format(version))
+            os.utime(new, ns=(10**18 + version, 10**18 + version))
+            new.rename(site.directory / "helper.py")
+
+        write(1)
+        site.app.write_text(site.app.read_text().replace("VERSION = 1\n", "from helper import VERSION\n"))
+        site.configure(**{"py-autoreload": 1, "control-socket": "%dcontrol.sock"})
+        return site, write
+
+    def served(self, site, version):
+        """Wait until a version is served, and no reload is under way."""
+        poll(lambda: site.told()["version"] == version, f"version {version} is not served:\n{site.log}")
+
+    @pytest.mark.parametrize("lazy", ["true", "false"])
+    def test_a_change_reloads(self, watched, lazy):
+        """Version 2 is of the same second and size as version 1, so cached bytecode would pass for it."""
+        site, write = watched
+        site.configure(lazy_apps=lazy, **{"py-autoreload": 1}).launch(cached="yes")
+        site.server.start()
+        for version in (2, 3):
+            write(version)
+            self.served(site, version)
+
+    @pytest.mark.parametrize("lazy", ["true", "false"])
+    def test_a_change_while_a_generation_loads(self, watched, lazy):
+        site, write = watched
+        wait = f"""
+open({str(site.directory / "loading")!r}, "w").close()
+while not os.path.exists({str(site.directory / "gate")!r}):
+    time.sleep(0.005)
+"""
+        site.app.write_text(site.app.read_text() + wait)
+        site.configure(lazy_apps=lazy, **{"py-autoreload": 1}).launch()
+        poll((site.directory / "loading").exists, "it does not load")
+        write(2)  # the first version has been imported
+        (site.directory / "gate").touch()
+        site.server.start()
+        self.served(site, 2)
+
+    def test_a_change_while_a_generation_loads_that_fails(self, watched):
+        site, write = watched
+        site.start()
+        wait = f"""
+import os, time
+open({str(site.directory / "loading")!r}, "w").close()
+while not os.path.exists({str(site.directory / "gate")!r}):
+    time.sleep(0.005)
+1 / 0
+"""
+        write(2, wait)
+        poll((site.directory / "loading").exists, "it does not load")
+        write(3)
+        (site.directory / "gate").touch()
+        self.served(site, 3)
+
+    def test_a_module_that_never_could_be_loaded(self, watched):
+        """Nothing of it is in the generation that serves."""
+        site, write = watched
+        site.start()
+        broken = site.directory / "broken.py"
+        broken.write_text("nonsense(")
+        write(2, "import broken\nVERSION = {}\n")
+        site.wait_until("the reload failed, generation 1 keeps serving: .*SyntaxError")
+        assert run(site, "ctl", "--ini", site.ini, "status")[0] == 0
+        assert site.count("has changed: reload") == 1  # it is not tried again and again
+        broken.write_text("")
+        self.served(site, 2)
