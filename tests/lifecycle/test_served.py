@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,21 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import zmq
 
 from tests.lifecycle.conftest import alive, children
 from tests.support.fronts import poll
-from tests.support.server import ROOT
+from tests.support.readable import copied
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
-
-READ = """
-import os, sys
-os.setgroups([])
-os.setgid(2345)
-os.setuid(1234)
-sys.exit(not all(os.access(path, os.R_OK) for path in (os.__file__, *sys.argv[1:])))
-"""
 
 
 def run(site, *arguments):
@@ -138,29 +130,43 @@ class TestDaemon:
         poll(lambda: "stopped" in log.read_text(), "the new log has no end")
 
 
+@pytest.fixture(scope="module")
+def readable(tmp_path_factory):
+    """Return the environment of a Python that every user can read, server and libraries included."""
+    directory = tmp_path_factory.mktemp("python")
+    environ = copied(directory)
+    yield environ
+    shutil.rmtree(directory)
+
+
 @root
 class TestPrivileges:
     """Who the processes are."""
 
     @pytest.fixture
-    def reachable(self, site):
-        """Let other users reach the application; Python is where it is."""
+    def reachable(self, site, readable, monkeypatch):
+        """Let other users reach the application and Python."""
+        monkeypatch.setattr(sys, "executable", sys._base_executable)
+        for name, value in readable.items():
+            monkeypatch.setenv(name, value)
         for directory in (site.directory, *site.directory.parents[:2]):
             directory.chmod(0o777)
         site.app.chmod(0o644)
-        paths = [ROOT / "appserver" / "cli.py", zmq.__file__, site.app]
-        if subprocess.run([sys.executable, "-c", READ, *paths]).returncode:
-            pytest.skip("other users cannot read this Python, its libraries or this server")
 
     @pytest.mark.usefixtures("reachable")
     def test_every_process_is_the_user(self, site):
         nobody = pwd.getpwnam("nobody")
-        site.configure("add-gid = 4321", uid="nobody", gid=2345).start()
+        private = site.directory / "private"  # root's alone: the socket is bound before
+        private.mkdir(0o700)
+        options = [f"socket = {private}/uwsgi.sock", f"pidfile = {private}/pid", "add-gid = 4321"]
+        site.configure(*options, uid="nobody", gid=2345).start()
+        assert (private / "uwsgi.sock").is_socket()
         pid = site.server.process.pid
         expected = {"Uid": [nobody.pw_uid] * 4, "Gid": [2345] * 4, "Groups": [2345, 4321]}
         for each in (pid, *children(pid)):
             assert status(each) == expected
         assert site.told()["uid"] == nobody.pw_uid
+        assert site.imports.stat().st_uid == nobody.pw_uid
         assert "runs as root" not in site.log
 
     @pytest.mark.usefixtures("reachable")
