@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +44,12 @@ class Cores(Protocol):
     def run(self, task: Task) -> None:
         """Give *task* a core, at once or when one is free; never waits."""
 
+    def full(self) -> bool:
+        """Tell whether one more task would have to wait."""
+
+    def when_free(self, call: Callable[[], object]) -> None:
+        """Call *call* once, in the loop's thread, when a core has become free."""
+
     def turn(self) -> None:
         """Let the loop have a turn, called in a core between two pieces of an answer."""
 
@@ -65,7 +71,9 @@ class GreenletCores:
     def __init__(self, count: int, load: Load) -> None:
         self.count = count
         self._load = load
+        self._count = count
         self._free = count
+        self._when_free: list[Callable[[], object]] = []
         self._all: list[greenlet] = []
         self._idle: list[greenlet] = []
         self._ready: deque[Task] = deque()
@@ -102,6 +110,8 @@ class GreenletCores:
             task.done()
             if self._ready:
                 self._pump_soon()
+            elif self._when_free:
+                _call_all(self._when_free)
             self._idle.append(worker)
             task = self._hub.switch()
 
@@ -118,6 +128,12 @@ class GreenletCores:
                 self._start(self._ready.popleft())
         if self._free and self._ready:
             self._pump_soon()
+
+    def full(self) -> bool:
+        return self._load[IN_HAND] >= self._count
+
+    def when_free(self, call: Callable[[], object]) -> None:
+        self._when_free.append(call)
 
     def turn(self) -> None:
         gevent.sleep(1e-9)  # a timer; sleep(0) would let callbacks run, and sockets starve
@@ -139,6 +155,8 @@ class ThreadCores:
     def __init__(self, count: int, load: Load) -> None:
         self.count = count
         self._load = load
+        self._count = count
+        self._when_free: list[Callable[[], object]] = []
         self._loop = get_hub().loop
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads = [
@@ -160,6 +178,14 @@ class ThreadCores:
         self._load[IN_HAND] -= 1
         self._load[DONE] += 1
         task.done()
+        if self._when_free and not self.full():
+            _call_all(self._when_free)
+
+    def full(self) -> bool:
+        return self._load[IN_HAND] >= self._count
+
+    def when_free(self, call: Callable[[], object]) -> None:
+        self._when_free.append(call)
 
     def turn(self) -> None:
         """Do nothing: the loop has a thread of its own."""
@@ -173,3 +199,11 @@ class ThreadCores:
     def stop(self) -> None:
         for _ in self._threads:
             self._tasks.put(None)
+
+
+def _call_all(waiting: list[Callable[[], object]]) -> None:
+    """Call all once; they may wait again."""
+    calls = waiting[:]
+    waiting.clear()
+    for call in calls:
+        call()

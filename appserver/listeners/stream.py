@@ -86,6 +86,7 @@ class StreamListener:
         self._file: _SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
         self._accepts = _ACCEPTS
+        self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
 
     def codec(self, peer: Any) -> Codec:
@@ -130,6 +131,7 @@ class StreamListener:
     def start(self, service: Service) -> None:
         """Accept connections in this thread's loop."""
         if service.environ["wsgi.multiprocess"]:
+            self._shared = True
             self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
         self.service = service
@@ -145,6 +147,9 @@ class StreamListener:
 
     def _accept(self) -> None:
         """Accept what waits and read each at once: its request is often there already."""
+        if self._shared and self.service.cores.full():
+            self._leave_to_others()
+            return
         listening = self._sock
         assert listening is not None
         for _ in range(self._accepts):
@@ -165,6 +170,15 @@ class StreamListener:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
         Connection(self, fd, peer).readable()
 
+    def _leave_to_others(self) -> None:
+        """Accept nothing until a core is free: another process may serve at once what waits."""
+        self._accepting.stop()
+        self.service.cores.when_free(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._sock is not None and self._watchers:
+            self._accepting.start(self._accept)
+
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
         log.warning("%s %s: cannot accept for now: %s", self.name, self.address, error.strerror)
@@ -181,6 +195,7 @@ class StreamListener:
         if self._sock is None:
             return
         if self._watchers:
+            self._shared = False
             self._accepts = _EVERY
             self._accept()
             self._accepting.stop()

@@ -270,6 +270,22 @@ def test_calls_at_once_and_processes_together(site, kind):
     assert all(body["multithread"] and body["multiprocess"] for _, body in told)
 
 
+@pytest.mark.parametrize("kind, held", [({"gevent": 1}, 1), ({"gevent": 2}, 3), ({"threads": 2}, 3)])
+def test_a_worker_without_a_free_core_leaves_connections_to_others(site, kind, held):
+    site.configure(processes=2, **kind).start()
+    finishers = [site.hold(f"h{number}") for number in range(held)]  # one has a free core, the other has none
+    for _ in range(20):
+        site.told()
+    finishers.append(site.hold("last"))
+    waiting = [site.begin("/") for _ in range(5)]  # nobody has a free core
+    site.release("last")
+    assert [finish()[0] for finish in waiting] == [200] * 5
+    for number in range(held):
+        site.release(f"h{number}")
+    assert [finish()[0] for finish in finishers] == [200] * (held + 1)
+    assert len(site.pids(2)) == 2
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="wants root and unshare")
 def test_as_process_1_of_a_container(site):
     """It reaps whatever is left to it, and SIGTERM, which nobody else would take, stops it."""

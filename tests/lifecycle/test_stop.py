@@ -23,10 +23,11 @@ def test_requests_in_hand_are_answered(site):
     site.wait_until("stopped$")
 
 
+@pytest.mark.parametrize("options", [{}, {"processes": 2, "gevent": 1}], ids=["one", "processes"])
 @pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
-def test_connections_that_wait_to_be_accepted_are_answered(site, mounted):
-    """The only worker is busy, so that they wait in the kernel when the stop begins."""
-    site.configure(http_socket=mounted.format(site.directory)).start()
+def test_connections_that_wait_to_be_accepted_are_answered(site, mounted, options):
+    """All workers are busy, so that they wait in the kernel when the stop begins."""
+    site.configure(http_socket=mounted.format(site.directory), **options).start()
     path = site.directory / "site.sock"
 
     def connect():
@@ -35,16 +36,19 @@ def test_connections_that_wait_to_be_accepted_are_answered(site, mounted):
         sock.connect(str(path) if path.exists() else site.address)
         return sock
 
-    first = connect()
-    first.sendall(b"GET /hold?hold HTTP/1.1\r\nHost: x\r\n\r\n")
-    poll((site.directory / "hold.held").exists, "the request does not run")
+    busy = []
+    for number in range(options.get("processes", 1)):
+        busy.append(connect())
+        busy[-1].sendall(b"GET /hold?h%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+        poll((site.directory / f"h{number}.held").exists, "the request does not run")
     waiting = [connect() for _ in range(5)]
     for sock in waiting:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     site.server.process.send_signal(signal.SIGTERM)
     site.wait_until("SIGTERM: stop")
-    site.release()
-    for sock in (first, *waiting):
+    for number in range(len(busy)):
+        site.release(f"h{number}")
+    for sock in (*busy, *waiting):
         with sock:
             assert sock.recv(12) == b"HTTP/1.1 200"
     assert site.server.process.wait(30) == 0
