@@ -127,6 +127,7 @@ class Server:
         self.watchdog = watchdog
         self._loops: list[Loop] = []
         self._stopping = False
+        self._followed = False
         self._mercy = inf
         self.environ = {
             "wsgi.version": (1, 0),
@@ -145,8 +146,11 @@ class Server:
         if watchdog is not None:
             watchdog.attach()
             if watchdog.limits:
-                return LimitedService(self.app, cores, self.access, self.environ, watchdog, get_ident())
-        return Service(self.app, cores, self.access, self.environ)
+                return LimitedService(
+                    self.app, cores, self.access, self.environ, watchdog, get_ident(),
+                    followed=lambda: self._followed,
+                )  # fmt: skip
+        return Service(self.app, cores, self.access, self.environ, followed=lambda: self._followed)
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`; call *ready* once every loop takes requests."""
@@ -157,8 +161,13 @@ class Server:
         else:
             self._serve_in_threads(ready)
 
-    def stop(self, mercy: float) -> None:
-        """Stop, and give what is in hand *mercy* seconds; a later call can only shorten them."""
+    def stop(self, mercy: float, *, followed: bool = False) -> None:
+        """Stop, and give what is in hand *mercy* seconds; a later call can only shorten them.
+
+        With *followed* other processes go on to serve the sockets that are shared, so what waits to be
+        accepted is theirs.
+        """
+        self._followed = followed
         self._stopping = True
         self._mercy = min(self._mercy, mercy)
         for loop in self._loops:

@@ -105,6 +105,7 @@ class Generation:
         self._children = children
         self._hurry = hurry
         self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy
+        self.followed = True  # others accept from all of its sockets when a worker of it leaves
         self._preloader: Child | None = None
         self._loading: asyncio.Task[None] | None = None
         self._slots: dict[int, asyncio.Task[None]] = {}
@@ -246,7 +247,7 @@ class Generation:
 
     async def _end(self, worker: Serving) -> None:
         worker.stopping = True
-        worker.send(f"stop {self.mercy}")
+        worker.send(f"stop {self.mercy} {'followed' if self.followed else 'last'}")
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
         try:
             longest = self.mercy + _MORE_MERCY if self.mercy < inf else None

@@ -185,6 +185,7 @@ class Master:
             if self._mercy is not None:
                 self.generation.mercy = self._mercy
             mercy = self.generation.mercy
+            self.generation.followed = False
             self._leave(self._retire(self.generation, [], log.debug))
         if self._leaving:
             await asyncio.wait(set(self._leaving))
@@ -342,6 +343,7 @@ class Master:
         bound, follows = take_over(self.configuration, configuration)
         gone = [each for each in self.configuration.listeners if each not in follows.values()]
         self.children.private.update(gone)
+        old.followed = not gone
         self.attendants.listeners = [*self.configuration.listeners, *bound]
         cheaper = self._scale(configuration)
         new = self._next_generation(configuration)
@@ -355,6 +357,7 @@ class Master:
         except BaseException:
             await new.abandon()
             old.sources |= new.sources
+            old.followed = True
             self.generations.remove(new)
             self.children.private.difference_update(gone)
             for listener in bound:

@@ -135,7 +135,8 @@ class Worker:
         if verb == "reopen-logs":
             self._logs.reopen()
         elif verb == "stop":
-            server.stop(float(rest))
+            mercy, _, how = rest.partition(" ")
+            server.stop(float(mercy), followed=how == "followed")
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._watcher.stop()

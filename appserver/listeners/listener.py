@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from appserver.wsgi import Application, respond
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class Service:
     """What one loop's listeners serve: the application, its cores and the access log.
 
-    ``environ`` is what every environ starts from; listeners copy it and add their own.
+    ``environ`` is what every environ starts from; listeners copy it and add their own. ``followed`` tells,
+    once listeners are stopped, whether other processes go on to accept from the sockets that all share.
     """
 
     app: Application
     cores: Cores
     access: Access | None
     environ: dict[str, Any]
+    followed: Callable[[], bool] = field(default=lambda: False, kw_only=True)
 
     def respond(self, x: Exchange, channel: Channel) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""
@@ -94,7 +96,8 @@ class Listener(Protocol):
     def stop(self) -> None:
         """Take no new connections or stop when the queue is dry; return at once.
 
-        Called in the thread of each loop.
+        Called in the thread of each loop. What waits to be accepted is taken before, unless
+        `Service.followed` tells that others will.
         """
 
     def busy(self) -> int:

@@ -191,13 +191,14 @@ class StreamListener:
             connection.expire()
 
     def stop(self) -> None:
-        """Take what has arrived, then accept no more; end connections when they are idle."""
+        """Take what has arrived unless others will, accept no more, end connections when they are idle."""
         if self._sock is None:
             return
         if self._watchers:
-            self._shared = False
-            self._accepts = _EVERY
-            self._accept()
+            if not self.service.followed():
+                self._shared = False
+                self._accepts = _EVERY
+                self._accept()
             self._accepting.stop()
             self._resume.stop()
         self._sock.close()

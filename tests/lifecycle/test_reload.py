@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.lifecycle.conftest import alive, children, refused
+from tests.support.clients import UwsgiClient
 from tests.support.fronts import poll
 
 
@@ -77,6 +78,39 @@ def test_requests_that_wait_for_a_busy_worker_are_answered(site):
     site.release()
     assert held()[0] == 200
     assert [finish()[0] for finish in waiting] == [200] * 5
+    generation(site, 2)
+
+
+def test_what_waits_to_be_accepted_is_left_to_the_new_code(site):
+    """But for the one that each of the old workers may take before it hears of its end."""
+    site.configure(processes=2).start()
+    old = [site.hold(f"old{number}") for number in range(2)]
+    change(site)
+    site.wait_until("generation 2 serves")
+    new = [site.hold(f"new{number}") for number in range(2)]
+    waiting = [site.begin("/") for _ in range(10)]
+    for number in range(2):
+        site.release(f"old{number}")
+    for worker in (1, 2):
+        site.wait_until(rf"generation 1: worker {worker} \(pid \d+\) has gone")
+    for number in range(2):
+        site.release(f"new{number}")
+    assert [finish()[1]["version"] for finish in (*old, *new)] == [1, 1, 2, 2]
+    assert sum(finish()[1]["version"] == 1 for finish in waiting) <= 2
+
+
+def test_what_waits_at_an_address_that_goes_is_answered_by_the_old_code(site):
+    path = site.directory / "old.sock"
+    site.configure(f"socket = {path}").start()
+    finish = site.hold()
+    with UwsgiClient(str(path)) as waiting:
+        waiting.send("GET", "/")
+        site.configure()
+        reload(site)
+        site.wait_until("generation 2 serves")
+        site.release()
+        assert waiting.receive().status == 200
+    assert finish()[0] == 200
     generation(site, 2)
 
 
