@@ -71,7 +71,6 @@ class GreenletCores:
     def __init__(self, count: int, load: Load) -> None:
         self.count = count
         self._load = load
-        self._count = count
         self._free = count
         self._when_free: list[Callable[[], object]] = []
         self._all: list[greenlet] = []
@@ -130,7 +129,7 @@ class GreenletCores:
             self._pump_soon()
 
     def full(self) -> bool:
-        return self._load[IN_HAND] >= self._count
+        return self._load[IN_HAND] >= self.count
 
     def when_free(self, call: Callable[[], object]) -> None:
         self._when_free.append(call)
@@ -155,7 +154,6 @@ class ThreadCores:
     def __init__(self, count: int, load: Load) -> None:
         self.count = count
         self._load = load
-        self._count = count
         self._when_free: list[Callable[[], object]] = []
         self._loop = get_hub().loop
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
@@ -182,7 +180,7 @@ class ThreadCores:
             _call_all(self._when_free)
 
     def full(self) -> bool:
-        return self._load[IN_HAND] >= self._count
+        return self._load[IN_HAND] >= self.count
 
     def when_free(self, call: Callable[[], object]) -> None:
         self._when_free.append(call)

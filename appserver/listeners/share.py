@@ -44,7 +44,6 @@ class Share(Intake):
         self._requests: dict[int, Request] = {}  # in hand
         self._departed: set[int] = set()  # given up before they came
         self._released = False  # the receiver gives us no more
-        self._full = False  # there is no core for another packet
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
         self._outbox = b""
         self._frames = Frames()
@@ -72,9 +71,9 @@ class Share(Intake):
     def _take_packets(self) -> None:
         """Take requests as long as there are cores for them."""
         for _ in range(_BATCH):
-            if self.in_hand >= self.cores.count:
-                self._full = True
+            if self.cores.full():
                 self._packet_watcher.stop()
+                self.cores.when_free(self._go_on)
                 return
             try:
                 packet = self._packets.recv(_BUFFER)
@@ -87,6 +86,10 @@ class Share(Intake):
                 return
             for each in frames(packet):
                 self._obey(each)
+
+    def _go_on(self) -> None:
+        if not self._released and self._packets.fileno() >= 0:
+            self._packet_watcher.start(self._take_packets)
 
     def _hear(self) -> None:
         """Take what comes over the stream."""
@@ -216,9 +219,6 @@ class Share(Intake):
         self.in_hand -= 1
         if self._requests.pop(request.origin, None) is request and not request.ended:
             self._write(frame(handoff.END, request.origin))
-        if self._full and not self._released:
-            self._full = False
-            self._packet_watcher.start(self._take_packets)
 
     def drain(self) -> None:
         """Go on until the receiver says that there is no more."""
