@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -302,6 +303,14 @@ def test_as_process_1_of_a_container(site):
             assert line, log
             log += line
         [inside] = children(process.pid)
+        before = set(children(inside))
+        host, port = re.search(r"listening: http (\S+):(\d+)", log).groups()
+        for _ in range(5):
+            client = http.client.HTTPConnection(host, int(port), timeout=30)
+            client.request("GET", "/orphan")
+            assert client.getresponse().status == 200
+            client.close()
+        poll(lambda: set(children(inside)) == before, "zombies are left")
         os.kill(inside, signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(30) == 0
