@@ -271,10 +271,15 @@ class Generation:
             await asyncio.wait(ending)
 
     async def retire(self, report: Report) -> None:
-        """End all workers, then the preloader."""
+        """End the preloader, then all workers.
+
+        The preloader has the listening sockets too, and accepts nothing: what came after the last
+        worker's look would wait for it, and be reset.
+        """
         for task in self._slots.values():
             task.cancel()
         self._slots.clear()
+        await self._end_preloader()
 
         async def leave(worker: Serving) -> None:
             await (self.end(worker) if not worker.stopping else worker.exited)
@@ -282,7 +287,6 @@ class Generation:
 
         if self.workers:
             await asyncio.wait([asyncio.create_task(leave(each)) for each in self.workers])
-        await self._end_preloader()
 
     async def abandon(self) -> None:
         """End everything at once, as it never served."""

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.lifecycle.conftest import alive
+from tests.lifecycle.conftest import alive, refused
 from tests.support.fronts import poll
 
 
@@ -51,6 +51,17 @@ def test_connections_that_wait_to_be_accepted_are_answered(site, mounted, option
     for sock in (*busy, *waiting):
         with sock:
             assert sock.recv(12) == b"HTTP/1.1 200"
+    assert site.server.process.wait(30) == 0
+
+
+def test_connections_are_refused_while_the_last_request_is_finished(site):
+    """Nobody has the listening socket any more who would let them wait, and reset them in the end."""
+    site.configure(gevent=2).start()
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGTERM)
+    poll(lambda: refused(site.address), "connections are still accepted")
+    site.release()
+    assert finish()[0] == 200
     assert site.server.process.wait(30) == 0
 
 
