@@ -44,7 +44,6 @@ _JOINED = 65536  # bytes up to which copying pieces together is cheaper than wri
 _HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
-_LULL = 0.02  # the same where no answer can tell the peer otherwise; nginx must see the end while idle
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
 _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger {1, 0}: close(2) sends RST
 
@@ -142,9 +141,7 @@ class Connection:
         options = self.listener.options
         timeout = options.socket_timeout
         if self.state == HEAD and not self.codec.buffer:
-            timeout = options.keepalive_timeout
-            if not self.keep:
-                timeout = _LAST_CHANCE if self.codec.announces else _LULL
+            timeout = options.keepalive_timeout if self.keep else _LAST_CHANCE
         self.deadline = self.listener.loop.now() + timeout
         self._watch_readable()
 
@@ -212,7 +209,7 @@ class Connection:
         """Make and send the answer."""
         x = self.x
         assert x is not None
-        if not self.keep and self.codec.announces:
+        if not self.keep:
             x.keep_alive = False
         self.listener.prepare(self, x)
         self.service.respond(x, self)
@@ -264,7 +261,11 @@ class Connection:
     def send(self, pieces: list[bytes], more: bool) -> None:
         """Send pieces of the answer; with *more* wait while too much of it is unsent."""
         if not self.gone:
-            self._put(pieces)
+            x = self.x
+            if self.keep or self.codec.announces or x is None or not x.ended:
+                self._put(pieces)
+            else:
+                self._put_last(x, pieces)
         if self.gone:
             raise ClientGone
         if more:
@@ -290,6 +291,19 @@ class Connection:
             if self.outbox is None:
                 self.outbox = Outbox(self.fd)
         self.outbox.put(pieces, sent)
+
+    def _put_last(self, x: Exchange, pieces: list[bytes]) -> None:
+        """Send the end of an answer and that of the connection as one, where no answer announces it.
+
+        A peer that saw the first without the second would send its next request, and lose it.
+        """
+        x.keep_alive = False
+        with _as_socket(self.fd) as sock:
+            if self.listener.tcp:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # FIN goes in the last segment
+            self._put(pieces)
+            if not self.outbox and not self.gone:
+                sock.shutdown(socket.SHUT_WR)
 
     def _pace(self, outbox: Outbox) -> None:
         """Wait in a core while the client is slow; raise `ClientGone` where it is too slow."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 
 import pytest
 
 from tests.lifecycle.conftest import alive, refused
+from tests.support.clients import FastcgiClient
 from tests.support.fronts import poll
 
 
@@ -78,6 +80,32 @@ def test_a_request_that_is_still_coming_is_answered(site):
             answer += data
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert site.server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
+def test_the_last_answer_of_a_kept_fastcgi_connection_ends_it(site, mounted):
+    """A front end that saw the one without the other would lose its next request; TCP carries both at once."""
+    site.configure(gevent=2, fastcgi_socket=mounted.format(site.directory)).start()
+    client = FastcgiClient(site.server.addresses["fastcgi"], kept=True)
+    with client:
+        assert client.request("GET", "/").status == 200
+        client.send("GET", "/hold?hold")
+        poll((site.directory / "hold.held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGTERM)
+        poll(lambda: refused(site.address), "connections are still accepted")
+        site.release()
+        client.sock.recv(1, socket.MSG_PEEK)
+        assert has_ended(client.sock) or client.sock.family == socket.AF_UNIX
+        assert client.receive().status == 200
+        assert client.sock.recv(1) == b""
+    assert site.server.process.wait(30) == 0
+
+
+def has_ended(sock):
+    """Tell whether the peer has closed its half, though not all of it has been read."""
+    poller = select.poll()
+    poller.register(sock, select.POLLRDHUP)
+    return bool(poller.poll(0))
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM] * 2, [signal.SIGINT], [signal.SIGQUIT]])
