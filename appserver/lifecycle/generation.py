@@ -288,17 +288,14 @@ class Generation:
         if self.workers:
             await asyncio.wait([asyncio.create_task(leave(each)) for each in self.workers])
 
-    async def abandon(self) -> None:
-        """End everything at once, as it never served."""
-        for task in self._slots.values():
-            task.cancel()
-        self._slots.clear()
-        for worker in list(self.workers):
-            worker.stopping = True
-            worker.kill()
+    def give_up(self) -> None:
+        """Kill what does not serve yet; the rest has requests in hand, and is the caller's to retire."""
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
-        await self._end_preloader()
+        for worker in self.workers:
+            if not worker.serving:
+                worker.stopping = True
+                worker.kill()
 
     async def _end_preloader(self) -> None:
         preloader = self._preloader

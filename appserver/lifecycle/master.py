@@ -128,7 +128,7 @@ class Master:
         code = 0
         if not starting.done():
             starting.cancel()
-            await generation.abandon()
+            self._give_up(generation, [])
         elif (error := starting.exception()) is None:
             self.generation = generation
             self._ready()
@@ -136,7 +136,7 @@ class Master:
             self._serves()
             await self._watch(stopped)
         else:
-            await generation.abandon()
+            self._give_up(generation, [])
             if not isinstance(error, Failed):
                 raise error
             log.error("%s", error)
@@ -298,9 +298,9 @@ class Master:
         Another reload that is under way is given up for this one. Returns when the old workers
         have finished.
         """
+        await self._stop_changing()
         if self.generation is None or self._stopping.is_set():
             raise Failed("the server is starting or stopping")
-        await self._stop_changing()
         changing = self._changing = asyncio.create_task(self._change(report, chain=chain))
         await asyncio.wait({changing})
         if self._changing is changing:
@@ -312,9 +312,12 @@ class Master:
         report(f"generation {self._number} has taken over")
 
     async def _stop_changing(self) -> None:
-        if self._changing is not None:
-            self._changing.cancel()
-            await asyncio.wait({self._changing})
+        while (changing := self._changing) is not None:  # others may wait here, too, and begin one
+            if not changing.cancelling():
+                changing.cancel()
+            await asyncio.wait({changing})
+            if self._changing is changing:
+                self._changing = None
 
     async def _change(self, report: Report, *, chain: bool) -> asyncio.Task[None]:
         """Change to a new generation and return the task in which the old one leaves."""
@@ -355,14 +358,10 @@ class Master:
             else:
                 await succession.start(new, cheaper.wanted, report, strict=True)
         except BaseException:
-            await new.abandon()
             old.sources |= new.sources
             old.followed = True
-            self.generations.remove(new)
             self.children.private.difference_update(gone)
-            for listener in bound:
-                await self.attendants.end(listener)
-                listener.close()
+            self._give_up(new, bound)
             raise
         for listener, other in follows.items():
             self.attendants.hand_over(other, listener)
@@ -371,6 +370,11 @@ class Master:
         self.cheaper = cheaper
         self._watched = Watched(configuration.settings.of(TouchOptions))
         return new, gone
+
+    def _give_up(self, new: Generation, bound: list[Listener]) -> None:
+        """Have a generation end that shall not serve; workers that do already finish what they have."""
+        new.give_up()
+        self._leave(self._retire(new, bound, log.debug))
 
     async def _retire(self, old: Generation, gone: list[Listener], report: Report) -> None:
         """Have a generation finish and end, and with it the listeners that nobody else has."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 async def start(generation: Generation, count: int, report: Report, *, strict: bool) -> None:
     """Load the application and start workers 1 to *count* of a generation, which keeps them from then on.
 
-    Raise `Failed` where one cannot serve; the caller abandons the generation then.
+    Raise `Failed` where one cannot serve; the caller gives the generation up then.
     """
     name = f"generation {generation.number}"
     report(f"{name}: loading {generation.configuration.what}")
@@ -35,7 +35,7 @@ async def start(generation: Generation, count: int, report: Report, *, strict: b
 async def start_one_by_one(old: Generation, new: Generation, count: int, report: Report) -> None:
     """Let the workers of *new* follow those of *old* one at a time; raise `Failed` where one cannot.
 
-    Then those of *old* that have gone are started again, and *new* is the caller's to abandon.
+    Then those of *old* that have gone are started again, and *new* is the caller's to give up.
     """
     name = f"generation {new.number}"
     report(f"{name}: loading {new.configuration.what}")

@@ -215,6 +215,38 @@ def test_a_reload_while_one_is_under_way_begins_again(site):
     assert site.told()["version"] == 3
 
 
+SECOND_FAILS = """
+serve = application
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/warm":
+        try:
+            os.mkdir(os.path.join(HERE, "first"))
+        except FileExistsError:
+            hold("second")
+            start_response("500 Failed", [])
+            return []
+    return serve(environ, start_response)
+"""
+
+
+def test_a_worker_that_served_already_finishes_when_another_cannot(site):
+    """The old workers are busy, so that the first new one takes a request; the second fails then."""
+    site.configure(processes=2, warm_up="/warm").start()
+    finishers = [site.hold("a"), site.hold("b")]
+    with site.app.open("a") as file:
+        file.write(SECOND_FAILS)
+    reload(site)
+    poll((site.directory / "second.held").exists, "the second worker is not warmed up")
+    finishers.append(site.hold("c"))
+    site.release("second")
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    for name in "abc":
+        site.release(name)
+    assert [finish()[0] for finish in finishers] == [200] * 3
+    poll(lambda: len(children(site.server.process.pid)) == 3, "the new worker is left")
+
+
 def test_many_signals_are_one_reload_at_a_time(site):
     site.configure(processes=2).start()
     for _ in range(20):
