@@ -4,66 +4,89 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
 import tempfile
-import time
 
+from tests.soak.account import Account
 from tests.soak.load import Load
-from tests.soak.site import Soaked
+from tests.soak.mixed import mixed
+from tests.soak.phases import PHASES
+from tests.soak.site import DOORS, Site
+
+TIMES = {"reload": 100, "kill": 20, "mongrel2": 20, "term": 20}
+SHOWN = 20  # failures of each kind that are told one by one
 
 
-def reload(site, load, times):
-    """Reload so many times, each when the one before has ended."""
-    for number in range(2, times + 2):
-        site.server.process.send_signal(signal.SIGHUP)
-        site.server.wait_until(rf"generation {number} has taken over", 90)
+def soak(name, options, times=None, *, uwsgi=None, rate=500.0, clients=4):
+    """Run one phase of `PHASES` and return its `Account`."""
+    with tempfile.TemporaryDirectory() as directory, Site(directory, options, uwsgi=uwsgi) as site:
+        load = Load(site.doors, rate, clients)
+        phase = PHASES[name](site, load)
+        unfinished = None
+        with load:
+            try:
+                phase.run(times or TIMES[name])
+            except AssertionError as error:  # what should have happened did not: told with the rest
+                unfinished = str(error)
+        site.explain(load.requests())
+        account = Account(phase, load, site.ledger)
+        account.figures = {
+            "phase": name,
+            "server": site.server.name,
+            "options": list(options),
+            **account.figures,
+        }
+        if unfinished:
+            account.breaches["unfinished"] = unfinished
+        return account
 
 
-def kill(site, load, times):
-    """Kill a worker that has just answered, so many times."""
-    for number in range(times):
-        before = load.answered
-        os.kill(site.workers()[number % 2], signal.SIGKILL)
-        while load.answered < before + 300:
-            time.sleep(0.05)
-
-
-def mongrel2(site, load, times):
-    """Stop and start Mongrel2 so many times."""
-    for _ in range(times):
-        site.mongrel2.stop()
-        site.mongrel2.start()
-        before = sum(door.outcomes["ok"] for door in load.doors if door.name == "mongrel2")
-        while sum(door.outcomes["ok"] for door in load.doors if door.name == "mongrel2") < before + 20:
-            time.sleep(0.05)
-
-
-PHASES = {"reload": reload, "kill": kill, "mongrel2": mongrel2}
+def measure_mixed(options, uwsgi, rate, seconds):
+    """Run the measurement `mixed` and return its figures."""
+    with tempfile.TemporaryDirectory() as directory, Site(directory, options, ["mongrel2"], uwsgi) as site:
+        found = mixed(site, rate, seconds)
+        return {"phase": "mixed", "server": site.server.name, "options": list(options), **found}
 
 
 def main():
-    """Run the phases and print their figures as JSON; exit with 1 where a reload has cost a request."""
+    """Run phases, print their figures as JSON, and exit with 1 where one has cost what it may not cost."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=main.__doc__)
-    parser.add_argument("phases", nargs="*", default=["reload"], choices=list(PHASES))
-    parser.add_argument("--times", type=int, default=100, help="reloads, kills or restarts [100]")
-    parser.add_argument("--rate", type=float, default=500, help="requests a second in all [500]")
-    parser.add_argument("--clients", type=int, default=2, help="clients of each front end [2]")
+    parser.add_argument("phases", nargs="*", default=["reload"], choices=[*PHASES, "mixed"])
     parser.add_argument(
-        "--option", action="append", default=[], help="a line of the ini file, such as processes=2"
+        "--times", type=int, help="reloads, kills, restarts or stops [100 reloads, 20 of others]"
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--rate", type=float, help="requests a second in all [500; mixed: 10 for each process]"
+    )
+    parser.add_argument("--clients", type=int, default=4, help=f"clients of each of {len(DOORS)} doors [4]")
+    parser.add_argument("--processes", type=int, default=4, help="workers [4]")
+    parser.add_argument("--gevent", type=int, help="calls at once in each [100; mixed and uWSGI: one]")
+    parser.add_argument("--seconds", type=float, default=60, help="length of mixed [60]")
+    parser.add_argument("--option", action="append", default=[], help="a line of the ini file")
+    parser.add_argument("--uwsgi", metavar="PROGRAM", help="soak this uWSGI (tests.soak.build_uwsgi) instead")
+    told = parser.parse_args()
     broken = False
-    for phase in arguments.phases:
-        with tempfile.TemporaryDirectory() as directory, Soaked(directory, *arguments.option) as site:
-            with Load(site.doors, arguments.rate, arguments.clients) as load:
-                PHASES[phase](site, load, arguments.times)
-            figures = load.account(site.ledger)
-            print(json.dumps({"phase": phase, "times": arguments.times, **figures}, indent=1))
-            for failure in load.failures[:20]:
-                print(failure, file=sys.stderr)
-            broken |= bool(figures["duplicated"] or (phase == "reload" and load.failures))
+    for name in told.phases:
+        alone = name == "mixed" or told.uwsgi
+        calls = told.gevent if told.gevent is not None else 1 if alone else 100
+        options = [
+            f"processes = {told.processes}",
+            *([f"gevent = {calls}"] if calls > 1 else []),
+            *told.option,
+        ]
+        if name == "mixed":
+            figures = measure_mixed(options, told.uwsgi, told.rate or 10 * told.processes, told.seconds)
+            broken |= bool(figures["not_answered_well"])
+        else:
+            account = soak(
+                name, options, told.times, uwsgi=told.uwsgi, rate=told.rate or 500, clients=told.clients
+            )
+            figures = account.figures
+            broken |= bool(account.breaches)
+            for kind in account.counts:
+                for sent in [sent for what, sent in account.failures if what == kind][:SHOWN]:
+                    print(kind, sent, file=sys.stderr)
+        print(json.dumps(figures, indent=1), flush=True)
     return int(broken)
 
 
