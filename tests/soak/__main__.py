@@ -17,25 +17,20 @@ TIMES = {"reload": 100, "kill": 20, "mongrel2": 20, "term": 20}
 SHOWN = 20  # failures of each kind that are told one by one
 
 
-def soak(name, options, times=None, *, uwsgi=None, rate=500.0, clients=4):
-    """Run one phase of `PHASES` and return its `Account`."""
+def soak(phase, options, times, *, uwsgi=None, rate=500.0, clients=4, share=0.05):
+    """Go through one phase, of the given class, and return its `Account`."""
     with tempfile.TemporaryDirectory() as directory, Site(directory, options, uwsgi=uwsgi) as site:
-        load = Load(site.doors, rate, clients)
-        phase = PHASES[name](site, load)
-        unfinished = None
+        load = Load(site.doors, rate, clients, share)
+        done = phase(site, load)
+        unfinished = ""
         with load:
             try:
-                phase.run(times or TIMES[name])
+                done.run(times)
             except AssertionError as error:  # what should have happened did not: told with the rest
                 unfinished = str(error)
         site.explain(load.requests())
-        account = Account(phase, load, site.ledger)
-        account.figures = {
-            "phase": name,
-            "server": site.server.name,
-            "options": list(options),
-            **account.figures,
-        }
+        account = Account(done, load, site.ledger)
+        account.figures = {"server": site.server.name, "options": list(options), **account.figures}
         if unfinished:
             account.breaches["unfinished"] = unfinished
         return account
@@ -45,7 +40,7 @@ def measure_mixed(options, uwsgi, rate, seconds):
     """Run the measurement `mixed` and return its figures."""
     with tempfile.TemporaryDirectory() as directory, Site(directory, options, ["mongrel2"], uwsgi) as site:
         found = mixed(site, rate, seconds)
-        return {"phase": "mixed", "server": site.server.name, "options": list(options), **found}
+        return {"server": site.server.name, "options": list(options), **found}
 
 
 def main():
@@ -79,14 +74,15 @@ def main():
             broken |= bool(figures["not_answered_well"])
         else:
             account = soak(
-                name, options, told.times, uwsgi=told.uwsgi, rate=told.rate or 500, clients=told.clients
-            )
+                PHASES[name], options, told.times or TIMES[name],
+                uwsgi=told.uwsgi, rate=told.rate or 500, clients=told.clients,
+            )  # fmt: skip
             figures = account.figures
             broken |= bool(account.breaches)
             for kind in account.counts:
                 for sent in [sent for what, sent in account.failures if what == kind][:SHOWN]:
                     print(kind, sent, file=sys.stderr)
-        print(json.dumps(figures, indent=1), flush=True)
+        print(json.dumps({"phase": name, **figures}, indent=1), flush=True)
     return int(broken)
 
 

@@ -10,7 +10,6 @@ from time import monotonic, sleep
 
 from tests.support.fronts import poll
 
-ANSWERED_WITHIN = 0.2  # seconds after a worker's death within which its requests are given up
 REFUSED = "(111: Connection refused)"  # in nginx's log
 
 
@@ -79,10 +78,11 @@ class Kill(Phase):
     """
 
     allowed = frozenset({"in its hands", "on its way into it"})
+    pause = 3.0  # seconds between kills
+    within = 0.2  # seconds after its death in which Mongrel2's clients are answered 502, where shared
 
-    def __init__(self, site, load, pause=3.0):
+    def __init__(self, site, load):
         super().__init__(site, load)
-        self.pause = pause
         self.shared = any(option.replace(" ", "") == "zeromq-dispatch=shared" for option in site.options)
         if not self.shared:
             self.allowed |= {
@@ -109,7 +109,7 @@ class Kill(Phase):
         if sent.door != "mongrel2" or sent.outcome in {"wrong", "surplus"}:
             return kind
         if self.shared and kill is not None and not self._given_up(sent, kill):
-            return f"{kind}, and not answered 502 within {ANSWERED_WITHIN * 1000:.0f} ms"
+            return f"{kind}, and not answered 502 within {self.within} s"
         if self.shared:
             return kind
         return f"mongrel2: {kind if kill is not None else 'dealt to the dead'}"
@@ -126,9 +126,8 @@ class Kill(Phase):
                     return "on its way into it", kill
         return super().judge(sent, calls), None
 
-    @staticmethod
-    def _given_up(sent, kill):
-        return sent.outcome == "502" and sent.ended - kill.began <= ANSWERED_WITHIN
+    def _given_up(self, sent, kill):
+        return sent.outcome == "502" and sent.ended - kill.began <= self.within
 
     def repeated(self, calls):
         """Tell whether it was called twice; nginx tries again where a kept connection ends."""
@@ -213,7 +212,7 @@ class Term(Phase):
         self.site.server.start()
         event.ready = monotonic()
         self.go_on(20, "mongrel2")
-        self.go_on(300)
+        self.go_on(5 * len(self.load.clients))
 
     def judge(self, sent, calls):
         stop = next((each for each in self.events if sent.began < each.ready), None)
