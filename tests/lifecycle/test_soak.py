@@ -12,7 +12,7 @@ from tests.soak.site import DOORS
 
 pytestmark = pytest.mark.peers
 
-DISPATCHES = ["worker"]  # the values of zeromq-dispatch
+DISPATCHES = ["worker", "shared"]  # the values of zeromq-dispatch
 
 
 class PatientKill(Kill):
@@ -22,16 +22,12 @@ class PatientKill(Kill):
     within = inf
 
 
-def options(dispatch):
-    how = [f"zeromq-dispatch = {dispatch}"] if dispatch != "worker" else []
-    return ["processes = 2", "gevent = 20", *how]
-
-
 @pytest.mark.parametrize("dispatch", DISPATCHES)
 @pytest.mark.parametrize("phase, times", [(Reload, 3), (PatientKill, 2), (Mongrel2, 2), (Term, 2)])
 def test_nothing_is_lost_that_need_not_be(phase, times, dispatch):
     """Half of the requests take their time, so that each worker has some in its hands at any time."""
-    account = soak(phase, options(dispatch), times, rate=120, clients=2, share=0.5)
+    options = ["processes = 2", "gevent = 20", f"zeromq-dispatch = {dispatch}"]
+    account = soak(phase, options, times, rate=120, clients=2, share=0.5)
     assert account.breaches == {}, account.failures
     assert {sent.door for sent in account.requests if sent.outcome == "ok"} == set(DOORS)
     assert len(account.requests) > len(account.failures)

@@ -83,8 +83,7 @@ class Kill(Phase):
 
     def __init__(self, site, load):
         super().__init__(site, load)
-        self.shared = any(option.replace(" ", "") == "zeromq-dispatch=shared" for option in site.options)
-        if not self.shared:
+        if not site.shared:
             self.allowed |= {
                 "mongrel2: dealt to the dead",
                 "mongrel2: in its hands",
@@ -108,9 +107,9 @@ class Kill(Phase):
         kind, kill = self._of(sent, calls)
         if sent.door != "mongrel2" or sent.outcome in {"wrong", "surplus"}:
             return kind
-        if self.shared and kill is not None and not self._given_up(sent, kill):
+        if self.site.shared and kill is not None and not self._given_up(sent, kill):
             return f"{kind}, and not answered 502 within {self.within} s"
-        if self.shared:
+        if self.site.shared:
             return kind
         return f"mongrel2: {kind if kill is not None else 'dealt to the dead'}"
 

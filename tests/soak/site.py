@@ -15,6 +15,7 @@ DOORS = {"http": 8080, "nginx-uwsgi": 8101, "nginx-fastcgi": 8102, "nginx-scgi":
          "mongrel2": 6767}  # fmt: skip
 
 _SOCKETS = re.compile(r"^(http-socket|socket|fastcgi-socket|scgi-socket) = .*\n", re.MULTILINE)
+_BY_WORKERS = re.compile(r"zeromq-dispatch *= *worker")
 _FAILED = re.compile(r"^.*\[error\] .*?: \*\d+ (.*?), client: .*? request: \"\w+ /\?([\w-]+)&", re.MULTILINE)
 
 
@@ -37,7 +38,8 @@ class Site:
             text = _SOCKETS.sub("", text)
         ini = configs.ini("soak.ini")
         ini.write_text(text + "".join(f"{option}\n" for option in options))
-        self.options = options
+        # A worker's own subscription to Mongrel2 dies with it; a receiver is what several share by default.
+        self.shared = not uwsgi and not any(_BY_WORKERS.match(option) for option in options)
         self.doors = {name: configs.port(DOORS[name]) for name in doors}
         self.ledger = Ledger(configs.directory / "ledger")
         self.server = Uwsgi(uwsgi, ini) if uwsgi else Appserver(ini)
