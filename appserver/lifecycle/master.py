@@ -374,6 +374,7 @@ class Master:
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:
         """Have a generation end that shall not serve; workers that do already finish what they have."""
         new.give_up()
+        new.followed = self.generation is not None
         self._leave(self._retire(new, bound, log.debug))
 
     async def _retire(self, old: Generation, gone: list[Listener], report: Report) -> None:

@@ -14,7 +14,8 @@ from zmq.utils.monitor import parse_monitor_message
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
-_PATIENCE = 1.0  # seconds that a stop waits for that; under load it does not come
+_LULL = 0.005  # seconds without one after which Mongrel2 looks at its peers before it deals again
+_PATIENCE = 1.0  # seconds that a stop waits for that; under load it may not come
 
 
 class Pull:
@@ -53,13 +54,16 @@ class Pull:
         return bytes(message)
 
     def drain(self) -> None:
-        """Have it end: when Mongrel2 is quiet for a moment, or else once it deals to others."""
+        """Have it end, once Mongrel2 deals to others."""
         self.last = monotonic()
         self._leave_at = self.last + _PATIENCE
 
     def quiet(self) -> bool:
-        """Tell whether nothing has come for so long that nothing will."""
-        return monotonic() - self.last >= _QUIET
+        """Tell whether nothing has come for so long that nothing will; leave in a lull where it shall end."""
+        idle = monotonic() - self.last
+        if self._leave_at and not self._left and idle >= _LULL:
+            self._leave()
+        return idle >= _QUIET
 
     def ended(self) -> bool:
         """Tell, once, that Mongrel2 has ended the connection: what it has sent can be taken now."""
@@ -72,8 +76,10 @@ class Pull:
         """Have Mongrel2 deal to others, and lose nothing that it has dealt to us.
 
         To close the socket would throw away what is queued for it. Half of the connection is closed
-        instead: Mongrel2 takes that for its end, and what it has written before still arrives. This
-        moment, just after a message, is the best one: the next messages go to others, in turn.
+        instead: Mongrel2 takes that for its end, and what it has written before still arrives. A lull is
+        the best moment: libzmq's PUSH does not look for ends of its peers within a millisecond or so of
+        the time it did last, and throws away what it deals to one of them meanwhile. Where none comes, it
+        is that just after a message, as the next ones go to others, in turn.
         """
         connection = 0
         while (event := self._next_event()) is not None:

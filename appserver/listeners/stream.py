@@ -195,14 +195,15 @@ class StreamListener:
         if self._sock is None:
             return
         if self._watchers:
+            self._accepting.stop()
             if not self.service.followed():
                 self._shared = False
                 self._accepts = _EVERY
                 self._accept()
-            self._accepting.stop()
-            self._resume.stop()
-        self._sock.close()
+        self._sock.close()  # at once: the last one to do so resets what has come since
         self._sock = None
+        if self._watchers:
+            self._resume.stop()
         for connection in list(self.connections):
             connection.stop()
 

@@ -36,5 +36,5 @@ def mixed(site, rate, seconds):
             "over_100_ms_percent": round(100 * sum(took > HELD_UP for took in fast) / len(fast), 1),
             "longest_ms": round(max(fast) * 1000),
         },
-        "slow": percentiles(slow),
+        "slow": {**percentiles(slow), "requests": len(slow)},
     }
