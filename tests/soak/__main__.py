@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--clients", type=int, default=4, help=f"clients of each of {len(DOORS)} doors [4]")
     parser.add_argument("--processes", type=int, default=4, help="workers [4]")
     parser.add_argument("--gevent", type=int, help="calls at once in each [100; mixed and uWSGI: one]")
-    parser.add_argument("--seconds", type=float, default=120, help="length of mixed [120]")
+    parser.add_argument("--seconds", type=float, default=60, help="length of mixed [60]")
     parser.add_argument("--option", action="append", default=[], help="a line of the ini file")
     parser.add_argument("--uwsgi", metavar="PROGRAM", help="soak this uWSGI (tests.soak.build_uwsgi) instead")
     told = parser.parse_args()
