@@ -137,7 +137,8 @@ class Receiver:
     def _over(self) -> bool:
         """Tell whether all that Mongrel2 has dealt is answered, and nothing more will come."""
         dispatch = self._dispatch
-        if not self._draining or dispatch.jobs or self._held or not self._dry():
+        # Being dry comes first: it leaves Mongrel2 in time, and may give out the last requests.
+        if not self._draining or not self._dry() or dispatch.jobs or self._held:
             return False
         if dispatch.size and not dispatch.consumers:  # nobody will answer them any more
             for job in dispatch.refuse_all():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import SimpleNamespace
+
 import pytest
 import zmq
 
 from appserver.listeners.pull import Pull
+from appserver.listeners.receiver import Receiver
 from tests.support.fronts import poll
 
 
@@ -24,3 +28,17 @@ def test_mongrel2_deals_to_others_before_the_end():
                 push.send(b"second", zmq.DONTWAIT)
         finally:
             pull.close()
+
+
+def test_a_receiver_answers_what_came_with_the_end():
+    """Its last look at what Mongrel2 has sent may give a worker another request."""
+    jobs = {}
+    receiver = object.__new__(Receiver)
+    receiver._draining = True
+    receiver._held = deque()
+    receiver._dispatch = SimpleNamespace(jobs=jobs, size=0, consumers=[])
+    receiver._dry = lambda: not jobs.update({1: "in hand"})
+    assert not receiver._over()
+    jobs.clear()
+    receiver._dry = lambda: True
+    assert receiver._over()
