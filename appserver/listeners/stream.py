@@ -6,7 +6,9 @@ import errno
 import logging
 import os
 import socket
+import struct
 from contextlib import suppress
+from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -30,6 +32,10 @@ _ACCEPTS = 64  # connections taken in one turn of the loop
 _EVERY = 1 << 30
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
+_SO_ATTACH_FILTER = 26
+# The kernel's packet filter (socket(7)): load the byte of flags; if it has SYN drop the packet, else take it.
+_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
+_NO_SYN = b"".join(struct.pack("@HBBI", *step) for step in _STEPS)
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -120,12 +126,20 @@ class StreamListener:
         """Return None: the workers accept by themselves."""
 
     def refuse(self) -> None:
-        """Have the kernel refuse connections, while those that wait can still be accepted.
+        """Have no more connections come, while those that wait can still be accepted.
 
-        For Unix sockets it can do that (unix(7)); a TCP socket would reset those that wait.
+        The kernel refuses them for a Unix socket (unix(7)). It would reset those that wait for a TCP
+        socket, as it does when that is closed; so there it drops the first packet of new ones, which
+        their clients send again after a second.
         """
-        if self._sock is not None and self._ours and not self.tcp:
-            with suppress(OSError):
+        if self._sock is None or not self._ours:
+            return
+        with suppress(OSError):
+            if self.tcp:
+                program = create_string_buffer(_NO_SYN)
+                filtering = struct.pack("@HP", len(_STEPS), addressof(program))
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
+            else:
                 self._sock.shutdown(socket.SHUT_RD)
 
     def start(self, service: Service) -> None:
@@ -200,7 +214,7 @@ class StreamListener:
                 self._shared = False
                 self._accepts = _EVERY
                 self._accept()
-        self._sock.close()  # at once: the last one to do so resets what has come since
+        self._sock.close()
         self._sock = None
         if self._watchers:
             self._resume.stop()

@@ -54,7 +54,7 @@ class Site:
     @property
     def address(self):
         host, port = self.server.addresses["http"].rsplit(":", 1)
-        return host, int(port)
+        return host.strip("[]"), int(port)
 
     def connect(self):
         return http.client.HTTPConnection(*self.address, timeout=30)

@@ -11,6 +11,7 @@ import pytest
 from tests.lifecycle.conftest import alive, refused
 from tests.support.clients import FastcgiClient
 from tests.support.fronts import poll
+from tests.test_sockets import needs_ipv6
 
 
 def test_requests_in_hand_are_answered(site):
@@ -62,6 +63,25 @@ def test_connections_are_refused_while_the_last_request_is_finished(site):
     finish = site.hold()
     site.server.process.send_signal(signal.SIGTERM)
     poll(lambda: refused(site.address), "connections are still accepted")
+    site.release()
+    assert finish()[0] == 200
+    assert site.server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=needs_ipv6)])
+def test_no_connection_comes_between_the_last_look_and_the_end(site, host):
+    """The kernel would reset it; so it takes no more while the busy worker still has the socket."""
+    site.configure(http_socket=f"{host}:0").start()
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGTERM)
+
+    def connects():
+        with socket.socket(socket.AF_INET6 if "::" in host else socket.AF_INET) as sock:
+            sock.setblocking(False)
+            sock.connect_ex(site.address)
+            return select.select([], [sock], [], 0)[1]
+
+    poll(lambda: not connects(), "connections are still accepted")
     site.release()
     assert finish()[0] == 200
     assert site.server.process.wait(30) == 0
