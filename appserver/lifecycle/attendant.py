@@ -24,6 +24,25 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between starts in a crash lo
 _YOUNG = 10.0  # seconds of life below which a death counts as part of one
 
 
+class Kept:
+    """An attendant that is kept: whose it is, its process, and the task that keeps it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.child: Child | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def let_go(self) -> None:
+        """Begin it no more."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def send(self, message: str) -> None:
+        """Tell it something."""
+        if self.child is not None:
+            self.child.send(message)
+
+
 class Attendants:
     """Keep the attendant of each listener that has one."""
 
@@ -31,28 +50,26 @@ class Attendants:
         self._children = children
         self._logs = logs
         self.listeners: list[Listener] = []  # all that are bound: an attendant keeps only its own
-        self._kept: dict[Listener, asyncio.Task[None]] = {}
-        self._running: dict[Listener, Child] = {}
+        self._kept: dict[Listener, Kept] = {}
 
     def keep(self, listener: Listener) -> None:
         """Start a listener's attendant, and again whenever it dies."""
         if listener.attendant() is not None:
-            self._kept[listener] = asyncio.get_running_loop().create_task(self._keep(listener))
+            kept = self._kept[listener] = Kept(listener)
+            kept.task = asyncio.get_running_loop().create_task(self._keep(kept))
 
     def hand_over(self, old: Listener, new: Listener) -> None:
         """Have the attendant of *old* be that of *new*, which has taken over its sockets."""
         if old in self._kept:
-            self._kept[new] = self._kept.pop(old)
-            if old in self._running:
-                self._running[new] = self._running.pop(old)
+            kept = self._kept[new] = self._kept.pop(old)
+            kept.listener = new
 
-    async def _keep(self, listener: Listener) -> None:
+    async def _keep(self, kept: Kept) -> None:
         loop = asyncio.get_running_loop()
         pause = 0.0
         while True:
             began = loop.time()
-            child = self._start(listener)
-            self._running[listener] = child
+            child = kept.child = self._start(kept.listener)
             status = await asyncio.shield(child.exited)
             child.close()
             log.error("%s (pid %d) ended: %s; it is started again", child.name, child.pid, told(status))
@@ -80,37 +97,39 @@ class Attendants:
 
     def send(self, message: str) -> None:
         """Tell all attendants something."""
-        for child in self._running.values():
-            child.send(message)
+        for kept in self._kept.values():
+            kept.send(message)
 
     def drain(self) -> None:
         """Have all attendants take what is there, hand it out and end."""
-        for task in self._kept.values():
-            task.cancel()
-        self._kept.clear()
+        for kept in self._kept.values():
+            kept.let_go()
         self.send("drain")
 
     async def end(self, listener: Listener) -> None:
         """Drain and end the attendant of a listener that is no longer wanted."""
-        task = self._kept.pop(listener, None)
-        if task is not None:
-            task.cancel()
-            child = self._running.pop(listener)
-            child.send("drain")
-            await child.exited
+        kept = self._kept.pop(listener, None)
+        if kept is not None:
+            kept.let_go()
+            kept.send("drain")
+            if kept.child is not None:
+                await kept.child.exited
 
     def kill(self) -> None:
         """Kill all."""
-        for child in self._running.values():
+        for child in self._running():
             child.kill()
+
+    def _running(self) -> list[Child]:
+        return [kept.child for kept in self._kept.values() if kept.child is not None]
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until all have ended; kill those that have not after *seconds*."""
-        children = list(self._running.values())
+        children = self._running()
         if children:
             await asyncio.wait({child.exited for child in children}, timeout=seconds)
         for child in children:
             child.kill()
             await child.exited
             child.close()
-        self._running.clear()
+        self._kept.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -35,6 +36,10 @@ def echo(environ, start_response, text=""):
 
 def thread(environ, start_response):
     return plain(start_response, current_thread().name.encode())
+
+
+def pid(environ, start_response):
+    return plain(start_response, b"%d" % os.getpid())
 
 
 def empty(environ, start_response, status="204 No Content"):
@@ -98,6 +103,23 @@ def nap(environ, start_response, seconds, text=""):
     return plain(start_response, text.encode())
 
 
+def spin(environ, start_response, gates):
+    """Keep the whole thread, greenlets included, until there is a file 0."""
+    tell(gates, 0)
+    while not os.path.exists(os.path.join(gates, "0")):
+        pass
+    return plain(start_response, b"%d" % os.getpid())
+
+
+def stubborn(environ, start_response, gates):
+    """Hold as `hold` does, whatever is raised here."""
+    tell(gates, 0)
+    while not os.path.exists(os.path.join(gates, "0")):
+        with contextlib.suppress(BaseException):
+            time.sleep(0.002)
+    return plain(start_response, b"too late")
+
+
 class Gated:
     def __init__(self, gates, pieces):
         self.gates = gates
@@ -115,13 +137,21 @@ class Gated:
 
 
 def wait_for(gates, number):
-    with open(os.path.join(gates, f"asked-{number}"), "wb"):
-        pass
+    tell(gates, number)
     while not os.path.exists(os.path.join(gates, str(number))):
         time.sleep(0.002)
+
+
+def tell(gates, number):
+    """Make the file that says which process asks for a gate."""
+    asked = os.path.join(gates, f"asked-{number}")
+    with open(f"{asked}.new", "w") as file:
+        file.write(str(os.getpid()))
+    os.replace(f"{asked}.new", asked)
 
 
 ANSWERS = {
     "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
     "large": large, "fail": fail, "read": read, "gated": gated, "hold": hold, "nap": nap, "thread": thread,
+    "pid": pid, "spin": spin, "stubborn": stubborn,
 }  # fmt: skip
