@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from appserver.protocols.handoff import FAREWELL, GONE, REQUEST, Frames, frame, frames
+from appserver.protocols.handoff import FAREWELL, GONE, PROBE, REQUEST, Frames, frame, frames
 
 if TYPE_CHECKING:
     from appserver.listeners.dispatch import Job
@@ -36,7 +36,8 @@ class Consumer:
         self.limit = max(cores, _AHEAD)
         self.in_hand = 0
         self.leaving = False
-        self.stuck = False
+        self.stuck = False  # it does not take what it is given
+        self.probed = False  # a probe is all that it has not taken
         self.packets, self._unread, self.stream = (socket.socket(fileno=fd) for fd in fds)
         for each in (self.packets, self._unread, self.stream):
             each.setblocking(False)
@@ -70,6 +71,7 @@ class Consumer:
         if not jobs:
             return []
         self._given = self._given or monotonic()
+        self.probed = False
         packet = b""
         sent = ahead = 0
         for number, job in enumerate(jobs):
@@ -143,9 +145,9 @@ class Consumer:
             self._unread.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             self._given = 0.0
-            self.stuck = False
+            self.stuck = self.probed = False
         else:
-            self.stuck = now - max(self._given, self._answered) > _STUCK
+            self.stuck = self.stuck or now - max(self._given, self._answered) > _STUCK
 
     @property
     def watched(self) -> bool:
@@ -160,6 +162,11 @@ class Consumer:
                 found += [(each.number, each.data) for each in frames(packet) if each.kind == REQUEST]
         self._given = 0.0
         return found
+
+    def probe(self) -> None:
+        """Have something wait for it that shows when it takes what it is given again."""
+        self.probed = self._send(frame(PROBE, 0))
+        self._given = self._given or monotonic()
 
     def farewell(self) -> None:
         """Let it end: it has answered all, and gets no more."""

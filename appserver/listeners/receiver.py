@@ -382,9 +382,10 @@ class Receiver:
             each.look(now)
         if self._dispatch.idle():
             for each in self._dispatch.consumers:
-                if each.stuck:
+                if each.stuck and not each.probed:
                     self._dispatch.take_back(each.take_back())
-                    each.stuck = each.in_hand > 0  # until it answers; else it may try again
+                    if each.in_hand < each.cores:  # else the end of an answer tells that it goes on
+                        each.probe()
 
     def _deal(self) -> None:
         """Give out what loops have room for."""

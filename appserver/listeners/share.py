@@ -113,7 +113,7 @@ class Share(Intake):
             self.take(told.data, told.number)
         elif told.kind == handoff.GONE:
             self._forget(told.number)
-        else:
+        elif told.kind == handoff.FAREWELL:
             self._released = True
 
     def _forget(self, number: int) -> None:

@@ -16,6 +16,7 @@ REQUEST = 1  # a message of Mongrel2
 NOTICE = 2  # a message of Mongrel2 about the client of a request
 GONE = 3  # nobody waits for the answer any more
 FAREWELL = 4  # no more requests will come
+PROBE = 12  # nothing: shows, as the last of the packets, whether they are taken
 
 # From a loop
 PIECE = 5  # a message of the answer, with more to follow

@@ -141,3 +141,19 @@ def test_after_a_reload_the_receiver_is_followed_as_well(start):
         os.kill(before, signal.SIGKILL)
         shared.next_receiver(before)
         shared.pids(2)
+
+
+def test_a_worker_that_was_stuck_for_a_moment_gets_requests_again(start):
+    """Stopped as the scheduler stops it: what it does not take goes to others, until it goes on."""
+    with start(*TWO) as shared:
+        stopped, other = shared.pids(2)
+        os.kill(stopped, signal.SIGSTOP)
+        for _ in range(4):
+            assert shared.pid() == other
+        os.kill(stopped, signal.SIGCONT)
+        held = shared.hold()
+        for _ in range(4):
+            assert shared.pid() == ({stopped, other} - {held.pid}).pop()
+        held.release()
+        held.client.answer()
+        shared.pids(2)
