@@ -35,7 +35,8 @@ class Consumer:
         self.cores = cores
         self.limit = max(cores, _AHEAD)
         self.in_hand = 0
-        self.leaving = False
+        self.leaving = False  # it wants no more,
+        self.released = False  # and has been told that it gets no more
         self.stuck = False  # it does not take what it is given
         self.probed = False  # a probe is all that it has not taken
         self.packets, self._unread, self.stream = (socket.socket(fileno=fd) for fd in fds)
@@ -170,6 +171,7 @@ class Consumer:
 
     def farewell(self) -> None:
         """Let it end: it has answered all, and gets no more."""
+        self.released = True
         self.say(FAREWELL, 0)
 
     def close(self) -> None:

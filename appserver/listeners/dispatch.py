@@ -104,7 +104,7 @@ class Dispatch:
         return None
 
     def _free(self, consumer: Consumer) -> bool:
-        if consumer.stuck or (consumer.leaving and not self.draining):
+        if consumer.stuck or (consumer.leaving and (consumer.released or not self.draining)):
             return False
         return consumer.in_hand < consumer.cores
 

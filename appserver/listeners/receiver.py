@@ -82,9 +82,11 @@ class Receiver:
         self._epoll.register(self._responder.fd, select.EPOLLIN)
         while not self._over():
             self._turn()
-        for consumer in set(self._consumers.values()):
+        for consumer in self._dispatch.consumers:
             consumer.farewell()
+            consumer.close()
         self._detach()
+        self._epoll.close()
         self._responder.close()
         self._context.term()
         self._listener.tell_strange()

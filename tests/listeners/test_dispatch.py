@@ -107,6 +107,15 @@ def test_who_is_leaving_gets_the_rest_while_all_are():
     assert dealt(made) == [(b"1", leaving)]
 
 
+def test_who_has_been_released_gets_nothing_any_more():
+    loop = Loop()
+    loop.leaving = loop.released = True
+    made = dispatch(loop)
+    made.draining = True
+    add(made, 1)
+    assert dealt(made) == []
+
+
 def test_who_has_just_answered_gets_a_few_ahead():
     slow, swift = Loop(1), Loop(1)
     made = dispatch(slow, swift)
