@@ -142,6 +142,8 @@ class Receiver:
         # Being dry comes first: it leaves Mongrel2 in time, and may give out the last requests.
         if not self._draining or not self._dry() or dispatch.jobs or self._held:
             return False
+        if dispatch.jobs or self._more:  # of what came before the end
+            return False
         if dispatch.size and not dispatch.consumers:  # nobody will answer them any more
             for job in dispatch.refuse_all():
                 if not job.gone:
