@@ -41,6 +41,7 @@ _BATCH = 256  # messages taken in one turn
 _LOOK = 0.01  # seconds between looks whether loops take what they are given
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
 _LARGEST = 65536  # bytes of a message from the master
+_FIRST = 1  # the number of the first attachment
 _BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
 
 
@@ -177,9 +178,9 @@ class Receiver:
     def _attach(self, attachment: int) -> None:
         self._attachment = attachment
         identity = f"appserver-{os.getpid()}"
-        for connection, begun in self._orphans:
-            self._give_up(connection, attachment, begun=begun)
-        self._orphans.clear()
+        orphans, self._orphans = self._orphans, []
+        for connection, begun in orphans:
+            self._adopt(connection, begun=begun)
         self._pull = Pull(self._context, self._endpoint, identity)
         self._epoll.register(self._pull.fd, select.EPOLLIN)
         self._more = True
@@ -321,7 +322,7 @@ class Receiver:
         if told.kind == handoff.ORPHAN:
             client = sender(told.data)
             if client is not None:
-                self._orphans.append((client, bool(told.number)))
+                self._adopt(client, begun=bool(told.number))
             return
         job = self._dispatch.jobs.get(told.number)
         if job is None:
@@ -366,6 +367,17 @@ class Receiver:
     def _give_up(self, connection: Connection, attachment: int, *, begun: bool) -> None:
         """Answer 502, or end an answer of which something has been sent in a way that shows."""
         self._answer(connection, b"" if begun else _BROKEN, attachment)
+
+    def _adopt(self, connection: Connection, *, begun: bool) -> None:
+        """Break off what the receiver before has left, once Mongrel2 is here.
+
+        It is taken for the same one if it is the first: the next one numbers its clients anew. A loop
+        that blocks tells late of what it had in hand.
+        """
+        if not self._attachment:
+            self._orphans.append((connection, begun))
+        elif self._attachment == _FIRST:
+            self._give_up(connection, _FIRST, begun=begun)
 
     def _say(self, job: Job, kind: int, data: bytes = b"") -> None:
         consumer = job.consumer
