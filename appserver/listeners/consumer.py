@@ -67,7 +67,10 @@ class Consumer:
         self._jobs.append(job)
 
     def flush(self) -> list[tuple[int, bytes]]:
-        """Send the requests that it was given; return those that its socket has no room for."""
+        """Send the requests that it was given; return those that its socket has no room for.
+
+        What is too large for a packet goes over the stream, and cannot be taken back.
+        """
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return []
@@ -77,12 +80,16 @@ class Consumer:
         sent = ahead = 0
         for number, job in enumerate(jobs):
             if len(job.message) > LARGEST:
+                if job.gone:
+                    self.say(GONE, job.number)
                 self.say(REQUEST, job.number, job.message)
                 job.message = b""
                 continue
             if ahead == self.cores or len(packet) + len(job.message) > LARGEST:
                 if not self._send(packet):
                     return self._left(jobs[sent:])
+                for each in jobs[sent:number]:
+                    each.message = b""
                 packet, ahead, sent = b"", 0, number
             if job.gone:
                 packet += frame(GONE, job.number)

@@ -67,7 +67,7 @@ class Receiver:
         self._pull: Pull | None = None
         self._attachment = 0  # the one that the PULL belongs to
         self._more = False  # there may be messages, though the descriptor does not tell
-        self._held: deque[tuple[bytes, int]] = deque()  # messages to Mongrel2, which takes none now
+        self._held: deque[tuple[Connection, bytes, int]] = deque()  # for Mongrel2, which takes none now
         self._held_since = 0.0
         self._orphans: list[tuple[Connection, bool]] = []
         self._consumers: dict[int, Consumer] = {}  # by the descriptors of their stream and their life
@@ -247,16 +247,17 @@ class Receiver:
         for message in messages:
             try:
                 if self._held or not self._responder.try_send(message, attachment):
-                    self._hold(message, attachment)
+                    self._hold(connection, message, attachment)
             except ClientGone:
                 return False
         return True
 
-    def _hold(self, message: bytes, attachment: int) -> None:
+    def _hold(self, connection: Connection, message: bytes, attachment: int) -> None:
         if not self._held:
             self._held_since = monotonic()
-            self._listen(select.EPOLLET)  # neither in nor out: loops wait as Mongrel2 does
-        self._held.append((message, attachment))
+        self._held.append((connection, message, attachment))
+        if len(self._held) == 1:
+            self._listen()
 
     def _try_again(self, now: float) -> None:
         """Send what Mongrel2 did not take.
@@ -264,23 +265,38 @@ class Receiver:
         One that takes nothing for the whole time-out is as good as gone.
         """
         while self._held:
-            message, attachment = self._held[0]
+            _, message, attachment = self._held[0]
             try:
                 if not self._responder.try_send(message, attachment):
                     if now - self._held_since < self._timeout:
                         return
                     log.error("%s: Mongrel2 takes no answers", self._name)
-                    self._held.clear()
+                    self._drop_held()
                     break
             except ClientGone:
                 pass
             self._held.popleft()
             self._held_since = now
-        self._listen(select.EPOLLIN)
+        self._listen()
 
-    def _listen(self, events: int) -> None:
+    def _drop_held(self) -> None:
+        """Give up what Mongrel2 does not take, and with it the rest: no answer may have a gap."""
+        lost = {connection for connection, _, attachment in self._held if attachment == self._attachment}
+        self._held.clear()
+        for connection in lost:
+            job = self._dispatch.holder(connection)
+            if job is not None and not job.gone:
+                self._tell_gone(job)
+            self._dispatch.disconnect(connection)
+
+    def _listen(self) -> None:
         for each in self._dispatch.consumers:
-            self._epoll.modify(each.stream, events | (select.EPOLLOUT if each.writes else 0))
+            self._watch(each)
+
+    def _watch(self, consumer: Consumer) -> None:
+        """Listen to a loop, unless Mongrel2 takes nothing: then it waits as well."""
+        events = select.EPOLLET if self._held else select.EPOLLIN
+        self._epoll.modify(consumer.stream, events | (select.EPOLLOUT if consumer.writes else 0))
 
     # The loops
 
@@ -298,8 +314,7 @@ class Receiver:
     def _hear(self, consumer: Consumer, fd: int, event: int) -> None:
         if event & select.EPOLLOUT:
             consumer.write()
-            if not consumer.writes:
-                self._epoll.modify(consumer.stream, select.EPOLLIN)
+            self._watch(consumer)
         with suppress(BlockingIOError):
             if event & ~select.EPOLLOUT:
                 while (frames := consumer.read()) is not None:
@@ -384,9 +399,7 @@ class Receiver:
         assert consumer is not None
         consumer.say(kind, job.number, data)
         if consumer.writes:
-            self._epoll.modify(
-                consumer.stream, select.EPOLLOUT | (select.EPOLLIN if not self._held else select.EPOLLET)
-            )
+            self._watch(consumer)
 
     def _tell_gone(self, job: Job) -> None:
         self._say(job, handoff.GONE)
@@ -407,11 +420,14 @@ class Receiver:
         """Give out what loops have room for."""
         while True:
             for job in self._dispatch.deal():
-                if job.refused:
-                    self._answer(job.connection, _BUSY, job.attachment)
-                elif job.consumer is not None:
+                if job.consumer is not None:
                     job.consumer.give(job)
+                elif not job.gone:
+                    self._answer(job.connection, _BUSY, job.attachment)
             left = [one for each in self._dispatch.consumers for one in each.flush()]
             if not left:
-                return
+                break
             self._dispatch.take_back(left)
+        for each in self._dispatch.consumers:
+            if each.writes:  # a large request
+                self._watch(each)
