@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 

@@ -413,7 +413,9 @@ class Dealing(RuleBasedStateMachine):
             assert not consumer.leaving or self.dispatch.draining
             before = consumer.in_hand - 1
             if before < consumer.cores:
-                others = [each for each in self.dispatch.consumers if each is not consumer and self._free(each)]
+                others = [
+                    each for each in self.dispatch.consumers if each is not consumer and self._free(each)
+                ]
                 best = min((each.in_hand / each.cores for each in others), default=1)
                 assert consumer is job.before or before / consumer.cores <= best
             else:

@@ -95,7 +95,10 @@ def test_large_frames_in_pieces(step):
 
 def test_data_that_looks_like_frames_is_data():
     inner = wire([Frame(LAST, 1, b""), Frame(PIECE, 2, b"abc")])
-    assert frames(frame(PIECE, 3, inner) + frame(LAST, 3, b"")) == [Frame(PIECE, 3, inner), Frame(LAST, 3, b"")]
+    assert frames(frame(PIECE, 3, inner) + frame(LAST, 3, b"")) == [
+        Frame(PIECE, 3, inner),
+        Frame(LAST, 3, b""),
+    ]
 
 
 @given(some_frames, st.data())
