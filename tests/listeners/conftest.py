@@ -158,12 +158,12 @@ def check(site):
 def pytest_generate_tests(metafunc):
     """Run what tests Mongrel2 alone with both ways in which its requests reach the workers."""
     if metafunc.module.__name__.rpartition(".")[2].startswith("test_mongrel2_"):
-        metafunc.fixturenames.insert(0, "dispatch")
         metafunc.parametrize("dispatch", ["worker", "shared"], indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def dispatch(request):
-    simulated_by_bytes.dispatch = request.param
-    yield request.param
+    """Have servers be started so; fixtures that outlive a test have to ask for this one."""
+    simulated_by_bytes.dispatch = getattr(request, "param", "worker")
+    yield simulated_by_bytes.dispatch
     simulated_by_bytes.dispatch = "worker"

@@ -11,7 +11,7 @@ MOST = 16  # messages that a client may have to read (DELIVER_OUTSTANDING_MSGS)
 
 
 @pytest.fixture(scope="module")
-def peer():
+def peer(dispatch):
     with Mongrel2() as peer, serving(peer):
         yield peer
 

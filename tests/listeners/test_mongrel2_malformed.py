@@ -80,7 +80,7 @@ SOMEBODY = {
 
 
 @pytest.fixture(scope="module")
-def attached():
+def attached(dispatch):
     with Mongrel2() as peer, serving(peer) as server:
         yield peer, server
 

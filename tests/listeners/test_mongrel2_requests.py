@@ -12,7 +12,7 @@ BOTH = pytest.mark.parametrize("encode", [json_netstring, tnetstring], ids=["jso
 
 
 @pytest.fixture(scope="module")
-def attached():
+def attached(dispatch):
     with Mongrel2() as peer, serving(peer) as server:
         yield peer, server
 
