@@ -217,10 +217,12 @@ class Term(Phase):
         stop = next((each for each in self.events if sent.began < each.ready), None)
         if stop is None or sent.ended < stop.began:
             return super().judge(sent, calls)
-        if sent.sent < stop.began or calls or sent.outcome in {"cut", "wrong", "surplus"}:
+        if calls or sent.outcome in {"cut", "wrong", "surplus"}:
             return "cut"
         if sent.outcome == "refused" or REFUSED in sent.why:
             return "refused"
+        if sent.sent < stop.began:
+            return "cut"
         if sent.outcome == "reset" and sent.door == "http" and sent.kept:
             return "kept connection had ended"
         if sent.outcome == "lost":
