@@ -12,40 +12,32 @@ from __future__ import annotations
 
 import logging
 import os
-import select
-import socket
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BytesIO
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
-
-from gevent import getcurrent
 
 from appserver.body import Body
 from appserver.exchange import ClientGone
-from appserver.listeners.outbox import Outbox, ShortFile
+from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
+from appserver.listeners.sender import Sender
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from greenlet import greenlet
-
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
 
 log = logging.getLogger("appserver.listeners")
 
-_Socket = socket.socket  # the real one, also where gevent replaces it later
-_close = os.close  # the same: the other one waits for a turn of the loop, and requests come meanwhile
-_READ, _WRITE = 1, 2  # libev's event bits
+_close = os.close  # the real one: gevent's waits for a turn of the loop, and requests come meanwhile
+_READ = 1  # libev's event bit
 _RECV = 65536
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
-_HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
-_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger {1, 0}: close(2) sends RST
 
 HEAD, BODY, RUN, FLUSH, DRAIN, CLOSED = range(6)
 
@@ -54,8 +46,8 @@ class Connection:
     """An accepted connection: also the task of its request and the channel of its answer."""
 
     __slots__ = (
-        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "outbox",
-        "reader", "service", "state", "waiter", "writer", "x",
+        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "reader",
+        "running", "sender", "service", "state", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -70,11 +62,10 @@ class Connection:
         self.x: Exchange | None = None
         self.body: Body | None = None
         self.backlog = b""  # bytes that came while an answer was made
-        self.outbox: Outbox | None = None  # what the kernel has not taken; made when it does not
+        self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
-        self.writer: Any = None
-        self.waiter: greenlet | None = None
-        self.deadline = listener.loop.now() + listener.options.socket_timeout
+        self.running = False  # a core has the request
+        self.deadline = inf  # in monotonic() seconds
         listener.connections.add(self)
 
     # Reading: callbacks of the loop
@@ -142,7 +133,7 @@ class Connection:
         timeout = options.socket_timeout
         if self.state == HEAD and not self.codec.buffer:
             timeout = options.keepalive_timeout if self.keep else _LAST_CHANCE
-        self.deadline = self.listener.loop.now() + timeout
+        self.deadline = monotonic() + timeout
         self._watch_readable()
 
     def _watch_readable(self) -> None:
@@ -200,7 +191,8 @@ class Connection:
         else:
             self.body.give_to(environ)
         self.state = RUN
-        self.deadline = float("inf")
+        self.running = True
+        self.deadline = inf
         self.service.cores.run(self)
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
             self._watch_readable()
@@ -216,18 +208,27 @@ class Connection:
 
     def done(self) -> None:
         """Send the rest of the answer, then take the next request or close."""
+        self.running = False
         if self.body is not None:
             self.body.close()
             self.body = None
-        if self.state == CLOSED or self.state == DRAIN:  # given up
+        if self.state == CLOSED:
+            _close(self.fd)
+            return
+        if self.state == DRAIN:  # given up
             return
         self.state = FLUSH
-        if self.failed and not self.keep and self.outbox:
-            self.outbox.clear()  # a stop does not wait for the rest of what is cut anyway
-        if self.outbox and not self.gone:
-            self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
-            self._watch_writable()
+        sender = self.sender
+        if sender is not None and self.failed and not self.keep:
+            sender.clear()  # a stop does not wait for the rest of what is cut anyway
+        if sender and not self.gone:
+            sender.drain()
         else:
+            self._finish()
+
+    def flushed(self) -> None:
+        """Go on, as the client has taken all, or leaves."""
+        if self.state == FLUSH:
             self._finish()
 
     def _finish(self) -> None:
@@ -236,8 +237,8 @@ class Connection:
         if self.gone and self.codec.replies:  # the front end asked for the end, and waits for a word
             self.gone = False
             self._reply()
-            if self.outbox:
-                self._watch_writable()
+            if self.sender:
+                self.sender.drain()
             else:
                 self._linger()
         elif self.gone:
@@ -269,14 +270,15 @@ class Connection:
         if self.gone:
             raise ClientGone
         if more:
-            if self.outbox:
-                self._pace(self.outbox)
+            if self.sender:
+                self.sender.pace()
             self.service.cores.turn()
 
     def _put(self, pieces: list[bytes]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
         sent = 0
-        if not self.outbox:
+        sender = self.sender
+        if not sender:
             if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
             try:
@@ -288,9 +290,9 @@ class Connection:
                 return
             if sent == len(pieces[0]) and len(pieces) == 1:
                 return
-            if self.outbox is None:
-                self.outbox = Outbox(self.fd)
-        self.outbox.put(pieces, sent)
+            if sender is None:
+                sender = self.sender = Sender(self)
+        sender.put(pieces, sent)
 
     def _put_last(self, x: Exchange, pieces: list[bytes]) -> None:
         """Send the end of an answer and that of the connection as one, where no answer announces it.
@@ -298,45 +300,19 @@ class Connection:
         A peer that saw the first without the second would send its next request, and lose it.
         """
         x.keep_alive = False
-        with _as_socket(self.fd) as sock:
-            if self.listener.tcp:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # FIN goes in the last segment
-            self._put(pieces)
-            if not self.outbox and not self.gone:
-                sock.shutdown(socket.SHUT_WR)
-
-    def _pace(self, outbox: Outbox) -> None:
-        """Wait in a core while the client is slow; raise `ClientGone` where it is too slow."""
-        timeout = self.listener.options.socket_timeout
-        if self.service.cores.native:
-            poll = select.poll()
-            poll.register(self.fd, select.POLLOUT)
-            while outbox and not self.gone:
-                if poll.poll(timeout * 1000):
-                    self._flush(outbox)
-                else:
-                    self.gone = True
-        else:
-            self._watch_writable()
-            try:
-                while outbox.size > _HIGH_WATER and not self.gone:
-                    self.deadline = self.listener.loop.now() + timeout
-                    self.waiter = getcurrent()
-                    self.listener.hub.switch()
-            finally:  # a time limit may be raised here
-                self.waiter = None
-                self.deadline = float("inf")
-        if self.gone:
-            raise ClientGone
+        if self.listener.tcp:
+            hold_back(self.fd)  # FIN goes in the last segment
+        self._put(pieces)
+        if not self.sender and not self.gone:
+            shut_writing(self.fd)
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         """Send a part of a file by sendfile(2); *fd* may be closed afterwards."""
         if self.gone:
             raise ClientGone
-        if self.outbox is None:
-            self.outbox = Outbox(self.fd)
-        self.outbox.put_file(fd, offset, count)
-        self._flush(self.outbox)
+        if self.sender is None:
+            self.sender = Sender(self)
+        self.sender.put_file(fd, offset, count)
         return True
 
     def abort(self) -> None:
@@ -366,47 +342,9 @@ class Connection:
         else:
             self._linger()
 
-    # Writing: callbacks of the loop
-
-    def _watch_writable(self) -> None:
-        if self.writer is None:
-            self.writer = self.listener.loop.io(self.fd, _WRITE)
-        if not self.writer.active:
-            self.writer.start(self._writable)
-
-    def _writable(self) -> None:
-        outbox = self.outbox
-        assert outbox is not None
-        self._flush(outbox)
-        self.deadline = self.listener.loop.now() + self.listener.options.socket_timeout
-        if self.waiter is not None and (outbox.size <= _HIGH_WATER or self.gone):
-            self._wake()
-        if not outbox or self.gone:
-            self.writer.stop()
-            if self.state == FLUSH:
-                self._finish()
-
-    def _flush(self, outbox: Outbox) -> None:
-        """Send what the kernel takes."""
-        try:
-            outbox.flush()
-        except ShortFile:
-            log.error(  # noqa: TRY400  (the place in our code is of no interest)
-                "%s: a file became shorter while it was sent", self.listener.name
-            )
-            self.failed = True
-            outbox.clear()
-        except OSError:
-            self.gone = True
-
     def _wake(self) -> None:
-        if self.waiter is not None:
-            self.listener.loop.run_callback(self._go_on)
-
-    def _go_on(self) -> None:
-        """Let the application go on, if it still waits."""
-        if self.waiter is not None:
-            self.waiter.switch()
+        if self.sender is not None:
+            self.sender.wake()
 
     # The end
 
@@ -444,26 +382,24 @@ class Connection:
     def _linger(self) -> None:
         """Close for writing and drain: unread bytes would make the kernel drop our last answer."""
         try:
-            with _as_socket(self.fd) as sock:
-                sock.shutdown(socket.SHUT_WR)
+            shut_writing(self.fd)
         except OSError:
             self.close()
             return
         self.state = DRAIN
-        self.deadline = self.listener.loop.now() + _LINGER
+        self.deadline = monotonic() + _LINGER
         self._watch_readable()
 
     def _reset(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
         if self.listener.tcp:
-            with _as_socket(self.fd) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_at_close(self.fd)
         self.close()
 
     def cut(self) -> None:
         """Close at once, and break the connection under an answer that is not sent whole."""
         x = self.x
-        if x is not None and x.begun and (self.outbox or not x.ended):
+        if x is not None and x.begun and (self.sender or not x.ended):
             self._reset()
         else:
             self.close()
@@ -472,28 +408,17 @@ class Connection:
         """Release everything; safe twice."""
         if self.state == CLOSED:
             return
-        running = self.state == RUN
         self.state = CLOSED
         self.gone = True
         self.listener.connections.discard(self)
-        for watcher in (self.reader, self.writer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-        if self.outbox is not None:
-            self.outbox.clear()
-        if self.body is not None and not running:
+        if self.reader is not None:
+            self.reader.stop()
+            self.reader.close()
+        if self.sender is not None:
+            self.sender.close()
+        if self.running:  # and done ends it
+            close_under(self.fd, self.listener.null)
+            return
+        if self.body is not None:
             self.body.close()
         _close(self.fd)
-        self.fd = -1  # its number may be another's soon
-        self._wake()
-
-
-@contextmanager
-def _as_socket(fd: int) -> Iterator[_Socket]:
-    """Lend a socket object for a descriptor, which stays open."""
-    sock = _Socket(fileno=fd)
-    try:
-        yield sock
-    finally:
-        sock.detach()

@@ -10,6 +10,7 @@ import struct
 from contextlib import suppress
 from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gevent import get_hub
@@ -94,6 +95,7 @@ class StreamListener:
         self._accepts = _ACCEPTS
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
+        self.null = -1  # the null device; `ending.close_under` wants it when there may be no more descriptors
 
     def codec(self, peer: Any) -> Codec:
         """Return the codec of a new connection from *peer*, an address as accept(2) gives it."""
@@ -148,6 +150,7 @@ class StreamListener:
             self._shared = True
             self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.service = service
         self.hub = get_hub()
         self.loop = self.hub.loop
@@ -200,7 +203,7 @@ class StreamListener:
         self._resume.start(self._accepting.start, self._accept)
 
     def _sweep(self) -> None:
-        now = self.loop.now()
+        now = monotonic()
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
 
@@ -235,6 +238,9 @@ class StreamListener:
         self._watchers = []
         for connection in list(self.connections):
             connection.cut()
+        if self.null >= 0:
+            os.close(self.null)
+            self.null = -1
         if self._sock is not None:
             self._sock.close()
             self._sock = None

@@ -1,0 +1,147 @@
+"""The writing half of a connection: what the kernel does not take at once leaves as the client reads."""
+
+from __future__ import annotations
+
+import logging
+import select
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gevent import getcurrent
+
+from appserver.exchange import ClientGone
+from appserver.listeners.outbox import Outbox, ShortFile
+
+if TYPE_CHECKING:
+    from greenlet import greenlet
+
+    from appserver.listeners.connection import Connection
+
+log = logging.getLogger("appserver.listeners")
+
+_WRITE = 2  # libev's event bit
+_HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
+_LOOK = 1.0  # seconds between looks of a native thread at what else may have happened
+
+
+class Sender:
+    """Send what waits for a slow client: by the loop, or by the native thread that has made it.
+
+    A connection makes one when the kernel first takes less than all. It is true while anything waits.
+    """
+
+    __slots__ = ("_connection", "_outbox", "_waiter", "_watcher")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._outbox = Outbox(connection.fd)
+        self._watcher: Any = None
+        self._waiter: greenlet | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._outbox)
+
+    @property
+    def paces(self) -> bool:
+        """Whether a greenlet waits for the client."""
+        return self._waiter is not None
+
+    def put(self, pieces: list[bytes], sent: int) -> None:
+        """Keep what of *pieces* is behind the first *sent* bytes."""
+        self._outbox.put(pieces, sent)
+
+    def put_file(self, fd: int, offset: int, count: int) -> None:
+        """Send a part of a file by sendfile(2), and keep the rest; *fd* may be closed afterwards."""
+        self._outbox.put_file(fd, offset, count)
+        self._flush()
+
+    def pace(self) -> None:
+        """Wait in a core while the client is slow; raise `ClientGone` where it is too slow."""
+        connection = self._connection
+        if connection.service.cores.native:
+            self._poll()
+        else:
+            self.drain()
+            try:
+                while self._outbox.size > _HIGH_WATER and not connection.gone:
+                    self._waiter = getcurrent()
+                    connection.listener.hub.switch()
+            finally:  # a time limit may be raised here
+                self._waiter = None
+                connection.deadline = inf
+        if connection.gone:
+            raise ClientGone
+
+    def _poll(self) -> None:
+        """Send in a native thread; the loop does not write while the application runs."""
+        connection = self._connection
+        poll = select.poll()
+        poll.register(connection.fd, select.POLLOUT)
+        limit = self._limit()
+        while self._outbox and not connection.gone:
+            if poll.poll(_LOOK * 1000):
+                if not connection.gone:
+                    self._flush()
+                limit = self._limit()
+            elif monotonic() > limit:
+                connection.gone = True
+
+    def drain(self) -> None:
+        """Have the loop send the rest; `Connection.flushed` is called when all of it is."""
+        if self._watcher is None:
+            self._watcher = self._connection.listener.loop.io(self._connection.fd, _WRITE)
+        if not self._watcher.active:
+            self._watcher.start(self._writable)
+        self._connection.deadline = self._limit()
+
+    def _writable(self) -> None:
+        connection = self._connection
+        self._flush()
+        if self._waiter is not None and (self._outbox.size <= _HIGH_WATER or connection.gone):
+            self.wake()
+        if not self._outbox or connection.gone:
+            self._watcher.stop()
+            connection.flushed()
+        elif connection.deadline < inf:
+            connection.deadline = self._limit()
+
+    def _limit(self) -> float:
+        """Return when the client must have taken more."""
+        return monotonic() + self._connection.listener.options.socket_timeout
+
+    def _flush(self) -> None:
+        """Send what the kernel takes."""
+        connection = self._connection
+        try:
+            self._outbox.flush()
+        except ShortFile:
+            log.error(  # noqa: TRY400  (the place in our code is of no interest)
+                "%s: a file became shorter while it was sent", connection.listener.name
+            )
+            connection.failed = True
+            self._outbox.clear()
+        except OSError:
+            connection.gone = True
+
+    def wake(self) -> None:
+        """Let the application go on, if it waits here, in the loop's next turn."""
+        if self._waiter is not None:
+            self._connection.listener.loop.run_callback(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._waiter is not None:
+            self._waiter.switch()
+
+    def clear(self) -> None:
+        """Forget what is left."""
+        self._outbox.clear()
+
+    def close(self) -> None:
+        """Release everything; safe twice."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        self._outbox.clear()
+        self.wake()
