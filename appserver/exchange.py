@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from greenlet import greenlet
+
     from appserver.protocols.codec import Codec
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -98,7 +100,9 @@ class Exchange:
         "body_left",
         "channel",
         "chunked",
+        "closing",
         "codec",
+        "core",
         "ended",
         "environ",
         "excess",
@@ -134,7 +138,9 @@ class Exchange:
         self.bodiless = False
         self.begun = False
         self.ended = False  # all of it is sent
+        self.closing = False  # close() of the application's iterable has been called
         self.logged = False  # its access line is written
+        self.core: greenlet | None = None  # runs the application's call; None before and after
 
     # What the application calls (PEP 3333)
 

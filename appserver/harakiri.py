@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import get_hub, getcurrent
 
 from appserver import stacks
+from appserver.interrupt import interrupt
 from appserver.listeners.listener import Service
 from appserver.options import option
 from appserver.wsgi import Harakiri, respond
@@ -204,9 +205,9 @@ class Watchdog:
 
     def _throw(self, run: Running) -> None:
         """Throw into a greenlet that waits; in its loop."""
-        if id(run) in self._running and not run.hit and not run.blocks:
-            run.hit = True
-            run.greenlet.throw(Harakiri)
+        if id(run) in self._running and not run.hit:
+            run.hit = True  # before: it may have ended when the call returns
+            run.hit = interrupt(run.x, Harakiri)
 
     def _interrupted(self, number: int, frame: Any) -> None:
         """Raise in the main thread, if what it runs now is what shall be interrupted."""

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 from gevent import get_hub
 
 from appserver import stacks
+from appserver.interrupt import interrupt
 from appserver.wsgi import Ended
 
 if TYPE_CHECKING:
-    from greenlet import greenlet
-
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
-    from appserver.stacks import Call
 
 log = logging.getLogger("appserver")
 
@@ -70,16 +68,10 @@ class Streams:
                 log.info("%s is ended, as this worker stops", stacks.request_line(call.x))
                 call.x.channel = _LastWord(call.channel)
                 if waiting is not None:
-                    self._loop.run_callback(self._interrupt, call, waiting)
+                    self._loop.run_callback(interrupt, call.x, Ended)
             elif now - since > _GRACE and not call.channel.gone:
                 log.warning("%s does not end and loses its client", stacks.request_line(call.x))
                 call.channel.give_up()
-
-    def _interrupt(self, call: Call, waiting: greenlet) -> None:
-        """Raise in a greenlet if it still waits in the call; in the loop."""
-        found = stacks.call_on(waiting.gr_frame)
-        if found is not None and found.x is call.x:
-            waiting.throw(Ended)
 
 
 def _is_stream(x: Exchange) -> bool:

@@ -10,6 +10,8 @@ from stat import S_ISREG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from greenlet import getcurrent
+
 from appserver.exchange import ApplicationError, Channel, ClientGone, Exchange
 
 if TYPE_CHECKING:
@@ -25,12 +27,20 @@ _TOO_LONG = b"Gateway Timeout\n"
 _ERROR_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
 
 
-class Harakiri(BaseException):
+class Interrupted(BaseException):
+    """End a call of the application from outside; raised where it is."""
+
+
+class Harakiri(Interrupted):
     """End a call of the application that takes too long."""
 
 
-class Ended(BaseException):
+class Ended(Interrupted):
     """End an answer without a known end, as its worker stops."""
+
+
+class Cancelled(Interrupted):
+    """End a call of the application whose client has gone."""
 
 
 class _Readable(Protocol):
@@ -63,9 +73,11 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
     started = monotonic()
     x.channel = channel
     try:
-        _answer(app, x, channel)
-    except ClientGone:
-        pass
+        x.core = getcurrent()
+        try:
+            _answer(app, x, channel)
+        finally:
+            x.core = None
     except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
         if not channel.gone:
             _fail(x, channel, error)
@@ -95,6 +107,7 @@ def _answer(app: Application, x: Exchange, channel: Channel) -> None:
 
 def _close(x: Exchange, close: Callable[[], object]) -> None:
     """Call the iterable's ``close``; its failure does not spoil an answer that is sent."""
+    x.closing = True
     try:
         close()
     except BaseException as error:  # noqa: BLE001  (as in respond)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.body import Body
 from appserver.exchange import ClientGone
+from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
 from appserver.listeners.sender import Sender
 from appserver.protocols.codec import ProtocolError
@@ -78,7 +79,7 @@ class Connection:
             self._read()
             return
         except OSError:
-            self.gone = True
+            self.gone = self.state != RUN or self.x is None or not self.x.ended
             data = b""
         if self.state == HEAD or self.state == BODY:
             if data:
@@ -155,13 +156,26 @@ class Connection:
         if not data:
             self.keep = False
             self.reader.stop()
+            if self.gone or not self.listener.options.ignore_client_abort:
+                self._leave()
             return
         self.backlog += data
         if self.codec.aborted(self.backlog):
             self.gone = True
-            self._wake()
+            self._leave()
         if len(self.backlog) > _BACKLOG:
             self.reader.stop()
+
+    def _leave(self) -> None:
+        """End the application's call, because nobody waits for its answer, unless that is whole."""
+        x = self.x
+        if self.state != RUN or x is None or x.ended:
+            return
+        self.gone = True
+        if self.sender is not None and self.sender.paces:
+            self.sender.wake()
+        else:
+            self.listener.loop.run_callback(cancel, x)
 
     def _reply(self) -> None:
         """Send what the protocol itself has to say."""
@@ -201,6 +215,10 @@ class Connection:
         """Make and send the answer."""
         x = self.x
         assert x is not None
+        if self.gone:  # before its turn came
+            if self.service.access is not None:
+                self.service.access.line(x, "499", 0.0)
+            return
         if not self.keep:
             x.keep_alive = False
         self.listener.prepare(self, x)
@@ -342,10 +360,6 @@ class Connection:
         else:
             self._linger()
 
-    def _wake(self) -> None:
-        if self.sender is not None:
-            self.sender.wake()
-
     # The end
 
     def stop(self) -> None:
@@ -361,8 +375,7 @@ class Connection:
                 ProtocolError("408 Request Timeout", "The request did not come in time.", self.state == BODY)
             )
         elif self.state == RUN:
-            self.gone = True
-            self._wake()
+            self._leave()
         elif self.state == HEAD:
             self._close_idle()
         else:

@@ -55,6 +55,9 @@ class StreamOptions:
     keepalive_timeout: float = option(
         75.0, "Seconds that a kept connection may idle.", aliases=("http-keepalive",)
     )
+    ignore_client_abort: bool = option(
+        False, "Finish a request whose client has closed its side of the connection; it may still read."
+    )
 
 
 class _SocketFile:

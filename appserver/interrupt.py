@@ -1,0 +1,38 @@
+"""Calls of the application ended from outside: an exception is raised where their greenlet waits.
+
+What runs at that moment, and a native thread, cannot be reached so. It learns of its end from its channel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gevent import getcurrent
+
+from appserver.wsgi import Cancelled
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+
+
+def interrupt(x: Exchange, error: type[BaseException]) -> bool:
+    """Raise *error* in the greenlet that waits in the application's call for *x*; tell whether there is one.
+
+    To be called in the hub of its loop, from a callback.
+    """
+    core = x.core
+    # Threads, and greenlets of other threads, have another parent; what runs has no frame.
+    if core is None or core.gr_frame is None or core.parent is not getcurrent():
+        return False
+    core.throw(error)
+    return True
+
+
+def cancel(x: Exchange) -> None:
+    """End the call for *x*, whose client has gone; to be called in the hub of its loop, from a callback.
+
+    The channel must say that it is ``gone`` already, so that a call that runs learns it when it sends.
+    Nothing happens to one whose answer is whole, nor to the iterable's ``close``.
+    """
+    if not x.ended and not x.closing:
+        interrupt(x, Cancelled)

@@ -1,0 +1,213 @@
+"""An application that waits, reads and yields as its path says, and tells what becomes of it on wsgi.errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import threading
+import time
+
+TEXT = [("Content-Type", "text/plain")]
+BLOCK = bytes(range(256)) * 256  # 64 KiB
+ROUTES = {}
+produced = {}  # blocks taken from a generator, by token
+
+
+def route(function):
+    ROUTES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def tell(environ, what):
+    print(f"{environ['QUERY_STRING']} {what}", file=environ["wsgi.errors"])
+
+
+def as_json(start_response, value):
+    body = json.dumps(value).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def app(environ, start_response):
+    _, name, *arguments = environ["PATH_INFO"].split("/")
+    return ROUTES[name](environ, start_response, *arguments)
+
+
+class Closing:
+    """An iterable that tells of its close()."""
+
+    def __init__(self, environ, pieces):
+        self.environ = environ
+        self.pieces = iter(pieces)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.pieces)
+
+    def close(self):
+        tell(self.environ, "closed")
+
+
+@route
+def ok(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"ok"]
+
+
+@route
+def wait(environ, start_response, where):
+    """Wait for ever in the call, between two pieces, or in close() after the whole answer."""
+
+    def forever():
+        tell(environ, "waits")
+        try:
+            threading.Event().wait()
+        except BaseException as error:
+            tell(environ, f"raised {type(error).__name__}")
+            raise
+
+    def pieces():
+        yield b"first"
+        if where == "pieces":
+            forever()
+        yield b"last"
+
+    if where == "call":
+        forever()
+    start_response("200 OK", [*TEXT, ("Content-Length", "9")])
+    return Closing(environ, pieces())
+
+
+@route
+def late_close(environ, start_response, path):
+    """Wait in close() until a file is there."""
+
+    class Late(Closing):
+        def close(self):
+            tell(environ, "waits")
+            while not os.path.exists("/" + path.replace(":", "/")):
+                time.sleep(0.005)
+            super().close()
+
+    start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+    return Late(environ, [b"whole"])
+
+
+@route
+def tick(environ, start_response, seconds):
+    """Yield for ever, and block the thread between two pieces."""
+    start_response("200 OK", TEXT)
+
+    def pieces():
+        while True:
+            yield b"tick"
+            time.sleep(float(seconds))
+
+    return Closing(environ, pieces())
+
+
+@route
+def events(environ, start_response, path):
+    """Yield one event, and the next when a file is there."""
+    path = "/" + path.replace(":", "/")
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    yield b"data: first\n\n"
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    yield b"data: last\n\n"
+
+
+@route
+def blocks(environ, start_response, count):
+    """Yield so many blocks, and count them as they are asked for."""
+    token = environ["QUERY_STRING"]
+    start_response("200 OK", TEXT)
+    for number in range(int(count)):
+        produced[token] = number + 1
+        yield BLOCK
+
+
+@route
+def count(environ, start_response, token):
+    return as_json(start_response, produced.get(token, 0))
+
+
+@route
+def memory(environ, start_response):
+    """Tell the peak of the resident memory, in KiB."""
+    return as_json(start_response, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+# Bodies
+
+
+@route
+def digest(environ, start_response, size="65536"):
+    """Read the body in pieces."""
+    total, digest = 0, hashlib.sha256()
+    file = environ["wsgi.input"]
+    while data := file.read(int(size)):
+        total += len(data)
+        digest.update(data)
+    return as_json(start_response, {"size": total, "sha256": digest.hexdigest()})
+
+
+@route
+def echo(environ, start_response):
+    """Answer with each line as it comes."""
+    start_response("200 OK", TEXT)
+    yield b"begun\n"
+    for line in environ["wsgi.input"]:
+        yield line.upper()
+
+
+@route
+def part(environ, start_response, size):
+    """Read no more than a part."""
+    data = environ["wsgi.input"].read(int(size))
+    start_response("200 OK", [*TEXT, ("Content-Length", str(len(data)))])
+    return [data]
+
+
+@route
+def careless(environ, start_response):
+    """Take an error of reading for the end."""
+    total = 0
+    try:
+        while data := environ["wsgi.input"].read(1000):
+            total += len(data)
+    except OSError as error:
+        tell(environ, f"raised {type(error).__name__}: {error}")
+    start_response("200 OK", TEXT)
+    return [b"%d" % total]
+
+
+@route
+def strict(environ, start_response):
+    """Read all, whatever that raises."""
+    tell(environ, "reads")
+    return as_json(start_response, len(environ["wsgi.input"].read()))
+
+
+@route
+def keep(environ, start_response):
+    """Read the body when its request is long over."""
+    kept.append(environ["wsgi.input"])
+    start_response("200 OK", TEXT)
+    return [b"kept"]
+
+
+@route
+def read_kept(environ, start_response):
+    try:
+        data = kept.pop().read()
+    except (OSError, ValueError) as error:
+        return as_json(start_response, type(error).__name__)
+    return as_json(start_response, data.decode("latin-1"))
+
+
+kept = []

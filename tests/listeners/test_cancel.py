@@ -1,0 +1,163 @@
+"""Clients that go away: the call for them is ended where it waits, once, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from socket import SHUT_WR
+
+import pytest
+
+from tests.listeners.conftest import STREAM_FRONTS, clients_of, over
+
+APP = "waiting:app"
+OPTIONS = {"gevent": 50}
+
+
+def close(client):
+    """Leave as most do."""
+    client.close()
+
+
+def reset(client):
+    """Leave without having read what is there."""
+    client.drop()
+
+
+def abort(client):
+    """Leave as FastCGI has a word for."""
+    client.sock.sendall(client.record(2, b""))
+    while client.more():
+        pass
+    assert client.over, "END_REQUEST answers an abort"
+
+
+def gone(site, token):
+    """Wait for the access line of a client that has gone."""
+    site.log(rf'\?{token} HTTP/1\.1" 499 ')
+
+
+def alone(site, token, what, count=1):
+    assert site.count(rf"{token} {what}") == count, site.server.log
+
+
+WAYS = [*((front, way) for front in STREAM_FRONTS for way in (close, reset)), ("fastcgi", abort), ("fastcgi-kept", abort)]  # fmt: skip
+
+
+@pytest.mark.parametrize("client, leave", WAYS, indirect=["client"])
+def test_a_call_that_waits_is_cancelled(client, site, token, leave):
+    client.send("GET", f"/wait/call?{token}")
+    site.log(rf"{token} waits")
+    leave(client)
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+    assert site.count(rf"\?{token} HTTP") == 1, "one access line and no other word"
+
+
+@pytest.mark.parametrize("client, leave", WAYS, indirect=["client"])
+def test_an_answer_that_waits_is_cancelled_and_closed_once(client, site, token, leave):
+    client.send("GET", f"/wait/pieces?{token}")
+    site.log(rf"{token} waits")
+    leave(client)
+    site.log(rf"{token} closed")
+    gone(site, token)
+    alone(site, token, "raised Cancelled")
+    alone(site, token, "closed")
+    assert site.count(rf"\?{token} HTTP") == 1
+
+
+@over(*STREAM_FRONTS)
+def test_close_of_the_iterable_is_not_disturbed(client, site, token, tmp_path):
+    """The answer is whole, so its client may go; what the application does then is its own affair."""
+    released = tmp_path / "released"
+    client.send("GET", f"/late-close/{str(released)[1:].replace('/', ':')}?{token}")
+    site.log(rf"{token} waits")
+    close(client)
+    turn(site)
+    released.touch()
+    site.log(rf"{token} closed")
+    site.log(rf'\?{token} HTTP/1\.1" 200 5 ')
+    alone(site, token, "raised", 0)
+
+
+@pytest.mark.parametrize("mode", [{}, {"gevent": 2}, {"threads": 2}], ids=["one", "gevent", "threads"])
+@pytest.mark.parametrize("front", STREAM_FRONTS)
+def test_a_call_that_runs_ends_at_its_next_piece(serve, token, mode, front):
+    """Where the application blocks its thread it is not interrupted, but it can send nothing more."""
+    site = serve("waiting:app", [front.partition("-")[0]], **mode)
+    with site.client(front) as client:
+        client.send("GET", f"/tick/0.01?{token}")
+        assert client.wire.more() or client.more()
+    site.log(rf"{token} closed")
+    gone(site, token)
+    alone(site, token, "closed")
+    assert "Traceback" not in site.server.log
+
+
+def turn(site):
+    """Have the server's loop turn round: what was there before has been read then."""
+    for _ in range(2):
+        with site.client("http") as other:
+            other.start(b"no HTTP\r\n\r\n")
+            assert b" 400 " in other.more()  # which takes no core
+
+
+@pytest.mark.parametrize("mode", [{"gevent": 2}, {"threads": 2}], ids=["gevent", "threads"])
+@pytest.mark.parametrize("front", STREAM_FRONTS)
+def test_a_request_that_waits_for_a_core_is_not_begun(serve, token, tmp_path, mode, front):
+    site = serve("waiting:app", {front.partition("-")[0], "http"}, **mode)
+    released = tmp_path / "released"
+    with ExitStack() as stack:
+        clients = clients_of(site, stack, [front] * 4)
+        for number, client in enumerate(clients[:2]):
+            client.send("GET", f"/late-close/{str(released)[1:].replace('/', ':')}?holds{number}n")
+            site.log(f"holds{number}n waits")
+        clients[2].send("GET", f"/wait/call?{token}")
+        clients[3].send("GET", "/ok")
+        close(clients[2])
+        turn(site)
+        released.touch()
+        assert clients[3].receive().body == b"ok"
+    gone(site, token)
+    alone(site, token, "waits", 0)
+
+
+@over("http", "uwsgi", "scgi", "fastcgi")
+def test_the_end_of_what_a_client_says_is_taken_for_its_own(client, site, token):
+    client.send("GET", f"/wait/call?{token}")
+    site.log(rf"{token} waits")
+    client.sock.shutdown(SHUT_WR)
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+
+
+@pytest.mark.parametrize("front", STREAM_FRONTS)
+def test_ignore_client_abort(serve, tmp_path, front):
+    """A client that has said all can still read, where it may."""
+    site = serve("waiting:app", {front.partition("-")[0], "http"}, gevent=2, ignore_client_abort="true")
+    released = tmp_path / "released"
+    with site.client(front) as client:
+        client.send("GET", f"/events/{str(released)[1:].replace('/', ':')}")
+        client.sock.shutdown(SHUT_WR)
+        turn(site)
+        released.touch()
+        answer = client.receive()
+    assert (answer.status, answer.body, answer.complete) == (200, b"data: first\n\ndata: last\n\n", True)
+    site.log('"GET /events.* 200 ')
+
+
+def test_others_go_on(site, token):
+    """Fifty calls wait; half of their clients go."""
+    clients = [site.client(front) for front in STREAM_FRONTS * 10]
+    for number, client in enumerate(clients):
+        client.send("GET", f"/wait/pieces?{token}n{number}n")
+        site.log(rf"{token}n{number}n waits")
+    for client in clients[::2]:
+        close(client)
+    for number in range(0, 50, 2):
+        site.log(rf"{token}n{number}n closed")
+    assert len(re.findall(rf"{token}n\d+n raised Cancelled", site.read_log())) == 25
+    for client in clients[1::2]:
+        close(client)
+    for number in range(1, 50, 2):
+        site.log(rf"{token}n{number}n closed")
