@@ -40,6 +40,17 @@ class ClientGone(ConnectionError):
     """Say that nobody waits for the answer any more."""
 
 
+class BodyError(OSError):
+    """Say why there is no end to a request's body that the application reads, and with which status.
+
+    The body is malformed, too long or too slow. Where the application lets it through, it is the answer.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class ApplicationError(Exception):
     """Say how the application broke PEP 3333."""
 

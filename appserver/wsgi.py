@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlet import getcurrent
 
-from appserver.exchange import ApplicationError, Channel, ClientGone, Exchange
+from appserver.exchange import ApplicationError, BodyError, Channel, ClientGone, Exchange
 
 if TYPE_CHECKING:
     from appserver.log import Access
@@ -166,6 +166,9 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
         status, text = "504 Gateway Timeout", _TOO_LONG
     elif isinstance(error, Ended):
         pass
+    elif isinstance(error, BodyError):
+        status, text = error.status, f"{error}\n".encode("latin-1", "replace")
+        _log_error(x, str(error))
     elif isinstance(error, ApplicationError):
         _log_error(x, str(error), error.__cause__)
     else:

@@ -1,17 +1,19 @@
 """One connection of a stream listener, from its first byte to its end.
 
 A small state machine that the loop's callbacks drive, so that an idle connection costs no
-greenlet and a slow one no core: a request is read whole before the application is called, and
-what the kernel does not take of an answer at once is sent by the loop.
+greenlet and a slow one no core: a request is read whole before the application is called, unless
+its body is streamed, and what the kernel does not take of an answer at once is sent by the loop.
 
     HEAD -> BODY -> RUN -> FLUSH -> HEAD ...
-      any of them -> FLUSH -> DRAIN -> CLOSED    (refused: the peer can read why)
+            HEAD -> RUN -> FLUSH -> SKIP -> HEAD ...    (streamed: what the application left is skipped)
+      any of them -> FLUSH -> DRAIN -> CLOSED           (refused: the peer can read why)
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 from contextlib import suppress
 from io import BytesIO
 from math import inf
@@ -19,12 +21,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from appserver.body import Body
-from appserver.exchange import ClientGone
+from appserver.exchange import BodyError, ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
 from appserver.listeners.sender import Sender
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
+from appserver.streamed import StreamedBody
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -40,15 +43,21 @@ _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
 
-HEAD, BODY, RUN, FLUSH, DRAIN, CLOSED = range(6)
+_READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
+_SKIP = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
+
+_SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
+_LEFT = "The client has gone before the end of its body."
+
+HEAD, BODY, RUN, FLUSH, SKIP, DRAIN, CLOSED = range(7)
 
 
 class Connection:
     """An accepted connection: also the task of its request and the channel of its answer."""
 
     __slots__ = (
-        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "reader",
-        "running", "sender", "service", "state", "x",
+        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "muted", "reader",
+        "running", "sender", "service", "skipped", "state", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -61,10 +70,12 @@ class Connection:
         self.gone = False  # nobody reads answers any more
         self.failed = False  # the answer cannot be finished
         self.x: Exchange | None = None
-        self.body: Body | None = None
+        self.body: Body | StreamedBody | None = None
+        self.skipped = 0  # bytes of a body that nobody reads
         self.backlog = b""  # bytes that came while an answer was made
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
+        self.muted = False  # not read, because enough is read already
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         listener.connections.add(self)
@@ -89,6 +100,8 @@ class Connection:
         elif self.state == DRAIN:
             if not data:
                 self.close()
+        elif (x := self.x) is not None and x.body_left:
+            self._take_rest(x, data)
         else:
             self._overhear(data)
 
@@ -108,22 +121,93 @@ class Connection:
             return
         if codec.replies:
             self._reply()
-        if x is None or x.body_left:
+        if x is None or (x.body_left and type(self.body) is Body):
             self._read()
         else:
             self._submit(x)
 
     def _take_body(self, x: Exchange, data: bytes) -> None:
-        if self.body is None:
+        """Read ahead, or begin to stream what has not come with the head."""
+        body = self.body
+        if body is None:
             options = self.listener.options
             self.state = BODY
-            self.body = Body(options.post_buffering, options.limit_post, x.body_left)
+            if options.post_buffering:
+                body = Body(options.post_buffering, options.limit_post, x.body_left)
+            else:
+                native = self.service.cores.native
+                body = StreamedBody(options.limit_post, x.body_left, self._wanted, native=native)
+            self.body = body
         piece = self.codec.receive_body(x, data)
         if piece:
-            self.body.add(piece)
-        if x.expect and x.body_left:
+            body.add(piece)
+        if type(body) is StreamedBody:
+            if not x.body_left:
+                body.end()
+        elif x.expect and x.body_left:
             x.expect = False
             self._put([self.codec.ask(x)])
+
+    def _wanted(self) -> None:
+        """Read on, because the application waits for more of a streamed body."""
+        x = self.x
+        if self.state != RUN or x is None or self.gone:
+            self._fail_body(ClientGone(_LEFT))
+            return
+        if x.expect and not x.begun:
+            x.expect = False
+            self._put([self.codec.ask(x)])
+        self.deadline = monotonic() + self.listener.options.socket_timeout
+        self._watch_readable()
+
+    def _take_rest(self, x: Exchange, data: bytes) -> None:
+        """Go on with a streamed body, which the application reads, or has left."""
+        if not data:
+            self.keep = x.keep_alive = False
+            self.reader.stop()
+            self._leave()
+            self._fail_body(ClientGone(_LEFT))
+            if self.state == SKIP:
+                self.close()
+            return
+        x.expect = False  # it did not wait to be asked
+        body = self.body
+        try:
+            piece = self.codec.receive_body(x, data)
+            if type(body) is StreamedBody:
+                if body.waiting:
+                    self.deadline = inf
+                body.add(piece)
+                if not x.body_left:
+                    body.end()
+                elif body.held > _READ_AHEAD:
+                    self._mute()
+        except ProtocolError as error:
+            self._spoil(x, error)
+            return
+        if self.state == SKIP:
+            self.skipped += len(data)
+            if not x.body_left:
+                self._next()
+            elif self.skipped > _SKIP:
+                self._linger()
+
+    def _spoil(self, x: Exchange, error: ProtocolError) -> None:
+        """Read no further in a streamed body that is no good."""
+        self.reader.stop()
+        self.skipped = _SKIP + 1
+        x.keep_alive = False
+        if self.state == SKIP:
+            self._linger()
+        elif not error.answer:  # the front end has given the request up
+            self.gone = True
+            self._leave()
+        else:
+            self._fail_body(BodyError(error.status, error.reason))
+
+    def _fail_body(self, error: OSError) -> None:
+        if type(self.body) is StreamedBody:
+            self.body.fail(error)
 
     def _read(self) -> None:
         """Wait for more."""
@@ -143,6 +227,20 @@ class Connection:
             self.reader.start(self.readable)
         elif not self.reader.active:
             self.reader.start(self.readable)
+            self.muted = False
+
+    def _mute(self) -> None:
+        """Read no more for now; `look` tells of the peer's end, which stands behind what is not read."""
+        self.reader.stop()
+        self.muted = True
+
+    def look(self) -> None:
+        """Find out whether the peer has gone, while nothing is read of what it says."""
+        poll = select.poll()
+        poll.register(self.fd, 0 if self.listener.options.ignore_client_abort else select.POLLRDHUP)
+        if poll.poll(0):
+            self.muted = self.keep = False
+            self._leave()
 
     def _cut(self) -> None:
         """End a connection whose peer says no more, perhaps in the middle of a request."""
@@ -164,7 +262,7 @@ class Connection:
             self.gone = True
             self._leave()
         if len(self.backlog) > _BACKLOG:
-            self.reader.stop()
+            self._mute()
 
     def _leave(self) -> None:
         """End the application's call, because nobody waits for its answer, unless that is whole."""
@@ -172,9 +270,11 @@ class Connection:
         if self.state != RUN or x is None or x.ended:
             return
         self.gone = True
+        waits = type(self.body) is StreamedBody and self.body.waiting
+        self._fail_body(ClientGone(_LEFT))
         if self.sender is not None and self.sender.paces:
             self.sender.wake()
-        else:
+        elif not waits:
             self.listener.loop.run_callback(cancel, x)
 
     def _reply(self) -> None:
@@ -236,6 +336,9 @@ class Connection:
         if self.state == DRAIN:  # given up
             return
         self.state = FLUSH
+        x = self.x
+        if x is not None and x.body_left and not self.skipped:
+            self._watch_readable()  # the client may read nothing until it has sent all
         sender = self.sender
         if sender is not None and self.failed and not self.keep:
             sender.clear()  # a stop does not wait for the rest of what is cut anyway
@@ -263,17 +366,30 @@ class Connection:
             self.close()
         elif self.failed:
             self._reset()
-        elif x is None or (not x.keep_alive and (self.backlog or self.codec.buffer)):
+        elif x is None or (not x.keep_alive and (self.backlog or self.codec.buffer or x.body_left)):
             self._linger()
         elif not x.keep_alive:
             self.close()
+        elif not x.body_left or self.codec.multiplexed:
+            self._next()
+        elif x.body_left > _SKIP:
+            self._linger()
         else:
-            self.state = HEAD
-            data, self.backlog = self.backlog, b""
-            if data or self.codec.buffer:
-                self._take(data)
-            else:
-                self._read()
+            self.x = x
+            self.state = SKIP
+            self.deadline = monotonic() + self.listener.options.socket_timeout
+            self._watch_readable()
+
+    def _next(self) -> None:
+        """Take the next request."""
+        self.x = None
+        self.skipped = 0
+        self.state = HEAD
+        data, self.backlog = self.backlog, b""
+        if data or self.codec.buffer:
+            self._take(data)
+        else:
+            self._read()
 
     # The channel: in a core
 
@@ -355,6 +471,7 @@ class Connection:
         if direct:
             return
         self.gone = True  # what the application still sends
+        self._fail_body(ClientGone(_LEFT))
         if x.begun:
             self._reset()
         else:
@@ -371,15 +488,22 @@ class Connection:
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""
         if self.state == BODY or (self.state == HEAD and self.codec.buffer):
-            self._refuse(
-                ProtocolError("408 Request Timeout", "The request did not come in time.", self.state == BODY)
-            )
+            self._refuse(ProtocolError(_SLOW.status, _SLOW.reason, self.state == BODY))
         elif self.state == RUN:
-            self._leave()
+            self._expire_in_core()
         elif self.state == HEAD:
             self._close_idle()
         else:
             self.close()
+
+    def _expire_in_core(self) -> None:
+        """End what the application waits for in vain."""
+        self.deadline = inf
+        x = self.x
+        if x is not None and type(self.body) is StreamedBody and self.body.waiting:
+            self._spoil(x, _SLOW)
+        elif self.sender is not None and self.sender.paces:
+            self._leave()
 
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""
@@ -430,6 +554,7 @@ class Connection:
         if self.sender is not None:
             self.sender.close()
         if self.running:  # and done ends it
+            self._fail_body(ClientGone(_LEFT))
             close_under(self.fd, self.listener.null)
             return
         if self.body is not None:

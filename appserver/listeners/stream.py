@@ -46,7 +46,9 @@ class StreamOptions:
 
     buffer_size: int = option(65536, "Bytes that a request's head may have.", short="b")
     post_buffering: int = option(
-        1048576, "Bytes of a request's body held in memory; more goes to a temporary file."
+        1048576,
+        "Bytes of a request's body held in memory; more goes to a temporary file. 0 = the application is"
+        " called at once, and reads the body as it comes.",
     )
     limit_post: int = option(0, "Bytes that a request's body may have; 0 = no limit.")
     socket_timeout: float = option(
@@ -207,8 +209,11 @@ class StreamListener:
 
     def _sweep(self) -> None:
         now = monotonic()
-        for connection in [c for c in self.connections if c.deadline < now]:
-            connection.expire()
+        for connection in [c for c in self.connections if c.deadline < now or c.muted]:
+            if connection.deadline < now:
+                connection.expire()
+            else:
+                connection.look()
 
     def stop(self) -> None:
         """Take what has arrived unless others will, accept no more, end connections when they are idle."""

@@ -80,6 +80,7 @@ class FastcgiCodec(CgiAnswers):
     )  # fmt: skip
 
     announces = False
+    multiplexed = True
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
         super().__init__()

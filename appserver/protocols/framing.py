@@ -50,6 +50,8 @@ class HttpAnswers(Codec):
     def head(self, x: Exchange) -> bytes:
         http11 = x.protocol == "HTTP/1.1"
         last = ""
+        if x.expect and x.body_left:  # nobody knows whether the body comes (RFC 9110 section 10.1.1)
+            x.keep_alive = False
         if x.length is None and not x.bodiless:
             if http11:
                 x.chunked = True

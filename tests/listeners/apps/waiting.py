@@ -177,6 +177,7 @@ def part(environ, start_response, size):
 def careless(environ, start_response):
     """Take an error of reading for the end."""
     total = 0
+    tell(environ, "reads")
     try:
         while data := environ["wsgi.input"].read(1000):
             total += len(data)
@@ -211,3 +212,10 @@ def read_kept(environ, start_response):
 
 
 kept = []
+
+
+@route
+def many(environ, start_response):
+    """Answer with 8 MiB in one piece, whatever there is to read."""
+    start_response("200 OK", TEXT)
+    return [BLOCK * 128]

@@ -1,0 +1,162 @@
+"""A request's body that the application reads while it comes (``post-buffering = 0``)."""
+
+from __future__ import annotations
+
+import _thread
+from collections import deque
+from io import BufferedReader, RawIOBase
+from typing import TYPE_CHECKING, Any
+
+from gevent import get_hub, getcurrent
+
+from appserver.body import too_long
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlet import greenlet
+
+_Lock = _thread.allocate_lock  # the real one, also where gevent replaces it later
+_BUFFER = 16384  # bytes for the lines of a body; larger reads go past it
+_LOOK = 1.0  # seconds after which a native thread that waits can be interrupted
+
+
+class StreamedBody(RawIOBase):
+    """Hand a body's pieces from the loop to the application, which waits for them in its core.
+
+    The listener adds pieces, and says how the body ends; all in the loop's thread. *wanted* is called
+    there when the application waits for more; how much is ``held`` for it the listener decides.
+    *limit* and *announced* are those of `Body`. Cores that are threads of their own are *native*.
+    """
+
+    def __init__(self, limit: int, announced: int, wanted: Callable[[], None], *, native: bool) -> None:
+        if 0 < limit < announced:
+            raise too_long(limit)
+        super().__init__()
+        self._limit = limit
+        self._wanted = wanted
+        self._hub = get_hub()
+        self._pieces: deque[bytes | memoryview] = deque()
+        self._taken = 0
+        self._whole = False
+        self._error: OSError | None = None
+        self._waiter: greenlet | None = None
+        self._signal: Any = None  # a lock that is free when a native thread shall look again
+        if native:
+            self._signal = _Lock()
+            self._signal.acquire()
+        self.size = 0
+        self.waiting = False  # the application does
+
+    # The listener's side
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for the application."""
+        return self.size - self._taken
+
+    def add(self, data: bytes) -> None:
+        """Append a piece; raise `ProtocolError` for a body that is longer than it may be."""
+        self.size += len(data)
+        if 0 < self._limit < self.size:
+            raise too_long(self._limit)
+        if self.closed:
+            self._taken = self.size
+        elif data:
+            self._pieces.append(data)
+            self._wake()
+
+    def end(self) -> None:
+        """Note that the body is whole."""
+        self._whole = True
+        self._wake()
+
+    def fail(self, error: OSError) -> None:
+        """Have *error* raised where the application reads on, or waits; only the first one counts."""
+        if self._error is None and not self._whole:
+            self._error = error
+            self._wake()
+
+    def give_to(self, environ: dict[str, Any]) -> None:
+        """Make it ``wsgi.input``; CONTENT_LENGTH is there where the client has announced it."""
+        environ["wsgi.input"] = BufferedReader(self, _BUFFER)
+
+    def _wake(self) -> None:
+        if self._signal is not None:
+            if self._signal.locked():
+                self._signal.release()
+        elif self._waiter is not None:
+            self._hub.loop.run_callback(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._waiter is not None:
+            self._waiter.switch()
+
+    # The application's side, below a BufferedReader
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill *buffer* with what there is, at least a byte, and return how much; 0 at the end of the body.
+
+        `ClientGone` says that there is no end because the client has left, `BodyError` all else.
+        """
+        if not self._more():
+            return 0
+        pieces = self._pieces
+        size = len(buffer)
+        at = 0
+        while pieces and at < size:
+            piece = pieces[0]
+            count = min(len(piece), size - at)
+            buffer[at : at + count] = piece[:count]
+            at += count
+            if count == len(piece):
+                pieces.popleft()
+            else:
+                pieces[0] = memoryview(piece)[count:]
+        self._taken += at
+        return at
+
+    def readall(self) -> bytes:
+        """Return all that comes."""
+        found: list[bytes | memoryview] = []
+        while self._more():
+            piece = self._pieces.popleft()
+            self._taken += len(piece)
+            found.append(piece)
+        return b"".join(found)
+
+    def _more(self) -> bool:
+        """Wait for a piece; return False at the end of the body."""
+        while not self._pieces:
+            if self._whole:
+                return bool(self._pieces)  # the last one may have come before the end
+            if self._error is not None:
+                if self._pieces:
+                    continue
+                raise self._error.with_traceback(None)
+            self._wait()
+        return True
+
+    def _wait(self) -> None:
+        self.waiting = True
+        try:
+            if self._signal is not None:
+                self._hub.loop.run_callback_threadsafe(self._wanted)
+                while not self._signal.acquire(timeout=_LOOK):
+                    pass
+            else:
+                self._waiter = getcurrent()
+                self._wanted()
+                self._hub.switch()
+        finally:  # a time limit may be raised here
+            self.waiting = False
+            self._waiter = None
+
+    def close(self) -> None:
+        """Forget what nobody reads; safe twice."""
+        super().close()
+        self._pieces.clear()
+        self._taken = self.size
