@@ -13,6 +13,7 @@ import gevent
 from gevent import get_hub
 
 from appserver import __version__, address, stacks
+from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.lifecycle.signals import MASTER
 from appserver.server import Server, StopOptions
@@ -101,8 +102,9 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             watchdog = Watchdog(watching, lambda _: None, lambda: None, pings=plan.greenlets > 1)
             watchdog.start()
         server = Server(
-            listeners, plan, app, logs.access, stream_mercy=options.stream_reload_mercy, watchdog=watchdog
-        )
+            listeners, plan, app, logs.access, queue=configuration.settings.of(QueueOptions),
+            stream_mercy=options.stream_reload_mercy, watchdog=watchdog,
+        )  # fmt: skip
         end = _End(server, options.worker_reload_mercy)
         stack.callback(end.came)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

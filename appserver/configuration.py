@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from appserver.address import BindOptions
 from appserver.application import ApplicationOptions
 from appserver.arguments import CommandLine
+from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.listeners.stream import StreamOptions
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from appserver.listeners.listener import Listener
 
-_OWN = (ApplicationOptions, ConcurrencyOptions, BindOptions, StreamOptions, LogOptions, StopOptions)
+_OWN = (
+    ApplicationOptions, ConcurrencyOptions, QueueOptions, BindOptions, StreamOptions, LogOptions, StopOptions,
+)  # fmt: skip
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
 
 

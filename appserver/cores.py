@@ -1,38 +1,63 @@
 """Where application calls run: so many at once, in greenlets or in native threads.
 
 A core is room for one running request, as in uWSGI. A task is anything with ``work``, which runs
-in a core, and ``done``, which runs afterwards in the thread of the loop; neither may raise.
+in a core, and ``done``, which runs afterwards in the thread of the loop; neither may raise. Tasks that
+find no core wait in a queue, which is fair between listeners.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator, MutableSequence
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
+from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
+from appserver.protocols.framing import BUSY, LATE
+
 if TYPE_CHECKING:
     from types import FrameType
+
+    from appserver.exchange import Exchange
+    from appserver.protocols.codec import ProtocolError
+
+log = logging.getLogger("appserver")
 
 # Two counters that somebody else may read: requests done, requests in hand (running or waiting).
 Load = MutableSequence[int] | memoryview
 DONE, IN_HAND = 0, 1
 
+_WORTH_TELLING = 0.001  # seconds; less is a turn of the loop
+_LOOK = 1.0  # seconds between looks for tasks whose time is up, at most
+_TELL = 10.0  # seconds between lines about tasks that are refused
+
 
 class Task(Protocol):
     """One request on its way through a core."""
 
+    x: Exchange | None
+
+    @property
+    def listener(self) -> object:
+        """Whose request it is; listeners have their turns in the queue."""
+
     def work(self) -> None:
         """Make and send the answer; may wait."""
 
+    def refuse(self, error: ProtocolError) -> None:
+        """Answer without the application, in its place; may wait, in a greenlet of the loop's thread."""
+
     def done(self) -> None:
-        """Go on in the loop's thread once the core is free; may not wait."""
+        """Go on in the loop's thread after `work` or `refuse`; may not wait."""
 
 
 class Cores(Protocol):
@@ -42,13 +67,16 @@ class Cores(Protocol):
     count: int
 
     def run(self, task: Task) -> None:
-        """Give *task* a core, at once or when one is free; never waits."""
+        """Give *task* a core, at once or when one is free, or have it refused; never waits."""
 
     def full(self) -> bool:
         """Tell whether one more task would have to wait."""
 
     def when_free(self, call: Callable[[], object]) -> None:
-        """Call *call* once, in the loop's thread, when a core has become free."""
+        """Call *call* once, in the hub, when a core is free for what it brings, or its turn has come.
+
+        While tasks wait, those that wait here have a turn in each round of the queue, one at a time.
+        """
 
     def turn(self) -> None:
         """Let the loop have a turn, called in a core between two pieces of an answer."""
@@ -60,7 +88,134 @@ class Cores(Protocol):
         """Take the cores down; tasks still waiting are dropped."""
 
 
-class GreenletCores:
+class _Queueing:
+    """What both kinds do with tasks that find no core; all in the loop's thread but `_take`."""
+
+    def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
+        self.count = count
+        self._load = load
+        self._hub = get_hub()
+        self._loop = self._hub.loop
+        self._most = options.max_queue
+        self._queue: FairQueue[Task] = FairQueue(options.queue_timeout)
+        self._lock = allocate_lock()  # of the queue; the real one, also where gevent replaces it
+        self._expires = options.queue_timeout > 0
+        look = min(_LOOK, options.queue_timeout / 4)
+        self._looking = self._loop.timer(look, look)
+        self._refused: deque[tuple[Task, ProtocolError]] = deque()
+        self._refusing = 0  # tasks in hand that get no core any more
+        self._count = 0  # of those since it was told
+        self._telling = self._loop.timer(_TELL, _TELL)
+        self._when_free: deque[Callable[[], object]] = deque()
+        self._round = 0  # what the queue had given out when one of those had its turn
+        self._pumping = False
+
+    def _wait(self, task: Task) -> None:
+        """Put a task that counts as in hand into the queue, or find one that is refused for want of room."""
+        over = self._load[IN_HAND] - self._refusing - self.count > self._most
+        with self._lock:
+            refused = self._queue.displace(task.listener) or task if over else None
+            if refused is not task:
+                self._queue.put(task.listener, task, monotonic())
+        if refused is not None:
+            self._refuse(refused, BUSY)
+        elif self._expires and not self._looking.active:
+            self._looking.start(self._expire)
+
+    def _refuse(self, task: Task, error: ProtocolError) -> None:
+        """Have a task refused in a turn of the loop's own: its `done` may bring the next one."""
+        if not self._telling.active:
+            why = f"{self._most} others wait (max-queue)" if error is BUSY else "queue-timeout is over"
+            log.error("no core is free for a request: %s; it is answered 503", why)
+            self._telling.start(self._tell)
+        self._count += 1
+        self._refusing += 1
+        self._refused.append((task, error))
+        self._pump_soon()
+
+    def _tell(self) -> None:
+        """Tell how many were refused; the first one was told at once."""
+        if self._count:
+            log.error("%d requests were answered 503 within %g s for want of a core", self._count, _TELL)
+        else:
+            log.info("requests find a core again")
+            self._telling.stop()
+        self._count = 0
+
+    def _expire(self) -> None:
+        """Refuse tasks whose time is up."""
+        with self._lock:
+            expired = list(self._queue.expired(monotonic()))
+        for task, since in expired:
+            _note_wait(task, since)
+            self._refuse(task, LATE)
+        if not self._queue.size:
+            self._looking.stop()
+
+    def _take(self) -> Task | None:
+        """Take the next task out of the queue, None where there is none."""
+        with self._lock:
+            taken = self._queue.take()
+        if taken is None:
+            return None
+        _note_wait(*taken)
+        return taken[0]
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.run_callback(self._pump)
+
+    def _pump(self) -> None:
+        """Do what has become due; what comes meanwhile waits for the loop's next turn."""
+        self._pumping = False
+        if self._queue.size and self._expires:  # the application may have kept the loop from looking
+            self._expire()
+        for _ in range(len(self._refused)):
+            greenlet(self._answer_refused, self._hub).switch(*self._refused.popleft())
+        if self._when_free:
+            self._invite()
+        self._start_waiting()
+        if self._refused:
+            self._pump_soon()
+
+    def _answer_refused(self, task: Task, error: ProtocolError) -> None:
+        task.refuse(error)
+        self._refusing -= 1
+        self._load[IN_HAND] -= 1
+        task.done()
+
+    def _start_waiting(self) -> None:
+        """Give cores that are free to tasks that wait."""
+
+    def _invite(self) -> None:
+        """Call those that wait for a free core: while there is one, else one in each round of the queue."""
+        waiting = self._when_free
+        if self.full():
+            if self._queue.taken - self._round >= max(1, self._queue.lines):
+                self._round = self._queue.taken
+                waiting.popleft()()
+            return
+        for _ in range(len(waiting)):
+            waiting.popleft()()
+            if self.full():
+                return
+
+    def full(self) -> bool:
+        return self._load[IN_HAND] >= self.count
+
+    def when_free(self, call: Callable[[], object]) -> None:
+        self._when_free.append(call)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._queue.clear()
+        for timer in (self._looking, self._telling):
+            timer.stop()
+            timer.close()
+
+
+class GreenletCores(_Queueing):
     """Run up to *count* tasks at once in greenlets of this thread's hub.
 
     Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us.
@@ -68,23 +223,18 @@ class GreenletCores:
 
     native = False
 
-    def __init__(self, count: int, load: Load) -> None:
-        self.count = count
-        self._load = load
+    def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
+        super().__init__(count, load, options)
         self._free = count
-        self._when_free: list[Callable[[], object]] = []
         self._all: list[greenlet] = []
         self._idle: list[greenlet] = []
-        self._ready: deque[Task] = deque()
-        self._hub = get_hub()
-        self._pumping = False
 
     def run(self, task: Task) -> None:
         self._load[IN_HAND] += 1
-        if self._free and not self._ready and getcurrent() is self._hub:
+        if self._free and not self._queue.size and getcurrent() is self._hub:
             self._start(task)
             return
-        self._ready.append(task)
+        self._wait(task)
         self._pump_soon()
 
     def _start(self, task: Task) -> None:
@@ -107,32 +257,17 @@ class GreenletCores:
             load[IN_HAND] -= 1
             load[DONE] += 1
             task.done()
-            if self._ready:
+            if self._queue.size or self._when_free:
                 self._pump_soon()
-            elif self._when_free:
-                _call_all(self._when_free)
             self._idle.append(worker)
             task = self._hub.switch()
 
-    def _pump_soon(self) -> None:
-        if not self._pumping:
-            self._pumping = True
-            self._hub.loop.run_callback(self._pump)
-
-    def _pump(self) -> None:
-        """Start waiting tasks; those that come meanwhile wait for the loop's next turn."""
-        self._pumping = False
-        for _ in range(min(self._free, len(self._ready))):
-            if self._free:
-                self._start(self._ready.popleft())
-        if self._free and self._ready:
+    def _start_waiting(self) -> None:
+        for _ in range(min(self._free, self._queue.size)):
+            if self._free and (task := self._take()) is not None:
+                self._start(task)
+        if self._free and self._queue.size:
             self._pump_soon()
-
-    def full(self) -> bool:
-        return self._load[IN_HAND] >= self.count
-
-    def when_free(self, call: Callable[[], object]) -> None:
-        self._when_free.append(call)
 
     def turn(self) -> None:
         gevent.sleep(1e-9)  # a timer; sleep(0) would let callbacks run, and sockets starve
@@ -142,21 +277,15 @@ class GreenletCores:
             if worker.gr_frame is not None:  # it does not run now
                 yield worker.gr_frame, worker
 
-    def stop(self) -> None:
-        self._ready.clear()
 
-
-class ThreadCores:
+class ThreadCores(_Queueing):
     """Run up to *count* tasks at once in native threads; the loop's thread does all reading."""
 
     native = True
 
-    def __init__(self, count: int, load: Load) -> None:
-        self.count = count
-        self._load = load
-        self._when_free: list[Callable[[], object]] = []
-        self._loop = get_hub().loop
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+    def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
+        super().__init__(count, load, options)
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # one for each task put into the queue; False = end
         self._threads = [
             Thread(target=self._serve, name=f"core-{number}", daemon=True) for number in range(1, count + 1)
         ]
@@ -165,25 +294,22 @@ class ThreadCores:
 
     def run(self, task: Task) -> None:
         self._load[IN_HAND] += 1
-        self._tasks.put(task)
+        self._wait(task)
+        self._calls.put(True)
 
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            task.work()
-            self._loop.run_callback_threadsafe(self._done, task)
+        while self._calls.get():
+            task = self._take()
+            if task is not None:  # else it was refused meanwhile
+                task.work()
+                self._loop.run_callback_threadsafe(self._done, task)
 
     def _done(self, task: Task) -> None:
         self._load[IN_HAND] -= 1
         self._load[DONE] += 1
         task.done()
-        if self._when_free and not self.full():
-            _call_all(self._when_free)
-
-    def full(self) -> bool:
-        return self._load[IN_HAND] >= self.count
-
-    def when_free(self, call: Callable[[], object]) -> None:
-        self._when_free.append(call)
+        if self._when_free:
+            self._pump_soon()
 
     def turn(self) -> None:
         """Do nothing: the loop has a thread of its own."""
@@ -195,13 +321,13 @@ class ThreadCores:
                 yield frames[thread.ident], None
 
     def stop(self) -> None:
+        super().stop()
         for _ in self._threads:
-            self._tasks.put(None)
+            self._calls.put(False)
 
 
-def _call_all(waiting: list[Callable[[], object]]) -> None:
-    """Call all once; they may wait again."""
-    calls = waiting[:]
-    waiting.clear()
-    for call in calls:
-        call()
+def _note_wait(task: Task, since: float) -> None:
+    """Note how long a request has waited."""
+    waited = monotonic() - since
+    if waited >= _WORTH_TELLING and task.x is not None:
+        task.x.environ[QUEUED] = waited

@@ -12,6 +12,7 @@ from threading import local
 from time import localtime, strftime, time
 from typing import TYPE_CHECKING
 
+from appserver.fairqueue import QUEUED
 from appserver.options import BadValue, option
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
 
@@ -96,7 +97,10 @@ class Access:
         self._stamp = ""
 
     def line(self, x: Exchange, status: str, seconds: float) -> None:
-        """Write the line about an exchange that ended with *status* after *seconds*."""
+        """Write the line about an exchange that ended with *status* after *seconds* in the application.
+
+        A wait for a core before that is told behind them.
+        """
         now = int(time())
         if now != self._second:
             self._stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(now))
@@ -107,9 +111,11 @@ class Access:
         if _UNSAFE.search(f"{peer} {request}"):
             peer = _UNSAFE.sub(_escaped, peer)
             request = _UNSAFE.sub(_escaped, request)
+        queued = environ.get(QUEUED)
+        waited = f" queued {queued * 1000:.1f}ms" if type(queued) is float else ""
         self._sink.write(
             f"[{self._stamp}] {environ.get('appserver.listener', '-')} {peer}"
-            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms'
+            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms{waited}'
         )
 
 

@@ -28,6 +28,7 @@ from appserver.wsgi import FileWrapper
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from appserver.fairqueue import QueueOptions
     from appserver.listeners.listener import Listener
     from appserver.plan import Plan
     from appserver.wsgi import Application
@@ -67,7 +68,7 @@ class Loop:
         """Serve until `stop`, then finish what is in hand; *started* is called in between."""
         server = self._server
         kind = ThreadCores if server.plan.native else GreenletCores
-        cores: Cores = kind(server.plan.cores, self._load)
+        cores: Cores = kind(server.plan.cores, self._load, server.queue)
         service = server.service(cores)
         streams = Streams(cores)
         with ExitStack() as stack:
@@ -104,7 +105,8 @@ class Server:
     """Serve one application in this process through listeners that are bound.
 
     *load* returns the counters that each loop keeps, by its number from 0; *stream_mercy* are the seconds
-    that a stop leaves to answers without a known end, unless it leaves any time to all.
+    that a stop leaves to answers without a known end, unless it leaves any time to all; *queue* limits what
+    waits for a core.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Server:
         app: Application,
         access: Access | None,
         *,
+        queue: QueueOptions,
         load: Callable[[int], Load] = lambda _: [0, 0],
         stream_mercy: float = inf,
         watchdog: Watchdog | None = None,
@@ -124,6 +127,7 @@ class Server:
         self.access = access
         self.load = load
         self.stream_mercy = stream_mercy
+        self.queue = queue
         self.watchdog = watchdog
         self._loops: list[Loop] = []
         self._stopping = False

@@ -15,6 +15,7 @@ from gevent import get_hub
 
 from appserver import stacks
 from appserver.application import ApplicationOptions, LoadError, load
+from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
@@ -73,6 +74,7 @@ class Worker:
             plan,
             app,
             self._logs.access,
+            queue=self._configuration.settings.of(QueueOptions),
             load=self._board.row,
             stream_mercy=self._configuration.settings.of(StopOptions).stream_reload_mercy,
             watchdog=watchdog,

@@ -324,6 +324,14 @@ class Connection:
         self.listener.prepare(self, x)
         self.service.respond(x, self)
 
+    def refuse(self, error: ProtocolError) -> None:
+        """Answer without the application; the connection is kept where that would keep it."""
+        x = self.x
+        assert x is not None
+        if not self.keep and self.codec.announces:
+            x.keep_alive = False
+        self.service.refuse(x, self, error)
+
     def done(self) -> None:
         """Send the rest of the answer, then take the next request or close."""
         self.running = False

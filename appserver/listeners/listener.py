@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from appserver.exchange import Channel, Exchange
     from appserver.log import Access
     from appserver.options import Settings
+    from appserver.protocols.codec import ProtocolError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ class Service:
     def respond(self, x: Exchange, channel: Channel) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""
         respond(self.app, x, channel, self.access)
+
+    def refuse(self, x: Exchange, channel: Channel, error: ProtocolError) -> None:
+        """Answer *x* with *error* in the place of the application, and otherwise as `respond` does."""
+        respond(_refusal(error), x, channel, self.access)
+
+
+def _refusal(error: ProtocolError) -> Application:
+    """Return an application that answers with *error*."""
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", str(error.retry_after))]
+
+    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response(error.status, headers[: 1 + bool(error.retry_after)])
+        return [f"{error.reason}\n".encode()]
+
+    return app
 
 
 class Listener(Protocol):

@@ -15,6 +15,7 @@ from appserver.protocols.framing import OVERDUE
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.intake import Intake
+    from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.protocols.mongrel2 import Connection
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
@@ -74,6 +75,11 @@ class Request:
         """Whether the connection ends with the answer."""
         return self.failed or self.x is None or not self.x.keep_alive
 
+    @property
+    def listener(self) -> Mongrel2Listener:
+        """Whose request it is."""
+        return self.intake.listener
+
     # The task: in a core, and after it
 
     def work(self) -> None:
@@ -85,6 +91,13 @@ class Request:
         elif self.x is not None:
             self.intake.service.respond(self.x, self)
             self._flush()
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Answer without the application; the connection is kept where that would keep it."""
+        if self.gone or self.error is not None or self.x is None:
+            self.work()  # without it, too
+        else:
+            self.intake.service.refuse(self.x, self, error)
 
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.

@@ -75,21 +75,29 @@ class Share(Intake):
                 self._packet_watcher.stop()
                 self.cores.when_free(self._go_on)
                 return
-            try:
-                packet = self._packets.recv(_BUFFER)
-            except BlockingIOError:
+            if not self._take_packet():
                 return
-            except ConnectionError:
-                packet = b""
-            if not packet:  # the receiver has gone; its stream tells
-                self._packet_watcher.stop()
-                return
-            for each in frames(packet):
-                self._obey(each)
+
+    def _take_packet(self) -> bool:
+        """Take a packet; return False where there is none."""
+        try:
+            packet = self._packets.recv(_BUFFER)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            packet = b""
+        if not packet:  # the receiver has gone; its stream tells
+            self._packet_watcher.stop()
+            return False
+        for each in frames(packet):
+            self._obey(each)
+        return True
 
     def _go_on(self) -> None:
+        """Take packets again; one at once, though the cores may be full: it is this listener's turn."""
         if not self._released and self._packets.fileno() >= 0:
             self._packet_watcher.start(self._take_packets)
+            self._take_packet()
 
     def _hear(self) -> None:
         """Take what comes over the stream."""

@@ -171,7 +171,10 @@ class StreamListener:
         """Accept what waits and read each at once: its request is often there already."""
         if self._shared and self.service.cores.full():
             self._leave_to_others()
-            return
+        else:
+            self._take()
+
+    def _take(self) -> None:
         listening = self._sock
         assert listening is not None
         for _ in range(self._accepts):
@@ -198,8 +201,10 @@ class StreamListener:
         self.service.cores.when_free(self._go_on)
 
     def _go_on(self) -> None:
+        """Accept again; what waits now is taken, though the cores may be full: it is this listener's turn."""
         if self._sock is not None and self._watchers:
             self._accepting.start(self._accept)
+            self._take()
 
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""

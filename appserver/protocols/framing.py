@@ -15,6 +15,7 @@ TOO_LARGE = "413 Content Too Large"
 HEAD_TOO_LARGE = "431 Request Header Fields Too Large"
 OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
 BUSY = ProtocolError("503 Service Unavailable", "Too many requests wait.", retry_after=1)
+LATE = ProtocolError("503 Service Unavailable", "The request has waited too long.", retry_after=1)
 BROKEN = ProtocolError("502 Bad Gateway", "The process that was to answer has ended.")
 
 

@@ -13,6 +13,7 @@ lock = threading.Lock()
 barriers = {}
 counted = {"inside": 0, "peak": 0}
 arrived = {}
+order = []  # the listeners of the calls of `overlap`
 
 
 def meet(count):
@@ -52,6 +53,8 @@ DEEDS = {"meet": lambda text: meet(int(text)), "sleep": lambda text: sleep(int(t
 def app(environ, start_response):
     deed = environ["PATH_INFO"][1:]
     step = int(deed != "peak")
+    if deed == "overlap":
+        order.append(environ["appserver.listener"])
     with lock:
         counted["inside"] += step
         counted["peak"] = max(counted["peak"], counted["inside"])
@@ -63,6 +66,7 @@ def app(environ, start_response):
     told = {
         "thread": threading.current_thread().name, "native": threading.get_native_id(), "peak": counted["peak"],
         "multithread": environ["wsgi.multithread"], "multiprocess": environ["wsgi.multiprocess"],
+        "queued": environ.get("appserver.queued", 0.0), "order": order if deed == "peak" else [],
     }  # fmt: skip
     body = json.dumps(told).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
