@@ -14,6 +14,7 @@ from appserver.configuration import Configuration, ConfigurationError
 from appserver.lifecycle import ctl, start
 from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
+from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _keep_standard_streams() -> None:
 def _check(configuration: Configuration) -> int:
     """Load the application and report what would be served."""
     problems = list(configuration.problems)
-    _patch(configuration)
+    patching = _patch(configuration)
     try:
         _load(configuration)
     except LoadError as error:
@@ -85,16 +86,13 @@ def _check(configuration: Configuration) -> int:
         return _fail(problems)
     lines = [f"listener: {listener.name} {listener.address}" for listener in configuration.listeners]
     lines += [f"application: {configuration.what}", f"concurrency: {configuration.plan.reason}"]
-    lines += [f"warning: {warning}" for warning in configuration.plan.warnings]
+    lines += [f"warning: {each}" for each in (*configuration.plan.warnings, *patching.warnings)]
     _print("\n".join([*lines, ""]))
     return 0
 
 
-def _patch(configuration: Configuration) -> None:
-    if configuration.settings.of(ConcurrencyOptions).gevent:
-        from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
-
-        monkey.patch_all()
+def _patch(configuration: Configuration) -> Patching:
+    return Patching(configuration.settings.of(ConcurrencyOptions), configuration.plan)
 
 
 def _load(configuration: Configuration) -> Application:
@@ -117,8 +115,9 @@ def _run(configuration: Configuration) -> int:
             return start.run(configuration)
         from appserver import alone  # noqa: PLC0415  (gevent has patched what it imports)
 
-        _patch(configuration)
+        patching = _patch(configuration)
         log = Log(configuration.settings.of(LogOptions))
+        patching.tell()
         app = _load(configuration)
         log.reclaim()
         alone.run(configuration, log, app)

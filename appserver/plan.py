@@ -50,7 +50,11 @@ class ConcurrencyOptions:
     threads: int = option(
         1, "Application calls at once in native threads.", convert=positive, expects="number"
     )
-    gevent: int = option(0, "Application calls at once in greenlets; patches the standard library.")
+    gevent: int = option(0, "Application calls at once in greenlets.")
+    gevent_monkey_patch: bool = option(
+        True,
+        "With gevent: patch the standard library before the application is loaded; false: leave it alone.",
+    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,10 @@ def plan(listeners: Sequence[Listener], options: ConcurrencyOptions) -> Plan:
         )
         threads = 1
     if options.gevent:
-        one = Plan(1, options.gevent, False, f"up to {options.gevent} requests at once in greenlets")
+        unpatched = "" if options.gevent_monkey_patch else "; the standard library is left unpatched"
+        one = Plan(
+            1, options.gevent, False, f"up to {options.gevent} requests at once in greenlets{unpatched}"
+        )
     elif threads == 1:
         one = Plan(1, 1, False, "one request at a time; connections are served concurrently")
     elif subscribing:

@@ -29,6 +29,7 @@ from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.lifecycle.worker import Worker
+from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ class Preloader:
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
         settings = self._configuration.settings
-        if settings.of(ConcurrencyOptions).gevent:
-            from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
-
-            monkey.patch_all()
+        Patching(settings.of(ConcurrencyOptions), self._configuration.plan).tell()
         options = settings.of(ApplicationOptions)
         app: Application | None = None
         try:
@@ -94,7 +92,8 @@ class Preloader:
 
     def _check_threads(self) -> None:
         """Warn of threads that a fork does not take along; greenlets it does."""
-        if self._configuration.settings.of(ConcurrencyOptions).gevent:
+        options = self._configuration.settings.of(ConcurrencyOptions)
+        if options.gevent and options.gevent_monkey_patch:
             return
         names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
         if names:
