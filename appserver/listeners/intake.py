@@ -58,6 +58,18 @@ class Intake:
         """Send as `send` does, if that can be done now; may be called by a native thread."""
         raise NotImplementedError
 
+    def credited(self, request: Request) -> bool:
+        """Tell whether Mongrel2 tells what the client of a request has read (``download.flow_control``)."""
+        raise NotImplementedError
+
+    def held_up(self, request: Request) -> bool:
+        """Tell whether a stream has to wait for its client; `Request.go_on` is called when that changes."""
+        raise NotImplementedError
+
+    def learn(self, origin: int) -> None:
+        """Note that Mongrel2 controls the flow to clients, as a message from *origin* shows."""
+        raise NotImplementedError
+
     def end(self, request: Request) -> None:
         """Note that a request has left its core."""
         raise NotImplementedError
@@ -83,6 +95,8 @@ class Intake:
         if parsed.path == b"@*" and parsed.notice is not None:
             self.notice(parsed, origin)
             return False
+        if parsed.credits:
+            self.learn(origin)
         fields = parsed.fields
         if START in fields and upload.announced(parsed):
             if DONE not in fields:

@@ -19,6 +19,7 @@ import zmq
 from gevent import get_hub
 
 from appserver.address import AddressError
+from appserver.listeners.credits import Credits
 from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
 from appserver.listeners.responder import Responder
@@ -99,9 +100,11 @@ class Mongrel2Listener:
         stream = settings.of(StreamOptions)
         self.limit_post = stream.limit_post
         self.timeout = stream.socket_timeout
-        several = settings.of(ConcurrencyOptions).processes > 1
-        self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, several)
+        self.several = settings.of(ConcurrencyOptions).processes > 1
+        self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, self.several)
         self.turns = Turns()
+        self.flow_control = 0  # the attachment of which it is known that Mongrel2 controls the flow
+        self.accounts: Credits | None = None  # of this process's subscriptions
         self.strange: Counter[str] = Counter()  # malformed messages of nobody, by kind
         self._lock = Lock()
         self._context: zmq.Context[Any] | None = None
@@ -154,7 +157,9 @@ class Mongrel2Listener:
             if self._context is None or self._responder is None:
                 self._context = zmq.Context()
                 self._responder = Responder(self._context, self.publish, self.timeout)
-            self._intakes[hub] = Subscription(self, service, self._context, self._responder)
+                self.accounts = Credits(self._responder.try_send, self.timeout)
+            assert self.accounts is not None
+            self._intakes[hub] = Subscription(self, service, self._context, self._responder, self.accounts)
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""

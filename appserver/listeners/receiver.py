@@ -18,13 +18,14 @@ import zmq
 
 from appserver.exchange import ClientGone
 from appserver.listeners.consumer import Consumer
+from appserver.listeners.credits import Credits
 from appserver.listeners.dispatch import Dispatch
 from appserver.listeners.pull import Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.protocols import handoff
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
-from appserver.protocols.mongrel2 import envelope, parse, sender
+from appserver.protocols.mongrel2 import CREDITS, addressee, envelope, parse, sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.rendezvous import Rendezvous
     from appserver.protocols.handoff import Frame
-    from appserver.protocols.mongrel2 import Connection
+    from appserver.protocols.mongrel2 import Connection, Message
 
 log = logging.getLogger("appserver.listeners")
 
@@ -42,6 +43,7 @@ _LOOK = 0.01  # seconds between looks whether loops take what they are given
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
 _LARGEST = 65536  # bytes of a message from the master
 _FIRST = 1  # the number of the first attachment
+_CREDITS, _HEAD = CREDITS.encode(), 65536  # what is looked for in so many bytes of a request
 _BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
 
 
@@ -64,10 +66,12 @@ class Receiver:
         self._dispatch = Dispatch(listener.options.zeromq_queue)
         self._context: zmq.Context[Any] = zmq.Context()
         self._responder = Responder(self._context, listener.publish, self._timeout)
+        self._flow_control = False  # Mongrel2 tells what clients have read
+        self._credits = Credits(self._pass_on, self._timeout)
         self._pull: Pull | None = None
         self._attachment = 0  # the one that the PULL belongs to
         self._more = False  # there may be messages, though the descriptor does not tell
-        self._held: deque[tuple[Connection, bytes, int]] = deque()  # for Mongrel2, which takes none now
+        self._held: deque[tuple[bytes, int]] = deque()  # for Mongrel2, which takes none now
         self._held_since = 0.0
         self._orphans: list[tuple[Connection, bool]] = []
         self._consumers: dict[int, Consumer] = {}  # by the descriptors of their stream and their life
@@ -154,6 +158,9 @@ class Receiver:
 
     def _dry(self) -> bool:
         pull = self._pull
+        if pull is not None and self._expects():
+            pull.drain()  # put off
+            return False
         if pull is None or pull.quiet():
             return True
         if pull.ended():
@@ -161,6 +168,12 @@ class Receiver:
             self._deal()
             pull.last = 0.0
         return pull.quiet()
+
+    def _expects(self) -> bool:
+        """Tell whether an answer is on its way that needs to hear from Mongrel2."""
+        if self._credits.waits:
+            return True
+        return self._flow_control and any(job.begun and not job.gone for job in self._dispatch.jobs.values())
 
     # Mongrel2
 
@@ -170,9 +183,14 @@ class Receiver:
         if attachment != self._attachment and self._attachment:
             for job in self._dispatch.lose_all():
                 self._tell_gone(job)
+            self._credits.lost(self._attachment)
+            self._learn(flow_control=False)
             self._detach()
         if attachment and not self._attachment and not self._draining and (self._consumers or self._orphans):
             self._attach(attachment)
+        for _, connection in self._credits.look():
+            log.info("%s: a client that reads nothing is dropped", self._name)
+            self._lose(connection)
         self._follow_at = now + (POLL_ATTACHED if self._attachment else POLL)
 
     def _attach(self, attachment: int) -> None:
@@ -211,13 +229,17 @@ class Receiver:
             return
         if message.startswith(b" @* ", len(connection[0]) + len(connection[1]) + 1):
             try:
-                notice = parse(message).notice
+                parsed = parse(message)
             except ProtocolError as error:
                 self._listener.count(error.reason)
                 return
-            if notice is not None:
-                self._notice(connection, notice, message)
+            if parsed.notice is not None:
+                self._notice(parsed, message)
                 return
+        if not self._flow_control and message.find(_CREDITS, 0, _HEAD) >= 0:
+            with suppress(ProtocolError):  # a loop refuses it
+                if parse(message).credits:
+                    self._learn(flow_control=True)
         if self._dispatch.add(connection, message, self._attachment):
             if self._refused:
                 log.info("%s: there is room again; %d requests were answered 503", self._name, self._refused)
@@ -231,31 +253,63 @@ class Receiver:
         self._refused += 1
         self._answer(connection, _BUSY, self._attachment)
 
-    def _notice(self, connection: Connection, notice: str, message: bytes) -> None:
-        """Tell the loop that answers a client what Mongrel2 tells of it."""
+    def _notice(self, notice: Message, message: bytes) -> None:
+        """Take credit back; tell the loop that answers a client what else Mongrel2 tells of it."""
+        connection = notice.connection
         job = self._dispatch.holder(connection)
+        if notice.credits:
+            self._learn(flow_control=True)
+            if self._credits.give((self._attachment, connection), notice.credits) and job is not None:
+                self._say(job, handoff.GO_ON)
+            return
         if job is not None:
             self._say(job, handoff.NOTICE, message)
-        if notice == "disconnect":
+        if notice.notice == "disconnect":
+            self._credits.forget((self._attachment, connection))
             self._dispatch.disconnect(connection)
+
+    def _lose(self, connection: Connection) -> None:
+        """Note that a client is no more."""
+        job = self._dispatch.holder(connection)
+        if job is not None:
+            self._tell_gone(job)
+        self._dispatch.disconnect(connection)
+
+    def _learn(self, *, flow_control: bool) -> None:
+        """Note whether Mongrel2 controls the flow to clients, and have the loops know."""
+        if self._flow_control != flow_control:
+            self._flow_control = flow_control
+            for each in self._dispatch.consumers:
+                self._tell(each, handoff.FLOW, int(flow_control))
 
     def _answer(self, connection: Connection, data: bytes, attachment: int, *, close: bool = True) -> bool:
         """Send a message to a client, now or when Mongrel2 takes it; return False where nobody is there."""
+        if self._flow_control:
+            try:
+                self._credits.put((attachment, connection), data, close=close)
+            except ClientGone:
+                return False
+            return True
         messages = [envelope(connection, data)] if data else []
         if close:
             messages.append(envelope(connection, b""))
-        for message in messages:
-            try:
-                if self._held or not self._responder.try_send(message, attachment):
-                    self._hold(connection, message, attachment)
-            except ClientGone:
-                return False
+        try:
+            for message in messages:
+                self._pass_on(message, attachment)
+        except ClientGone:
+            return False
         return True
 
-    def _hold(self, connection: Connection, message: bytes, attachment: int) -> None:
+    def _pass_on(self, message: bytes, attachment: int) -> bool:
+        """Send a message, now or when Mongrel2 takes it; raise `ClientGone` after its attachment's end."""
+        if self._held or not self._responder.try_send(message, attachment):
+            self._hold(message, attachment)
+        return True
+
+    def _hold(self, message: bytes, attachment: int) -> None:
         if not self._held:
             self._held_since = monotonic()
-        self._held.append((connection, message, attachment))
+        self._held.append((message, attachment))
         if len(self._held) == 1:
             self._listen()
 
@@ -265,7 +319,7 @@ class Receiver:
         One that takes nothing for the whole time-out is as good as gone.
         """
         while self._held:
-            _, message, attachment = self._held[0]
+            message, attachment = self._held[0]
             try:
                 if not self._responder.try_send(message, attachment):
                     if now - self._held_since < self._timeout:
@@ -281,7 +335,7 @@ class Receiver:
 
     def _drop_held(self) -> None:
         """Give up what Mongrel2 does not take, and with it the rest: no answer may have a gap."""
-        lost = {connection for connection, _, attachment in self._held if attachment == self._attachment}
+        lost = {addressee(message) for message, attachment in self._held if attachment == self._attachment}
         self._held.clear()
         for connection in lost:
             job = self._dispatch.holder(connection)
@@ -309,6 +363,8 @@ class Receiver:
         if consumer.life >= 0:
             self._consumers[consumer.life] = consumer
             self._epoll.register(consumer.life, select.EPOLLIN)
+        if self._flow_control:
+            self._tell(consumer, handoff.FLOW, 1)
         self._follow_at = 0.0
 
     def _hear(self, consumer: Consumer, fd: int, event: int) -> None:
@@ -349,6 +405,8 @@ class Receiver:
                 job.gone = True
                 if told.kind == handoff.PIECE:
                     self._tell_gone(job)
+            elif told.kind == handoff.PIECE and self._credits.held_up((job.attachment, job.connection)):
+                self._say(job, handoff.WAIT)
         if told.kind != handoff.PIECE:
             self._dispatch.finish(told.number)
             consumer.answered()
@@ -397,7 +455,10 @@ class Receiver:
     def _say(self, job: Job, kind: int, data: bytes = b"") -> None:
         consumer = job.consumer
         assert consumer is not None
-        consumer.say(kind, job.number, data)
+        self._tell(consumer, kind, job.number, data)
+
+    def _tell(self, consumer: Consumer, kind: int, number: int, data: bytes = b"") -> None:
+        consumer.say(kind, number, data)
         if consumer.writes:
             self._watch(consumer)
 

@@ -7,12 +7,16 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 import gevent
+from gevent import get_hub, getcurrent
 
 from appserver.exchange import ClientGone
+from appserver.interrupt import cancel
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
 
 if TYPE_CHECKING:
+    from greenlet import greenlet
+
     from appserver.exchange import Exchange
     from appserver.listeners.intake import Intake
     from appserver.listeners.mongrel2 import Mongrel2Listener
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
 # how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
-# as long as it is slow, and in few large messages where it is fast.
+# as long as it is slow, and in few large messages where it is fast. With download.flow_control it
+# does tell, and streams wait for their clients (see `Credits`).
 _BURST = 8.0  # messages that may leave at once
 _INTERVAL = 0.1  # seconds in which a client is taken to read one more,
 _RATE = 1048576  # and the bytes of a message in one second more
@@ -38,7 +43,7 @@ class Request:
 
     __slots__ = (
         "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held", "held_size",
-        "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens", "x",
+        "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +74,7 @@ class Request:
         self.interval = _INTERVAL  # seconds for one more
         self.refilled = 0.0
         self.timer: Any = None
+        self.waiter: greenlet | None = None  # the application, while its client does not keep pace
 
     @property
     def closes(self) -> bool:
@@ -79,6 +85,11 @@ class Request:
     def listener(self) -> Mongrel2Listener:
         """Whose request it is."""
         return self.intake.listener
+
+    @property
+    def expects(self) -> bool:
+        """Whether Mongrel2 will tell something that the answer needs."""
+        return self.x is not None and self.x.begun and not self.ended and self.intake.credited(self)
 
     # The task: in a core, and after it
 
@@ -98,6 +109,19 @@ class Request:
             self.work()  # without it, too
         else:
             self.intake.service.refuse(self.x, self, error)
+
+    def depart(self) -> None:
+        """Note that the client has left, and have the application stopped; may be called by any thread."""
+        if not self.gone:
+            self.gone = True
+            self.intake.loop.run_callback_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        """End the application where it waits: in `send`, which raises `ClientGone`, or anywhere else."""
+        if self.waiter is not None:
+            self.waiter.switch()
+        elif self.x is not None:
+            cancel(self.x)
 
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.
@@ -133,6 +157,8 @@ class Request:
         if more:
             self._hold(pieces)
             self.intake.cores.turn()
+            while self.intake.held_up(self) and not self.gone:
+                self._wait()
         elif self.held:
             self.held += pieces
             self._publish(self._take_held(), last=True)
@@ -140,6 +166,19 @@ class Request:
             self._publish(pieces[0] if len(pieces) == 1 else b"".join(pieces), last=True)
         if self.gone:
             raise ClientGone
+
+    def _wait(self) -> None:
+        """Let the application wait in its core until `go_on` is called."""
+        self.waiter = getcurrent()
+        try:
+            get_hub().switch()
+        finally:  # a time limit may be raised here
+            self.waiter = None
+
+    def go_on(self) -> None:
+        """Let it look again whether it still has to wait; to be called by the loop."""
+        if self.waiter is not None:
+            self.waiter.switch()
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         """Refuse: ZeroMQ carries messages."""
@@ -193,7 +232,11 @@ class Request:
         assert self.x is not None
         length = self.x.length
         self.refilled = monotonic()
-        if length is not None and length <= _PIECES * _LARGE:  # few enough for any client
+        if self.intake.credited(self):  # Mongrel2 tells what a client has read
+            self.paced = False
+            self.least = _SMALL
+            self.burst = _BURST
+        elif length is not None and length <= _PIECES * _LARGE:  # few enough for any client
             self.paced = False
             self.least = max(_SMALL, -(-length // _PIECES))
             self.burst = _BURST_OF_LENGTH
@@ -223,7 +266,7 @@ class Request:
     def _tick(self) -> None:
         """Send what a pausing application has left behind; called by the loop."""
         self._refill()
-        if not self.held or self.gone or self.tokens < 1:
+        if not self.held or self.gone or self.tokens < 1 or self.intake.held_up(self):
             return
         try:
             if self.intake.try_send(self, b"".join(self.held), last=False):

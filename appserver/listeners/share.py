@@ -43,6 +43,8 @@ class Share(Intake):
         self._rendezvous = rendezvous
         self._requests: dict[int, Request] = {}  # in hand
         self._departed: set[int] = set()  # given up before they came
+        self._flow_control = False
+        self._slow: set[int] = set()  # whose clients do not keep pace
         self._released = False  # the receiver gives us no more
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
         self._outbox = b""
@@ -121,6 +123,15 @@ class Share(Intake):
             self.take(told.data, told.number)
         elif told.kind == handoff.GONE:
             self._forget(told.number)
+        elif told.kind == handoff.WAIT:
+            if told.number in self._requests:
+                self._slow.add(told.number)
+        elif told.kind == handoff.GO_ON:
+            self._slow.discard(told.number)
+            if (request := self._requests.get(told.number)) is not None:
+                request.go_on()
+        elif told.kind == handoff.FLOW:
+            self._flow_control = told.number > 0
         elif told.kind == handoff.FAREWELL:
             self._released = True
 
@@ -128,7 +139,7 @@ class Share(Intake):
         """Note that nobody waits for an answer any more."""
         request = self._requests.get(number)
         if request is not None:
-            request.gone = True
+            request.depart()
         else:
             if len(self._departed) >= _REMEMBERED:
                 self._departed.clear()
@@ -145,7 +156,7 @@ class Share(Intake):
         orphans = b""
         for request in self._requests.values():
             if not request.gone and not request.ended:
-                request.gone = True
+                request.depart()
                 begun = request.x is not None and request.x.begun
                 orphans += frame(handoff.ORPHAN, begun, b"%b %b " % request.client)
         while packet := self._unread():
@@ -153,6 +164,8 @@ class Share(Intake):
                 if each.kind == handoff.REQUEST:
                     orphans += frame(handoff.ORPHAN, 0, each.data)
         self._requests.clear()
+        self._slow.clear()
+        self._flow_control = False
         self._part()
         self._join()
         self._write(orphans)
@@ -222,9 +235,19 @@ class Share(Intake):
         self._write(frame(kind, request.origin, data))
         return True
 
+    def credited(self, request: Request) -> bool:
+        return self._flow_control
+
+    def learn(self, origin: int) -> None:
+        self._flow_control = True
+
+    def held_up(self, request: Request) -> bool:
+        return request.origin in self._slow
+
     def end(self, request: Request) -> None:
         """Make room for the next request."""
         self.in_hand -= 1
+        self._slow.discard(request.origin)
         if self._requests.pop(request.origin, None) is request and not request.ended:
             self._write(frame(handoff.END, request.origin))
 

@@ -13,11 +13,12 @@ import gevent
 from appserver.listeners.intake import Intake
 from appserver.listeners.pull import Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
-from appserver.protocols.mongrel2 import envelope
+from appserver.protocols.mongrel2 import MOST_CREDITS, envelope
 
 if TYPE_CHECKING:
     import zmq
 
+    from appserver.listeners.credits import Credits
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.request import Request
@@ -43,9 +44,11 @@ class Subscription(Intake):
         service: Service,
         context: zmq.Context[Any],
         responder: Responder,
+        accounts: Credits,
     ) -> None:
         super().__init__(listener, service)
         self.responder = responder
+        self.accounts = accounts
         self.draining = False
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
@@ -62,9 +65,13 @@ class Subscription(Intake):
                 attachment = self.responder.attachment()
                 if attachment != self.attachment:
                     self.listener.turns.lost(self.attachment)
+                    self.accounts.lost(self.attachment)
                     self._detach()
                     if attachment:
                         self._attach(attachment)
+            for line in self.accounts.look():
+                log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
+                self.listener.turns.gone(line)
             gevent.sleep(POLL_ATTACHED if self.attachment else POLL)
 
     def _attach(self, attachment: int) -> None:
@@ -102,16 +109,56 @@ class Subscription(Intake):
             self.cores.run(request)
 
     def notice(self, message: Message, origin: int) -> None:
-        if message.notice == "disconnect":
-            self.listener.turns.gone((origin, message.connection))
+        line = origin, message.connection
+        if message.credits:
+            self.learn(origin)
+            if self.accounts.give(line, message.credits):
+                request = self.listener.turns.first(line)
+                if request is not None:
+                    request.intake.loop.run_callback_threadsafe(request.go_on)
+        elif message.notice == "disconnect":
+            self.accounts.forget(line)
+            self.listener.turns.gone(line)
+
+    def credited(self, request: Request) -> bool:
+        return request.origin == self.listener.flow_control
+
+    def learn(self, origin: int) -> None:
+        listener = self.listener
+        if listener.flow_control == origin:
+            return
+        if listener.several:
+            if not listener.flow_control:
+                log.error(
+                    "mongrel2 %s: download.flow_control needs zeromq-dispatch = shared where there are "
+                    "several processes: credits reach any of them, and answers above %d bytes may be cut off",
+                    listener.pull, MOST_CREDITS,
+                )  # fmt: skip
+                listener.flow_control = -1
+            return
+        listener.flow_control = origin
+
+    def held_up(self, request: Request) -> bool:
+        return self.accounts.held_up((request.origin, request.client))
 
     def send(self, request: Request, data: bytes, last: bool) -> None:
+        if self.credited(request):
+            self._put(request, data, last)
+            return
         if data:
             self.responder.send(envelope(request.client, data), request.origin)
         if last and request.closes:
             self.responder.send(envelope(request.client, b""), request.origin)
 
+    def _put(self, request: Request, data: bytes, last: bool) -> None:
+        close = last and request.closes
+        if data or close:
+            self.accounts.put((request.origin, request.client), data, close=close)
+
     def try_send(self, request: Request, data: bytes, last: bool) -> bool:
+        if self.credited(request):
+            self._put(request, data, last)
+            return True
         if data and not self.responder.try_send(envelope(request.client, data), request.origin):
             return False
         if last and request.closes:
@@ -141,6 +188,10 @@ class Subscription(Intake):
         """Return the requests in hand, or 1 while more may come."""
         if self.draining and not self.in_hand:
             self.read()  # a blocking application may have kept the loop from it
+        if self.accounts.waits or self.listener.turns.expects():
+            if self._pull is not None and self.draining:
+                self._pull.drain()  # put off: Mongrel2 has to tell us more
+            return self.in_hand or 1
         if self.in_hand:
             return self.in_hand
         return int(not self.draining or not self._dry())

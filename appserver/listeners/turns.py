@@ -40,11 +40,22 @@ class Turns:
             del self._lines[key]
             return None
 
+    def first(self, line: Line) -> Request | None:
+        """Return the request of a connection whose turn it is."""
+        with self._lock:
+            waiting = self._lines.get(line)
+            return waiting[0] if waiting else None
+
     def gone(self, line: Line) -> None:
-        """Note that a client has left: what runs for it ends at its next send."""
+        """Note that a client has left: what runs for it is stopped."""
         with self._lock:
             for request in self._lines.get(line, ()):
-                request.gone = True
+                request.depart()
+
+    def expects(self) -> bool:
+        """Tell whether an answer is on its way that needs to hear from Mongrel2."""
+        with self._lock:
+            return any(line[0].expects for line in self._lines.values())
 
     def lost(self, attachment: int) -> None:
         """Note that Mongrel2 has left, and all its clients with it."""
@@ -52,4 +63,4 @@ class Turns:
             for (number, _), line in self._lines.items():
                 if number == attachment:
                     for request in line:
-                        request.gone = True
+                        request.depart()

@@ -17,6 +17,9 @@ NOTICE = 2  # a message of Mongrel2 about the client of a request
 GONE = 3  # nobody waits for the answer any more
 FAREWELL = 4  # no more requests will come
 PROBE = 12  # nothing: shows, as the last of the packets, whether they are taken
+WAIT = 13  # the client does not read as fast as the answer comes
+GO_ON = 14  # it has caught up
+FLOW = 15  # the number is 1 if Mongrel2 tells what clients have read, else 0
 
 # From a loop
 PIECE = 5  # a message of the answer, with more to follow

@@ -36,6 +36,13 @@ Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's c
 
 START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
 
+# Mongrel2's own keys: a client's names are lower-cased.
+CREDITS = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
+OFFSET, LAST = "UPLOAD_STREAM", "UPLOAD_STREAM_DONE"  # of a piece of a body (upload.stream)
+MOST_CREDITS = 102400  # bytes that a client may have to read with flow control (src/connection.c)
+
+_CONTINUES = re.compile(rb"\d\d?:[^\n]{0,20}UPLOAD_STREAM").match  # headers of less than 100 bytes
+
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
 _NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
@@ -64,6 +71,17 @@ class Message(NamedTuple):
             return ""
         return str(notice.get("type", "")) if isinstance(notice, dict) else ""
 
+    @property
+    def credits(self) -> int:
+        """The bytes that this message allows to be sent to its client; 0 without flow control."""
+        given = self.fields.get(CREDITS)
+        return int(given) if isinstance(given, str) and given.isdecimal() and len(given) < 10 else 0
+
+    @property
+    def continues(self) -> bool:
+        """Whether it is a later piece of a body, which has no other fields than its place."""
+        return OFFSET in self.fields and "METHOD" not in self.fields
+
 
 def sender(message: bytes) -> Connection | None:
     """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
@@ -75,6 +93,12 @@ def sender(message: bytes) -> Connection | None:
     if not 0 < len(uuid) <= 128 or not uuid.replace(b"-", b"").isalnum():
         return None
     return uuid, parts[1]
+
+
+def may_continue(message: bytes, connection: Connection) -> bool:
+    """Tell whether `parse` may find a later piece of a body; no other message has so small headers."""
+    blank = message.find(b" ", len(connection[0]) + len(connection[1]) + 2)
+    return blank >= 0 and _CONTINUES(message, blank + 1) is not None
 
 
 def parse(message: bytes) -> Message:
@@ -126,10 +150,27 @@ def _json_fields(data: bytes) -> Fields:
     return found
 
 
-def envelope(connection: Connection, body: bytes) -> bytes:
+def envelope(connection: Connection, body: bytes | memoryview) -> bytes:
     """Return a message that writes *body* to a client; an empty one closes its connection."""
     uuid, number = connection
-    return b"%b %d:%b, %b" % (uuid, len(number), number, body)
+    return b"%b %d:%b, " % (uuid, len(number), number) + body
+
+
+def addressee(message: bytes) -> Connection:
+    """Return the client that a message of `envelope` or `control` is for."""
+    uuid, _, rest = message[:256].partition(b" ")
+    size, _, ids = rest.partition(b":")
+    return uuid, ids[: int(size)].rpartition(b" ")[2]
+
+
+def control(connection: Connection, **orders: int | bool) -> bytes:
+    """Return a message that Mongrel2 obeys itself: ``keep_alive``, ``credits`` or ``cancel``.
+
+    Without orders it only shows, by a notice, where a client has gone.
+    """
+    uuid, number = connection
+    named: dict[str, object] = {name.replace("_", "-"): value for name, value in orders.items()}
+    return b"%b %d:X %b, %b" % (uuid, len(number) + 2, number, tnetstring.encode(["ctl", named]))
 
 
 class Mongrel2Codec(HttpAnswers):

@@ -130,3 +130,12 @@ def forget_peak(pid):
     fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY)
     os.write(fd, b"5")
     os.close(fd)
+
+
+def family(pid):
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for each in found:
+        with open(f"/proc/{each}/task/{each}/children", encoding="ascii") as children:
+            found += map(int, children.read().split())
+    return found

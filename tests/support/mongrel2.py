@@ -73,7 +73,8 @@ ENCODERS = {"tnetstring": tnetstring, "json": json_netstring}
 class Mongrel2:
     """One Mongrel2 server's handler: PUSH and SUB, bound to ports that it keeps over a restart.
 
-    A thread reads the SUB, as Mongrel2 always does; ``reading`` can be cleared to make it slow.
+    A thread reads the SUB, as Mongrel2 always does; ``reading`` can be cleared to make it slow. With
+    *credit* it controls the flow: what clients are sent is outstanding until they `Client.read` it.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class Mongrel2:
         protocol="tnetstring",
         rcvhwm=1000,
         sub=True,
+        *,
+        credit=0,
     ):
         self.uuid = uuid
         self.recv_ident = recv_ident
@@ -90,7 +93,11 @@ class Mongrel2:
         self.rcvhwm = rcvhwm
         self.binds_sub = sub  # else the test does, later
         self.send_spec, self.recv_spec = free_endpoint(), free_endpoint()
+        self.credit = credit
         self.messages = defaultdict(list)  # bodies by connection id, in order of arrival
+        self.outstanding = defaultdict(int)  # bytes by connection id
+        self.overrun = []  # connection ids that were sent more than they had credit for
+        self.orders = defaultdict(list)  # ctl messages by connection id, as tnetstrings
         self.strays = []  # messages for another UUID, or of another form
         self.arrived = threading.Condition()
         self.reading = threading.Event()
@@ -142,6 +149,7 @@ class Mongrel2:
     def restart(self):
         self.stop()
         self.messages.clear()
+        self.outstanding.clear()
         self.bind_push()
         self.bind_sub()
 
@@ -184,10 +192,17 @@ class Mongrel2:
         uuid, _, rest = message.partition(b" ")
         size, _, rest = rest.partition(b":")
         number = rest[: int(size)] if size.isdigit() else b""
+        if uuid == self.uuid.encode() and number[:2] == b"X " and number[2:].isdigit():
+            self.orders[int(number[2:])].append(rest[len(number) + 2 :])
+            return
         if uuid != self.uuid.encode() or not number.isdigit() or rest[len(number) : len(number) + 2] != b", ":
             self.strays.append(message)
             return
-        self.messages[int(number)].append(rest[len(number) + 2 :])
+        body = rest[len(number) + 2 :]
+        self.messages[int(number)].append(body)
+        self.outstanding[int(number)] += len(body)
+        if 0 < self.credit < self.outstanding[int(number)]:
+            self.overrun.append(int(number))
 
     def wait(self, condition, timeout=TIMEOUT):
         """Wait until *condition*, looked at after each message, holds."""
@@ -234,6 +249,8 @@ class Client:
         self.peer = peer
         self.number = number
         self.taken = 0  # messages that earlier answers were made of
+        self.flushed = 0  # messages that have been read
+        self.begun = False  # it has sent a request
 
     @property
     def messages(self):
@@ -248,12 +265,39 @@ class Client:
                   "URL_SCHEME": "http", "REMOTE_ADDR": "192.0.2.7"}  # fmt: skip
         if question:
             fields["QUERY"] = query
+        if self.peer.credit and not self.begun:
+            fields["DOWNLOAD_CREDITS"] = str(self.peer.credit)
+        self.begun = True
         fields |= {"host": "example.org", "x-forwarded-for": "192.0.2.7"} | (headers or {}) | special
         if body and "content-length" not in fields:
             fields["content-length"] = str(len(body))
         fields = {name: value for name, value in fields.items() if value is not None}
         self.peer.raw(self.peer.message(self.number, path, fields, body, encode))
         return self
+
+    def read(self):
+        """Read all that has arrived: Mongrel2 tells of each message by itself; return their bytes."""
+        arrived = self.messages[self.flushed :]
+        self.flushed += len(arrived)
+        for message in filter(None, arrived):
+            with self.peer.arrived:
+                self.peer.outstanding[self.number] -= len(message)
+            self.peer.notice(self, "credits", {"DOWNLOAD_CREDITS": str(len(message))})
+        return b"".join(arrived)
+
+    def read_until(self, condition):
+        """Read on until *condition* holds for all bytes of the connection."""
+
+        def over():
+            self.read()
+            return condition(b"".join(self.messages))
+
+        self.peer.wait(over)
+
+    def orders(self, number=1):
+        """Wait for so many ctl messages and return all."""
+        self.peer.wait(lambda: len(self.peer.orders[self.number]) >= number)
+        return self.peer.orders[self.number]
 
     def answer(self, head_only=False):
         """Take the next answer from what has arrived, waiting for the rest of it."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
 import time
 import zlib
-from threading import current_thread
+from threading import Event, Lock, current_thread
 from urllib.parse import parse_qs
 
 
@@ -65,6 +67,82 @@ def stream(environ, start_response, pieces, size="10", length=""):
         yield bytes([65 + number % 26]) * int(size)
 
 
+def counted(environ, start_response, path, pieces, size, **_):
+    """Yield pieces; write a byte for each that is asked for."""
+    start_response("200 OK", [])
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(int(pieces)):
+            file.write(b".")
+            yield bytes(int(size))
+
+
+def waiting(environ, start_response, where, path, **_):
+    """Wait without an end; tell by files that it does, and that it does no more."""
+
+    def forever():
+        while True:
+            try:
+                WAITS[where]()
+            except Exception:  # noqa: BLE001  (as applications do)
+                continue
+
+    with open(os.path.join(path, "waits"), "wb"):
+        pass
+    try:
+        forever()
+    finally:
+        with open(os.path.join(path, "left"), "wb"):
+            pass
+
+
+def wait_in_socket():
+    one, two = socket.socketpair()
+    with one, two:
+        one.recv(1)
+
+
+def wait_in_lock():
+    lock = Lock()
+    with lock:
+        lock.acquire()
+
+
+WAITS = {
+    "sleep": lambda: time.sleep(60), "socket": wait_in_socket, "event": lambda: Event().wait(),
+    "thread": lambda: Event().wait(60), "subprocess": lambda: subprocess.run(["sleep", "60"]), "lock": wait_in_lock,
+}  # fmt: skip
+
+
+def busy(environ, start_response, path, **_):
+    """Yield without an end and without waiting; write a byte at each close."""
+    start_response("200 OK", [])
+    try:
+        while True:
+            yield bytes(1000)
+    finally:
+        with open(path, "ab") as file:
+            file.write(b".")
+
+
+def lingering(environ, start_response, gates, **_):
+    """Wait in close(), after the answer."""
+    start_response("200 OK", [("Content-Length", "4")])
+    return Lingering(gates)
+
+
+class Lingering:
+    def __init__(self, gates):
+        self.gates = gates
+
+    def __iter__(self):
+        yield b"text"
+
+    def close(self):
+        wait_for(self.gates, 0)
+        with open(os.path.join(self.gates, "closed"), "wb"):
+            pass
+
+
 def large(environ, start_response, size):
     return plain(start_response, b"x" * int(size))
 
@@ -86,7 +164,7 @@ def read(environ, start_response):
     return plain(start_response, f"{size} {crc}".encode())
 
 
-def gated(environ, start_response, gates, pieces="1", length=""):
+def gated(environ, start_response, gates, pieces="1", length="", **_):
     """Yield a piece as soon as there is a file of its number; tell the log of the end."""
     start_response("200 OK", [("Content-Length", str(7 * int(pieces)))] if length else [])
     return Gated(gates, int(pieces))
@@ -152,6 +230,7 @@ def tell(gates, number):
 
 ANSWERS = {
     "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
-    "large": large, "fail": fail, "read": read, "gated": gated, "hold": hold, "nap": nap, "thread": thread,
+    "large": large, "fail": fail, "read": read, "gated": gated, "counted": counted, "waiting": waiting,
+    "busy": busy, "lingering": lingering, "hold": hold, "nap": nap, "thread": thread,
     "pid": pid, "spin": spin, "stubborn": stubborn,
 }  # fmt: skip

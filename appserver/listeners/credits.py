@@ -1,0 +1,179 @@
+"""What Mongrel2 takes for each client at a time (``download.flow_control``), and what waits for that.
+
+Mongrel2 drops a client for which it is sent more than it has told (src/connection.c). What it has
+passed on to the client it gives back in notices. The account is a connection's, not a request's: it is
+kept in the one place that all answers of the connection go through.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from appserver.exchange import ClientGone
+from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appserver.listeners.turns import Line
+
+    Deliver = Callable[[bytes, int], bool]
+
+_AHEAD = 65536  # bytes that may wait before a stream is held up
+_WORTH = 16384  # bytes of credit that are worth a message, where more than that waits
+_PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the client is there
+
+
+class _Account:
+    """A client that has not read all it was sent."""
+
+    __slots__ = ("closing", "held_up", "outstanding", "probe_at", "since", "waiting", "waiting_size")
+
+    def __init__(self) -> None:
+        self.outstanding = 0  # bytes that Mongrel2 has for it
+        self.waiting: deque[memoryview] = deque()
+        self.waiting_size = 0
+        self.closing = False  # the connection ends after what waits
+        self.held_up = False  # a stream has been told to wait
+        self.since = self.probe_at = 0.0  # when it last got on; when to ask for it
+
+
+class Credits:
+    """Keep the accounts of all clients that have something outstanding; shared by all threads.
+
+    *deliver* takes a message for Mongrel2 and its attachment: it returns False where Mongrel2 takes none
+    now, and raises `ClientGone` where that attachment has ended. A client that reads nothing for *timeout*
+    seconds while something waits for it is dropped.
+    """
+
+    def __init__(self, deliver: Deliver, timeout: float) -> None:
+        self._deliver = deliver
+        self._timeout = timeout
+        self._lock = Lock()
+        self._accounts: dict[Line, _Account] = {}
+
+    def put(self, line: Line, data: bytes, *, close: bool = False) -> bool:
+        """Send *data* to a client, or have it wait for credit; with *close* the connection ends after it.
+
+        Return False where a stream has to wait before its next piece (see `held_up`). Raise `ClientGone`
+        where nobody is there.
+        """
+        with self._lock:
+            account = self._accounts.get(line)
+            if account is None:
+                account = self._accounts[line] = _Account()
+            if account.closing:
+                raise ClientGone
+            if data:
+                if not account.waiting:
+                    self._begin(account)
+                account.waiting.append(memoryview(data))
+                account.waiting_size += len(data)
+            account.closing = close
+            try:
+                self._send(line, account)
+            except ClientGone:
+                self._accounts.pop(line, None)
+                raise
+            account.held_up = account.waiting_size > _AHEAD
+            return not account.held_up
+
+    def give(self, line: Line, credit: int) -> bool:
+        """Take back credit; return True where a stream that was held up can go on."""
+        with self._lock:
+            account = self._accounts.get(line)
+            if account is None:
+                return False
+            account.outstanding = max(0, account.outstanding - credit)
+            self._begin(account)
+            try:
+                self._send(line, account)
+            except ClientGone:
+                self._accounts.pop(line, None)
+                return account.held_up
+            if account.held_up and account.waiting_size <= _AHEAD:
+                account.held_up = False
+                return True
+            return False
+
+    def held_up(self, line: Line) -> bool:
+        """Tell whether a stream has to wait: its client does not read as fast as it is made."""
+        account = self._accounts.get(line)
+        return account is not None and account.held_up
+
+    def _send(self, line: Line, account: _Account) -> None:
+        """Send what there is credit for; forget an account that is even."""
+        attachment, connection = line
+        waiting = account.waiting
+        while waiting:
+            credit = MOST_CREDITS - account.outstanding
+            if credit < min(account.waiting_size, _WORTH):
+                return
+            piece = waiting[0][:credit]
+            if not self._deliver(envelope(connection, piece), attachment):
+                return
+            size = len(piece)
+            account.outstanding += size
+            account.waiting_size -= size
+            if size == len(waiting[0]):
+                waiting.popleft()
+            else:
+                waiting[0] = waiting[0][size:]
+        if account.closing:
+            if not self._deliver(envelope(connection, b""), attachment):
+                return
+            del self._accounts[line]
+        elif not account.outstanding:
+            del self._accounts[line]
+
+    def _begin(self, account: _Account) -> None:
+        account.since = monotonic()
+        account.probe_at = account.since + _PROBE
+
+    def look(self) -> list[Line]:
+        """See to clients that do not get on, and return those that are dropped; to be called now and then.
+
+        Mongrel2 does not tell of a client that has left while it was being sent something, but of one
+        that does not exist any more where a message is for it.
+        """
+        dropped = []
+        now = monotonic()
+        with self._lock:
+            for line, account in list(self._accounts.items()):
+                if not account.waiting and not account.closing:
+                    continue
+                attachment, connection = line
+                try:
+                    self._send(line, account)
+                    if line not in self._accounts or now < account.probe_at:
+                        continue
+                    if now - account.since < self._timeout:
+                        account.probe_at = now + _PROBE
+                        self._deliver(control(connection), attachment)
+                        continue
+                    self._deliver(control(connection, cancel=True), attachment)
+                except ClientGone:
+                    pass
+                self._accounts.pop(line, None)
+                dropped.append(line)
+        return dropped
+
+    def forget(self, line: Line) -> None:
+        """Drop what waits for a client that has left."""
+        with self._lock:
+            self._accounts.pop(line, None)
+
+    def lost(self, attachment: int) -> None:
+        """Drop what waits for the clients of a Mongrel2 that has left."""
+        with self._lock:
+            for line in [each for each in self._accounts if each[0] == attachment]:
+                del self._accounts[line]
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for credit."""
+        with self._lock:
+            return any(each.waiting or each.closing for each in self._accounts.values())

@@ -1,0 +1,157 @@
+"""Answers under ``download.flow_control``: what Mongrel2 has told is all that a client is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.mongrel2 import Mongrel2, serving
+
+CREDIT = 102400
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def attached(dispatch):
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--gevent", "20"]) as server:
+        yield peer, server
+        assert not peer.overrun
+
+
+@pytest.fixture
+def peer(attached):
+    return attached[0]
+
+
+def full(client):
+    """Wait until no more can be outstanding, and for whatever would come nevertheless."""
+    client.peer.wait(lambda: client.peer.outstanding[client.number] > CREDIT - 16384)
+    for _ in range(3):
+        client.peer.get()
+    assert client.peer.outstanding[client.number] <= CREDIT
+    return client
+
+
+@pytest.mark.parametrize(
+    "target, size",
+    [
+        (f"/large?size={MIB}", MIB),
+        (f"/large?size={CREDIT + 1}", CREDIT + 1),
+        ("/stream?pieces=40&size=65536", 40 * 65536),
+        ("/stream?pieces=40&size=65536&length=1", 40 * 65536),
+        ("/stream?pieces=3&size=1048576", 3 * MIB),
+        ("/stream?pieces=20000&size=100", 2_000_000),
+    ],
+)
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_a_client_is_sent_no_more_than_it_has_credit_for(peer, target, size, version):
+    client = peer.client().send(target, version=version)
+    full(client)
+    assert b"" not in client.messages
+    if version == "HTTP/1.0":
+        client.read_until(lambda _: b"" in client.messages)
+    else:
+        client.read_until(lambda data: data.endswith(b"0\r\n\r\n") or len(data) > size)
+    assert len(client.answer().body) == size
+
+
+def test_credit_belongs_to_the_connection(peer):
+    """Each request of a kept connection finds what those before it have left."""
+    client = peer.client()
+    for _ in range(2):
+        client.send("/large?size=30000").answer()
+    client.send("/large?size=60000")
+    full(client)
+    client.read_until(lambda data: data.count(b"x") > 120_000)
+    assert len(client.answer().body) == 60000
+    assert client.send("/echo?text=b").answer().body == b"b"
+
+
+def test_a_stream_waits_for_its_client(peer, tmp_path):
+    """The application is asked for no more than a little ahead, until the client reads."""
+    client = peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536")
+    full(client)
+    assert 2 <= len((tmp_path / "count").read_bytes()) <= 8
+    client.read_until(lambda data: data.endswith(b"0\r\n\r\n"))
+    assert len(client.answer().body) == 64 * 65536
+    assert len((tmp_path / "count").read_bytes()) == 64
+
+
+def test_a_slow_client_holds_no_core(peer):
+    """There are 20."""
+    slow = [full(peer.client().send(f"/large?size={MIB}")) for _ in range(25)]
+    assert peer.get("/echo?text=a").body == b"a"
+    for client in slow:
+        client.read_until(lambda data: len(data) > MIB)
+        assert len(client.answer().body) == MIB
+
+
+def test_an_answer_behind_one_that_waits_comes_after_it(peer):
+    client = peer.client().send(f"/large?size={MIB}")
+    full(client)
+    client.send("/echo?text=second")
+    client.read_until(lambda data: data.endswith(b"second"))
+    assert len(client.answer().body) == MIB
+    assert client.answer().body == b"second"
+
+
+def test_a_client_that_leaves_gives_up_what_waits(attached, tmp_path):
+    peer, server = attached
+    client = peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536&left=1")
+    full(client)
+    peer.notice(client)
+    server.wait_until(r"GET /counted\S*left=1 .* 499 ")
+    sent = len(client.messages)
+    peer.notice(client, "credits", {"DOWNLOAD_CREDITS": "100000"})
+    peer.get()
+    assert len(client.messages) == sent
+
+
+def test_mongrel2_is_asked_about_a_client_that_does_not_read(peer):
+    """It tells of a connection that is no more where a message is for it."""
+    client = peer.client().send(f"/large?size={MIB}")
+    full(client)
+    assert client.orders()[0] == b"9:3:ctl,0:}]"
+    peer.notice(client)
+    assert peer.get("/echo?text=a").body == b"a"
+
+
+def test_a_client_that_never_reads_is_dropped(tmp_path):
+    options = ["--gevent", "2", "--socket-timeout", "2"]
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=options) as server:
+        client = peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536")
+        full(client)
+        peer.wait(lambda: b"26:3:ctl,16:6:cancel,4:true!}]" in peer.orders[client.number])
+        server.wait_until(r"GET /counted.* 499 ")
+        server.wait_until("a client that reads nothing is dropped")
+
+
+def test_a_stop_waits_for_what_waits_for_credit():
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--gevent", "2"]) as server:
+        client = peer.client().send(f"/large?size={MIB}")
+        full(client)
+        server.process.terminate()
+        client.read_until(lambda data: len(data) > MIB)
+        assert len(client.answer().body) == MIB
+        assert server.stop() == 0
+
+
+def test_mongrel2_may_come_again_without_flow_control():
+    with Mongrel2(credit=CREDIT) as peer, serving(peer) as server:
+        full(peer.client().send(f"/large?size={MIB}"))
+        peer.credit = 0
+        peer.restart()
+        server.wait_until(r"(?s)subscribed.*subscribed")
+        assert len(peer.get(f"/large?size={MIB}").body) == MIB
+
+
+def test_several_processes_need_the_receiver(dispatch):
+    """Credits reach any of them where each subscribes by itself."""
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--processes", "2"]) as server:
+        assert peer.get("/echo?text=a").body == b"a"
+        if dispatch == "worker":
+            server.wait_until("download.flow_control needs zeromq-dispatch = shared")
+        else:
+            for client in [full(peer.client().send(f"/large?size={MIB}")) for _ in range(4)]:
+                client.read_until(lambda data: len(data) > MIB)
+                assert len(client.answer().body) == MIB
+            assert "download.flow_control" not in server.log
