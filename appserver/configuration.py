@@ -5,6 +5,8 @@ It is read again for each reload, so nothing here may depend on what has been re
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,17 +17,42 @@ from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.listeners.stream import StreamOptions
 from appserver.log import LogOptions
-from appserver.options import Catalogue
+from appserver.options import Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
+from appserver.verdict import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from logging import Logger
 
     from appserver.listeners.listener import Listener
+    from appserver.options import Setting
 
-_OWN = (ApplicationOptions, ConcurrencyOptions, BindOptions, StreamOptions, LogOptions, StopOptions)
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Configuration."""
+
+    strict: bool = option(
+        False, "Refuse unknown options in uWSGI's sections, too, instead of taking them for variables.",
+        note="[appserver] sections are always strict.",
+    )  # fmt: skip
+    print: tuple[str, ...] = option(
+        (), "Write this to the log at the start.", example="serving from %d", expects="text",
+    )  # fmt: skip
+
+
+_OWN = (
+    FileOptions,
+    ApplicationOptions,
+    ConcurrencyOptions,
+    BindOptions,
+    StreamOptions,
+    LogOptions,
+    StopOptions,
+)
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
 
 
@@ -41,7 +68,8 @@ class Configuration:
     """Read *arguments* and the files that they name.
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
-    ``plan`` may be None and the listeners too few.
+    ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
+    looks; ``verdicts`` tell what becomes of each setting.
     Raise `ConfigurationError` where not even the options can be known.
     """
 
@@ -54,11 +82,13 @@ class Configuration:
             )
         except (RegistryError, ValueError) as error:
             raise ConfigurationError([str(error)]) from None
-        line = CommandLine(arguments, self.catalogue)
+        line = CommandLine(arguments, self.catalogue, os.environ)
         self.commands = line.commands
         self.given = line.settings
+        self.verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
         self.settings, problems = self.catalogue.build(line.settings)
         self.mistakes = line.problems + problems
+        self.warnings = line.warnings + [str(each) for each in self.verdicts if each.warns]
         self.problems = [*self.mistakes]
         self.place = partial(self.catalogue.place, line.settings)
         by_options = {each.Options: each for each in classes.values()}
@@ -72,6 +102,24 @@ class Configuration:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))
         except PlanError as error:
             self.problems.append(f"{self.place('gevent')}{error}")
+
+    def tell(self, log: Logger) -> None:
+        """Log what is to be said about the configuration when the server starts."""
+        for text in self.settings.of(FileOptions).print:
+            log.info("%s", text)
+        for warning in self.warnings:
+            log.warning("%s", warning)
+
+    def effective(self) -> list[Setting]:
+        """Return the settings that count: each of a repeatable option, the last of any other."""
+        known = [
+            each for each in self.given if each.kind is Kind.OPTION and each.name in self.catalogue.by_name
+        ]
+        last = {self.catalogue.by_name[each.name]: each for each in known}
+        return [
+            each for each in known
+            if (declared := self.catalogue.by_name[each.name]).repeats or last[declared] is each
+        ]  # fmt: skip
 
     @property
     def what(self) -> str:

@@ -61,6 +61,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
     logs = Log(settings.of(LogOptions))
     stack.callback(logs.close)
+    configuration.tell(log)
     if daemon is not None:
         logs.also_reopen(daemon.reopen)
     named = {"pidfile": pids.pidfile, "pidfile2": pids.pidfile2, "safe-pidfile": pids.safe_pidfile}

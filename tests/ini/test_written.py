@@ -1,0 +1,69 @@
+"""Settings that are written as an ini file, and read again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appserver.ini.reader import Reader
+from appserver.ini.written import written
+from appserver.options import Kind, Setting
+
+
+def read(directory, text):
+    path = directory / "shown.ini"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    reader = Reader()
+    reader.read(str(path))
+    settings = reader.settings()
+    assert (reader.problems, reader.warnings) == ([], [])
+    return [(each.name, each.value) for each in settings if each.kind is Kind.OPTION]
+
+
+VALUES = st.text(st.sampled_from("%$@()ab;# =[]-:\t'\udce9é1"), max_size=12) | st.sampled_from(
+    [
+        "%(a)",
+        "%(a b)",
+        "%(key)",
+        "$(HOME)",
+        "@(shown.ini)",
+        "%Y",
+        "%%",
+        " a ",
+        "a ; b",
+        "x%(a)",
+        "%(a)%(a)",
+        "%(a)$(HOME)",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("written")
+
+
+@given(values=st.lists(st.tuples(st.sampled_from(["a", "key", "other-key"]), st.none() | VALUES), max_size=6))
+def test_what_is_written_reads_the_same(directory, values):
+    # Whatever could be expanded where it does not stand first has been expanded before.
+    settings = [
+        Setting(name, value and value.replace("%(", "(") if value and value.find("%(", 1) > 0 else value, "")
+        for name, value in values
+    ]
+    text, problems = written(settings)
+    assert problems == []
+    assert read(directory, text) == [(each.name, each.value or "") for each in settings]
+
+
+def test_lines_cannot_be_written():
+    text, problems = written([Setting("env", "A=1\n2", "--env"), Setting("a", "1", "")])
+    assert text == "[appserver]\na = 1\n"
+    assert problems == ["--env: env has several lines, which an ini file cannot hold"]
+
+
+@pytest.mark.parametrize(
+    "value, section", [("1", "appserver"), ("1;2", "appserver"), ("1 ; 2", "uwsgi"), ("# x", "uwsgi")]
+)
+def test_only_what_has_the_signs_of_a_comment_needs_uwsgis_section(value, section):
+    assert written([Setting("a", value, "")])[0] == f"[{section}]\na = {value}\n"
