@@ -62,8 +62,13 @@ class BindOptions:
     chown_socket: tuple[int, int] | None = option(
         None, "Owner of Unix sockets.", convert=owner, expects="user[:group]"
     )
-    listen: int = option(1024, "Connections that may wait to be accepted.", short="l")
-    vacuum: bool = option(False, "Remove our Unix sockets at exit.")
+    listen: int = option(
+        1024,
+        "Connections that may wait to be accepted.",
+        short="l",
+        note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
+    )
+    vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 
 
 class AddressError(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from appserver import __version__
 from appserver.address import AddressError
-from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver.application import LoadError, load, prepare
 from appserver.check import Report
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.ini.written import written
@@ -108,10 +108,9 @@ def _patch(configuration: Configuration) -> None:
 
 def _load(configuration: Configuration) -> Application:
     """Return the application; print the traceback of what its code raised, and raise `LoadError`."""
-    options = configuration.settings.of(ApplicationOptions)
     try:
-        prepare(options)
-        return load(options)
+        prepare(configuration.settings)
+        return load(configuration.settings)
     except LoadError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

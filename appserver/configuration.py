@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver.address import BindOptions
-from appserver.application import ApplicationOptions
+from appserver.application import OPTIONS as APPLICATION_OPTIONS
+from appserver.application import named
 from appserver.arguments import CommandLine
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
@@ -46,7 +47,7 @@ class FileOptions:
 
 _OWN = (
     FileOptions,
-    ApplicationOptions,
+    *APPLICATION_OPTIONS,
     ConcurrencyOptions,
     BindOptions,
     StreamOptions,
@@ -124,8 +125,7 @@ class Configuration:
     @property
     def what(self) -> str:
         """The application, as the options name it."""
-        options = self.settings.of(ApplicationOptions)
-        return options.module or options.wsgi_file
+        return named(self.settings)
 
     @property
     def supervised(self) -> bool:

@@ -46,17 +46,29 @@ def endpoint(text: str) -> str:
 class LogOptions:
     """Logging."""
 
-    logto: str = option("", "Append the log to this file instead of stderr.", expects="file")
+    logto: str = option(
+        "",
+        "Append the log to this file instead of stderr.",
+        expects="file",
+        example="/var/log/mysite.log",
+        note="A path, never a UDP address.",
+    )
     logger: tuple[str, ...] = option(
         (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio.", convert=destination,
         expects="engine:argument",
+        note="Other engines are not supported.",
     )  # fmt: skip
     log_zeromq: tuple[str, ...] = option(
-        (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint"
+        (),
+        "Push each line of the log to this ZeroMQ endpoint.",
+        convert=endpoint,
+        expects="endpoint",
+        note="It never blocks the server; what nobody takes is dropped and counted.",
     )
     req_logger: tuple[str, ...] = option(
         (), "Send the lines about requests there, and only there.", aliases=("logger-req",),
         convert=destination, expects="engine:argument",
+        note="Other engines are not supported.",
     )  # fmt: skip
     disable_logging: bool = option(False, "Write no lines about requests.", short="L")
 

@@ -79,7 +79,7 @@ class Option:
     @property
     def name(self) -> str:
         """The option's name in ini files and, behind two dashes, on the command line."""
-        return self.field.replace("_", "-")
+        return self.field.rstrip("_").replace("_", "-")  # import_, as Python has a statement of that name
 
     @staticmethod
     def commented(text: str) -> bool:

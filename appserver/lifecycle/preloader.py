@@ -18,7 +18,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver.application import LoadError, load, prepare
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import imported_files
 from appserver.lifecycle.board import Board
@@ -63,7 +63,6 @@ class Preloader:
             from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
 
             monkey.patch_all()
-        options = settings.of(ApplicationOptions)
         app: Application | None = None
         try:
             privileges.drop(settings.of(PrivilegeOptions))
@@ -71,9 +70,9 @@ class Preloader:
             self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
             return 1
         try:
-            prepare(options)
+            prepare(settings)
             if not settings.of(WarmUpOptions).lazy_apps:
-                app = load(options)
+                app = load(settings)
                 self._check_threads()
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400

@@ -14,7 +14,7 @@ import gevent
 from gevent import get_hub
 
 from appserver import stacks
-from appserver.application import ApplicationOptions, LoadError, load
+from appserver.application import LoadError, load
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 from appserver.lifecycle.warming import WarmUpOptions
@@ -51,7 +51,7 @@ class Worker:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
         self._prepare()
         try:
-            app = app or load(self._configuration.settings.of(ApplicationOptions))
+            app = app or load(self._configuration.settings)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")

@@ -22,10 +22,12 @@ class HttpOptions:
     http_socket: tuple[str, ...] = option(
         (), "Serve HTTP on this address.", aliases=("http", "http11-socket"), convert=checked,
         expects="address", mounts=True,
+        note="`http` and `http11-socket` are the same here: no router, and connections are kept.",
     )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
         convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
+        note="own",
     )  # fmt: skip
 
 

@@ -37,16 +37,34 @@ _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class StreamOptions:
     """Requests."""
 
-    buffer_size: int = option(65536, "Bytes that a request's head may have.", short="b")
-    post_buffering: int = option(
-        1048576, "Bytes of a request's body held in memory; more goes to a temporary file."
+    buffer_size: int = option(
+        65536,
+        "Bytes that a request's head may have.",
+        short="b",
+        note="4096 there; a request that is too long is answered 431 here.",
     )
-    limit_post: int = option(0, "Bytes that a request's body may have; 0 = no limit.")
+    post_buffering: int = option(
+        1048576,
+        "Bytes of a request's body held in memory; more goes to a temporary file.",
+        note="Off there; bodies are always read before the application is called.",
+    )
+    limit_post: int = option(
+        0,
+        "Bytes that a request's body may have; 0 = no limit.",
+        example="10485760",
+        note="A body that is too long is answered 413.",
+    )
     socket_timeout: float = option(
-        60.0, "Seconds that a peer may take between two pieces of a request or an answer.", short="z"
+        60.0,
+        "Seconds that a peer may take between two pieces of a request or an answer.",
+        short="z",
+        note="4 there.",
     )
     keepalive_timeout: float = option(
-        75.0, "Seconds that a kept connection may idle.", aliases=("http-keepalive",)
+        75.0,
+        "Seconds that a kept connection may idle.",
+        aliases=("http-keepalive",),
+        note="own; `http-keepalive` is off there until it is set.",
     )
 
 

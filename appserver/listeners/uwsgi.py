@@ -18,6 +18,7 @@ class UwsgiOptions:
     socket: tuple[str, ...] = option(
         (), "Serve the uwsgi protocol on this address.", short="s", aliases=("uwsgi-socket",),
         convert=checked, expects="address", mounts=True,
+        note="Nothing that a request says loads code; HTTP that comes here by mistake is named.",
     )  # fmt: skip
 
 
