@@ -68,6 +68,7 @@ class BindOptions:
         short="l",
         note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
     )
+    reuse_port: bool = option(False, "Share the addresses with other servers (SO_REUSEPORT).")
     vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 
 
@@ -107,7 +108,7 @@ def parse(text: str) -> tuple[str, int] | str | int:
         if host.startswith("[") != host.endswith("]") or (":" in host and host[0] != "["):
             raise BadValue("[address]:port for IPv6")
         return host.strip("[]"), number
-    if "/" not in text:
+    if "/" not in text and not text.endswith((".sock", ".socket")):
         raise BadValue(_FORMS)
     return _path(text)
 
@@ -175,6 +176,8 @@ def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
     sock = _Socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if options.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

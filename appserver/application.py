@@ -12,7 +12,10 @@ from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
+from appserver.compat import finder
+from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
+from appserver.hooks import HookError, HookOptions, run
 from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
 from appserver.static.options import StaticOptions
@@ -93,7 +96,7 @@ class ApplicationOptions:
 
 
 # What makes an application, beside its own options.
-OPTIONS: tuple[type, ...] = (ApplicationOptions, MountOptions, StaticOptions, HeaderOptions)
+OPTIONS: tuple[type, ...] = (ApplicationOptions, MountOptions, StaticOptions, HeaderOptions, HookOptions)
 
 
 class LoadError(Exception):
@@ -107,9 +110,13 @@ class LoadError(Exception):
         self.option = option
 
 
-def prepare(settings: Settings) -> None:
-    """Set up the process as the application wants it; raise `LoadError`."""
+def prepare(settings: Settings, *, supervised: bool = False) -> None:
+    """Set up the process as the application wants it; raise `LoadError`.
+
+    *supervised* tells whether the process has a master.
+    """
     options = settings.of(ApplicationOptions)
+    finder.install(settings, supervised=supervised)
     for name, value in options.env:
         os.environ[name] = value
     for directory in options.envdir:
@@ -128,10 +135,11 @@ def prepare(settings: Settings) -> None:
         sys.path.insert(0, os.path.abspath(path))
 
 
-def load(settings: Settings) -> Application:
+def load(settings: Settings, *, hooks: bool = True) -> Application:
     """Return the application that the options name; raise `LoadError` where there is none.
 
-    It is the application of ``module`` or ``wsgi-file``, or those of ``mount``.
+    It is the application of ``module`` or ``wsgi-file``, or those of ``mount``. Without *hooks* it is
+    only loaded, and no command is run before and after.
     """
     options, mounted = settings.of(ApplicationOptions), settings.of(MountOptions)
     if options.module and options.wsgi_file:
@@ -140,6 +148,8 @@ def load(settings: Settings) -> Application:
         raise LoadError(
             "module", "no application: set module = package.module:callable or wsgi-file = file.py"
         )
+    if hooks:
+        _run("pre-app", settings)
     for name in options.import_:
         _loaded("import", name, partial(_module, name, "import"))
     app: Application | None = None
@@ -155,14 +165,25 @@ def load(settings: Settings) -> Application:
         app = Mounts(apps, app, manage=mounted.manage_script_name)
     assert app is not None
     app = _surrounded(settings, app)
+    if hooks:
+        _run("post-app", settings)
     if options.chdir2:
         _change_directory("chdir2", options.chdir2)
     return app
 
 
+def _run(stage: str, settings: Settings) -> None:
+    try:
+        run(settings.of(HookOptions), stage)
+    except HookError as error:
+        raise LoadError(error.option, str(error)) from None
+
+
 def _surrounded(settings: Settings, app: Application) -> Application:
     """Return the application behind what answers in its place, or changes its answers."""
     static, headers = settings.of(StaticOptions), settings.of(HeaderOptions)
+    if "uwsgi" in sys.modules:
+        app = WithLogvars(app)
     if static.static_map or static.static_map2 or static.check_static:
         app = Static(static, app)
     return Headers(headers, app) if headers != HeaderOptions() else app

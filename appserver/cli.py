@@ -8,11 +8,14 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__
+from appserver import __version__, hooks
+from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError, load, prepare
 from appserver.check import Report
+from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
+from appserver.hooks import HookError, HookOptions
 from appserver.ini.written import written
 from appserver.lifecycle import ctl, start
 from appserver.lifecycle.error import StartError
@@ -87,7 +90,7 @@ def _check(configuration: Configuration) -> int:
     unloadable = ""
     _patch(configuration)
     try:
-        _load(configuration)
+        _load(configuration, hooks=False)
     except LoadError as error:
         unloadable = f"{configuration.place(error.option)}{error}"
     report = Report(configuration, unloadable)
@@ -106,11 +109,11 @@ def _patch(configuration: Configuration) -> None:
         monkey.patch_all()
 
 
-def _load(configuration: Configuration) -> Application:
+def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
     """Return the application; print the traceback of what its code raised, and raise `LoadError`."""
     try:
         prepare(configuration.settings)
-        return load(configuration.settings)
+        return load(configuration.settings, hooks=hooks)
     except LoadError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
@@ -120,20 +123,26 @@ def _load(configuration: Configuration) -> Application:
 def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
+    options = configuration.settings.of(HookOptions)
     try:
+        hooks.run(options, "asap")
         if configuration.supervised:
             return start.run(configuration)
         from appserver import alone  # noqa: PLC0415  (gevent has patched what it imports)
 
         _patch(configuration)
-        log = Log(configuration.settings.of(LogOptions))
+        log = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))
         configuration.tell(logging.getLogger("appserver"))
+        hooks.run(options, "as-root")
+        hooks.run(options, "as-user")
         app = _load(configuration)
         log.reclaim()
+        finder.begin()
         alone.run(configuration, log, app)
+        hooks.run(options, "as-user-atexit")
     except AddressError as error:
         return _fail([f"{configuration.placed(error.address)}{error}"])
-    except (LogError, StartError) as error:
+    except (LogError, StartError, HookError) as error:
         return _fail([f"{configuration.place(error.option, error.value)}{error}"])
     except LoadError as error:
         return _fail([f"{configuration.place(error.option)}{error}"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from appserver.access import AccessOptions
 from appserver.address import BindOptions
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
@@ -52,6 +53,7 @@ _OWN = (
     BindOptions,
     StreamOptions,
     LogOptions,
+    AccessOptions,
     StopOptions,
 )
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
@@ -63,6 +65,17 @@ class ConfigurationError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def _one_application(settings: list[Setting]) -> tuple[list[Setting], list[str]]:
+    """Leave out ``wsgi-file`` where there is ``module``, too, in uWSGI's sections, and say so."""
+    options = [each for each in settings if each.kind is Kind.OPTION]
+    modules = [each for each in options if each.name in {"module", "wsgi"}]
+    files = [each for each in options if each.name in {"wsgi-file", "file"} and each.lenient]
+    if not modules:
+        return settings, []
+    told = [f"{each}: {modules[-1]} is the application, as in uWSGI; remove one of them" for each in files]
+    return [each for each in settings if each not in files], told
 
 
 class Configuration:
@@ -85,16 +98,16 @@ class Configuration:
             raise ConfigurationError([str(error)]) from None
         line = CommandLine(arguments, self.catalogue, os.environ)
         self.commands = line.commands
-        self.given = line.settings
+        self.given, told = _one_application(line.settings)
         self.verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
-        self.settings, problems = self.catalogue.build(line.settings)
+        self.settings, problems = self.catalogue.build(self.given)
         self.mistakes = line.problems + problems
-        self.warnings = line.warnings + [str(each) for each in self.verdicts if each.warns]
+        self.warnings = line.warnings + told + [str(each) for each in self.verdicts if each.warns]
         self.problems = [*self.mistakes]
-        self.place = partial(self.catalogue.place, line.settings)
-        by_options = {each.Options: each for each in classes.values()}
+        self.place = partial(self.catalogue.place, self.given)
         self.listeners: list[Listener] = [
-            by_options[owner](setting.value or "", self.settings) for owner, setting in self.settings.mounts
+            self._kind(classes, owner, setting)(setting.value or "", self.settings)
+            for owner, setting in self.settings.mounts
         ]
         if not self.listeners and not self.problems:
             self.problems.append(_NOTHING)
@@ -103,6 +116,15 @@ class Configuration:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))
         except PlanError as error:
             self.problems.append(f"{self.place('gevent')}{error}")
+
+    def _kind(self, classes: dict[str, type[Listener]], owner: type, setting: Setting) -> type[Listener]:
+        """Return the class of the listener that a setting mounts."""
+        kinds = [each for each in classes.values() if each.Options is owner]
+        if setting.name == "socket":
+            # What is spoken on a plain socket is an option, and may be what another listener speaks.
+            spoken = getattr(self.settings.of(owner), "protocol", "")
+            kinds = [classes[spoken]] if spoken in classes else kinds
+        return kinds[0]
 
     def tell(self, log: Logger) -> None:
         """Log what is to be said about the configuration when the server starts."""

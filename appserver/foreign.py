@@ -39,7 +39,7 @@ Clients that leave cost one line in the log, never an exception or a signal.
     write-errors-exception-only
 Python's own after-fork hooks are always run.
     py-call-osafterfork py-call-uwsgi-fork-hooks
-gevent = N patches the standard library before the application is loaded.
+The option gevent patches the standard library before the application is loaded.
     gevent-monkey-patch gevent-early-monkey-patch gevent-wait-for-hub
 The event loop sends files and answers to slow readers; no thread of the application waits for them.
     offload-threads= offload-thread=
@@ -87,7 +87,7 @@ Modules are compiled as the interpreter was told to: set PYTHONOPTIMIZE.
     optimize=
 The effective configuration is printed by appserver --show-config.
     show-config dump-options
-gevent is the only event loop.
+The only event loop is that of gevent.
     loop= greenlet ugreen stackless fiber coroae=
 The log files are opened with their rights and reopened by SIGUSR1, a touch file or appserver ctl.
     log-reopen logfile-chown
@@ -122,6 +122,12 @@ Sockets are never shut down for others: a stop lets new connections go where the
     shutdown-sockets
 Names of modules and of the program are the interpreter's.
     py-programname= py-program-name= py-sharedarea= python-version
+Every line about a request has its time with a fraction.
+    log-micros
+Paths of files are looked up anew, which costs microseconds.
+    static-cache-paths= static-cache-paths-name=
+Files are always served in the ranges that are asked for.
+    honour-range
 """
 
 _UNSUPPORTED = """
@@ -215,8 +221,6 @@ A socket is named where it is used: give the address itself, or fd://N.
     shared-socket= undeferred-shared-socket= map-socket=
 There is one site in each server: run one appserver for each host name.
     vhost vhost-host
-Names of log encoders and routes are not known: log-format makes every line, and log-encoder json escapes it.
-    log-encoder= log-req-encoder= log-drain= log-filter= log-route= log-req-route=
 There is no plug-in for this kind of logger: use logger = file:PATH, stdio or zeromq:ENDPOINT.
     log-socket= log-syslog? logger-list loggers-list
 The application's tracebacks go to the log, never to the client.
@@ -289,7 +293,7 @@ There is no other configuration to fall back to: a start that fails says why and
 A reload is never a stop: use appserver ctl stop.
     exit-on-reload
 Log lines are written whole and unnumbered; the front end's access log has the rest.
-    log-big= log-prefix? log-truncate
+    log-prefix? log-truncate
 WebSocket is not served.
     websockets-ping-freq= websockets-pong-tolerance= websockets-max-size= websocket-ping-freq=
     websocket-pong-tolerance= websocket-max-size=
@@ -333,9 +337,7 @@ It is another language's: this server runs Python.
 C functions are not called.
     call-asap= call-as-root= call-as-user= call-as-user-atexit= call-pre-app= call-post-app=
 Actions of this kind are not run; exec-* options run commands.
-    hook-asap= hook-as-root= hook-as-user= hook-as-user-atexit= hook-pre-app= hook-post-app=
-    hook-post-fork= hook-accepting= hook-accepting1= hook-accepting-once= hook-accepting1-once=
-    hook-master-start= hook-touch=
+    hook-accepting= hook-accepting1= hook-accepting-once= hook-accepting1-once= hook-touch=
 Requests do not call hooks.
     after-request-hook= after-request-call=
 It belongs to the command line of uWSGI; see appserver --help.
@@ -373,6 +375,25 @@ An addressless log is not cut into packets.
     rsyslog-packet-size= rsyslog-split-messages
 There is one event loop, and its greenlets have the stack that they need.
     ugreen-stacksize=
+An abstract address is written as it is: socket = @name.
+    abstract-socket
+Logs are rotated by size (log-maxsize), or by logrotate with touch-logreopen or SIGUSR1.
+    touch-logrotate=
+A file that is touched runs no command: let a systemd path unit do it.
+    touch-exec=
+Files expire some time after the answer, not after their last change.
+    static-expires-type-mtime= static-expires-mtime= static-expires-uri-mtime=
+    static-expires-path-info-mtime=
+The PROXY protocol is not read: let the front end send X-Forwarded-For.
+    enable-proxy-protocol http-enable-proxy-protocol?
+Commands are not run by the clock: use cron or a systemd timer.
+    cron= cron2= unique-cron= cron-harakiri=
+Other programs are not kept: give them a systemd unit, or a container, of their own.
+    attach-daemon= attach-daemon2= attach-control-daemon= smart-attach-daemon= smart-attach-daemon2=
+No terminals are offered.
+    forkpty-router= forkptyurouter= forkpty-urouter= forkpty-router-command= forkpty-router-cmd=
+Every imported module is watched.
+    py-auto-reload-ignore=
 """
 
 

@@ -197,12 +197,23 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return convert
 
 
+def regex(text: str) -> re.Pattern[str]:
+    """Convert a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise BadValue(f"a regular expression; {error}") from None
+
+
 class Settings:
     """The options of every owner with their values, checked."""
 
-    def __init__(self, values: dict[type, Any], mounts: list[tuple[type, Setting]]) -> None:
+    def __init__(
+        self, values: dict[type, Any], mounts: list[tuple[type, Setting]], given: Sequence[Setting] = ()
+    ) -> None:
         self._values = values
         self.mounts = mounts  # (owner, setting) of each listener to mount, in the order given
+        self.given = given  # as somebody wrote them
 
     def of(self, owner: type[T]) -> T:
         """Return the values of the options that the dataclass *owner* declares."""
@@ -269,7 +280,7 @@ class Catalogue:
             if declared.mounts:
                 mounts.append((declared.owner, setting))
         built = {owner: owner(**fields) for owner, fields in values.items()}
-        return Settings(built, mounts), problems
+        return Settings(built, mounts, given), problems
 
     def _missing(self, setting: Setting, *, strict: bool) -> str:
         """Return what is wrong with the setting of an option that does not exist; empty if nothing is."""

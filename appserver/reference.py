@@ -8,6 +8,7 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from appserver.access import NAMES as NAMES_IN_LOGS
 from appserver.configuration import Configuration
 from appserver.foreign import FOREIGN
 from appserver.ini.lines import OWN
@@ -58,6 +59,14 @@ environment variables in the names of included files; `listen` and `umask` are e
 that includes itself, or a value that contains itself, is an error instead of an endless loop.
 """
 
+_LOGS = """\
+`%(name)` stands for one of {names}, or for what the application has set with `uwsgi.set_logvar`. They mean what they
+mean in uWSGI; `listener` is ours. What is empty is `-`. `secs` has a fraction, `size` is `hsize` and `rsize` together,
+`ftime` is the time in the form of `log-date` where `log-format-strftime` is set. `core`, `switches`, `modifier1`,
+`modifier2` and `rerr` are 0 and `pktsize` is `-`, as they have no meaning here. Quotes, backslashes and control
+characters of values are escaped as JSON does it.
+"""
+
 _EXAMPLES = {
     "file": "/srv/site/file", "directory": "/srv/site", "address": "127.0.0.1:8080", "path": "/run/site/path",
     "seconds": "30", "number": "4", "number or auto": "auto", "megabytes": "512", "octal digits": "660",
@@ -82,7 +91,7 @@ def reference(catalogue: Catalogue) -> str:
         parts.append(f"## {(owner.__doc__ or owner.__name__).rstrip('.')}\n")
         rows = ["| option | meaning | default | example | uWSGI |", "|---|---|---|---|---|"]
         parts.append("\n".join([*rows, *(_row(option) for option in declared), ""]))
-    parts.append(_language())
+    parts += [_log_variables(), _language()]
     parts.append(_foreign())
     return "\n".join(parts)
 
@@ -96,7 +105,7 @@ def _row(option: Option) -> str:
         names,
         f"{option.help}{repeats}",
         _default(option),
-        f"`{_example(option)}`",
+        f"`{option.name} = {example(option)}`",
         option.note or "same",
     ]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
@@ -111,14 +120,15 @@ def _default(option: Option) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def _example(option: Option) -> str:
+def example(option: Option) -> str:
+    """Return a value that an option may have, as it is written in an ini file."""
     if option.example:
-        return f"{option.name} = {option.example}"
+        return option.example
     if option.flag:
-        return f"{option.name} = true"
-    if option.default and isinstance(option.default, (int, float, str)) and option.expects not in _EXAMPLES:
-        return f"{option.name} = {option.default}"
-    return f"{option.name} = {_EXAMPLES.get(option.expects, option.expects)}"
+        return "true"
+    if option.default and isinstance(option.default, (int, float)):
+        return _default(option)
+    return _EXAMPLES.get(option.expects, option.expects)
 
 
 def _language() -> str:
@@ -137,12 +147,16 @@ def _language() -> str:
     )
 
 
+def _log_variables() -> str:
+    names = ", ".join(f"`{name}`" for name in (*NAMES_IN_LOGS, "ftime", "var.NAME"))
+    return f"## Variables of log-format\n\n{_LOGS.format(names=names)}\n"
+
+
 def _foreign() -> str:
     parts = []
     for title, intro, unnecessary in (
         ("Unnecessary here", "uWSGI's options that are accepted, and do nothing because nothing is left to do.", True),
-        ("Not supported", "uWSGI's options that this server has not. In `[uwsgi]` they are a warning, "
-         f"in `[{OWN}]` an error.", False),
+        ("Not supported", f"uWSGI's options that this server has not: a warning in `[uwsgi]`, an error in `[{OWN}]`.", False),
     ):  # fmt: skip
         parts.append(f"## {title}\n\n{intro}\n")
         chosen = [each for each in FOREIGN.values() if each.unnecessary is unnecessary]

@@ -20,13 +20,14 @@ from gevent.event import Event
 from appserver.cores import Cores, GreenletCores, Load, ThreadCores
 from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
-from appserver.log import Access, Errors
+from appserver.log import Errors
 from appserver.options import option
 from appserver.wsgi import FileWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from appserver.access import Access
     from appserver.listeners.listener import Listener
     from appserver.plan import Plan
     from appserver.wsgi import Application

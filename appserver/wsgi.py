@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from appserver.exchange import ApplicationError, Channel, ClientGone, Exchange
 
 if TYPE_CHECKING:
-    from appserver.log import Access
+    from appserver.access import Access
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -8,12 +8,9 @@ import sys
 
 import pytest
 
-from appserver.application import ApplicationOptions, LoadError, load, prepare, variable
+from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, prepare, variable
 from appserver.cli import main
-from appserver.headers import HeaderOptions
-from appserver.mounts import MountOptions
 from appserver.options import BadValue, Settings
-from appserver.static.options import StaticOptions
 from tests.support.server import ROOT
 
 APP = """
@@ -63,8 +60,9 @@ def write(directory, name, text=APP):
 
 def loaded(**options):
     """Return what the application that the options name answers."""
-    owners = {MountOptions: MountOptions(), StaticOptions: StaticOptions(), HeaderOptions: HeaderOptions()}
-    settings = Settings({ApplicationOptions: ApplicationOptions(**options), **owners}, [])
+    settings = Settings(
+        {owner: owner() for owner in OPTIONS} | {ApplicationOptions: ApplicationOptions(**options)}, []
+    )
     prepare(settings)
     return load(settings)({}, None)[0]
 

@@ -38,7 +38,7 @@ def test_values(text, pair):
 
 @pytest.mark.parametrize("text", ["", "A", ": b", "A b: c", "A: b\nC: d"])
 def test_bad_values(text):
-    with pytest.raises(BadValue, match="^Name: value$"):
+    with pytest.raises(BadValue, match=r"^Name: value$"):
         field(text)
 
 

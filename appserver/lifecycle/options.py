@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from appserver.access import AccessOptions
 from appserver.harakiri import HarakiriOptions
 from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.control import ControlOptions
@@ -28,7 +29,14 @@ _OF_A_MASTER: tuple[type, ...] = (
 OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions)
 
 # What a reload cannot change.
-OF_A_LIFE: tuple[type, ...] = (LogOptions, ControlOptions, PidOptions, DaemonOptions, PrivilegeOptions)
+OF_A_LIFE: tuple[type, ...] = (
+    LogOptions,
+    AccessOptions,
+    ControlOptions,
+    PidOptions,
+    DaemonOptions,
+    PrivilegeOptions,
+)
 
 
 def wants_master(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from appserver import identity
 from appserver.application import LoadError, load, prepare
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import imported_files
@@ -58,6 +59,7 @@ class Preloader:
             signal.signal(each, signal.SIG_IGN)
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
+        identity.become(0)
         settings = self._configuration.settings
         if settings.of(ConcurrencyOptions).gevent:
             from gevent import monkey  # noqa: PLC0415  (only where it is wanted)
@@ -70,7 +72,7 @@ class Preloader:
             self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
             return 1
         try:
-            prepare(settings)
+            prepare(settings, supervised=True)
             if not settings.of(WarmUpOptions).lazy_apps:
                 app = load(settings)
                 self._check_threads()
@@ -122,6 +124,7 @@ class Preloader:
 
     def _work(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> int:
         self._sock.close()
+        identity.become(number)
         configuration = self._configuration
         title.set(configuration.settings, f"worker {number} (generation {self._generation})")
         plan = configuration.plan

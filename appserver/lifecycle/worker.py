@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import get_hub
 
-from appserver import stacks
+from appserver import hooks, stacks
 from appserver.application import LoadError, load
+from appserver.compat import finder
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.server import Server, StopOptions
@@ -51,12 +53,18 @@ class Worker:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
         self._prepare()
         try:
+            hooks.run(self._configuration.settings.of(HookOptions), "post-fork")
+        except HookError as error:
+            self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
+            return 1
+        try:
             app = app or load(self._configuration.settings)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
             return 1
         self._logs.reclaim()
+        finder.begin()
         plan = self._configuration.plan
         assert plan is not None
         options = self._configuration.settings.of(HarakiriOptions)

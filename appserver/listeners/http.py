@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from appserver.address import checked
 from appserver.listeners.stream import StreamListener
-from appserver.options import one_of, option
+from appserver.options import one_of, option, seconds
 from appserver.protocols.http import HttpCodec
 from appserver.protocols.readers import reader_named
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
+    from appserver.options import Settings
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,18 @@ class HttpOptions:
     """HTTP."""
 
     http_socket: tuple[str, ...] = option(
-        (), "Serve HTTP on this address.", aliases=("http", "http11-socket"), convert=checked,
+        (), "Serve HTTP on this address.", aliases=("http", "http11-socket", "httprouter"), convert=checked,
         expects="address", mounts=True,
         note="`http` and `http11-socket` are the same here: no router, and connections are kept.",
+    )  # fmt: skip
+    http_timeout: float | None = option(
+        None, "The same as socket-timeout, for HTTP alone.", convert=seconds, expects="seconds",
+        note="How long a client may be idle in a request or an answer.",
     )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
         convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
+        example="h11",
         note="own",
     )  # fmt: skip
 
@@ -36,6 +42,12 @@ class HttpListener(StreamListener):
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type] = HttpOptions
+
+    def __init__(self, spec: str, settings: Settings) -> None:
+        super().__init__(spec, settings)
+        timeout = settings.of(HttpOptions).http_timeout
+        if timeout is not None:
+            self.options = replace(self.options, socket_timeout=timeout)
 
     def start(self, service: Service) -> None:
         super().start(service)

@@ -10,9 +10,9 @@ from appserver.wsgi import Application, respond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from appserver.access import Access
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
-    from appserver.log import Access
     from appserver.options import Settings
 
 

@@ -15,7 +15,7 @@ from gevent import get_hub
 from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
-from appserver.options import option
+from appserver.options import option, seconds
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -31,6 +31,14 @@ _EVERY = 1 << 30
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+_IDLE = 75.0
+
+
+def idle(text: str) -> float:
+    """Convert ``keepalive-timeout``: seconds, or true for as many as usual."""
+    return _IDLE if text.lower() in {"", "true", "yes", "on"} else seconds(text)
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ class StreamOptions:
         note="4 there.",
     )
     keepalive_timeout: float = option(
-        75.0,
+        _IDLE,
         "Seconds that a kept connection may idle.",
         aliases=("http-keepalive",),
+        convert=idle,
+        expects="seconds",
         note="own; `http-keepalive` is off there until it is set.",
     )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TC003  (the types of fields are looked up)
 from dataclasses import dataclass
 
-from appserver.options import BadValue, one_of, option
+from appserver.options import BadValue, one_of, option, regex
 
 
 def mapping(text: str) -> tuple[str, str]:
@@ -16,20 +16,12 @@ def mapping(text: str) -> tuple[str, str]:
     return prefix.strip().rstrip("/"), path.strip()
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """Convert a regular expression."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise BadValue(f"a regular expression; {error}") from None
-
-
 def expiry(text: str) -> tuple[re.Pattern[str], int]:
     """Convert ``static-expires``: a regular expression and seconds."""
-    regex, _, count = text.rpartition(" ")
-    if not regex.strip() or not (count.isascii() and count.isdigit()):
+    matched, _, count = text.rpartition(" ")
+    if not matched.strip() or not (count.isascii() and count.isdigit()):
         raise BadValue("a regular expression, a blank and a number of seconds")
-    return pattern(regex.strip()), int(count)
+    return regex(matched.strip()), int(count)
 
 
 def expiry_of_type(text: str) -> tuple[str, int]:
@@ -87,7 +79,7 @@ class StaticOptions:
     )  # fmt: skip
     static_gzip: tuple[re.Pattern[str], ...] = option(
         (), "Serve file.gz in the place of files whose names match, where the client takes gzip.",
-        convert=pattern, expects="regex", example="\\.js$",
+        convert=regex, expects="regex", example="\\.js$",
     )  # fmt: skip
     static_gzip_all: bool = option(False, "Serve file.gz in the place of every file that has one.")
     static_gzip_dir: tuple[str, ...] = option(

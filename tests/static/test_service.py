@@ -41,7 +41,7 @@ def tree(tmp_path, monkeypatch):
 class Answer:
     def __init__(self, status, headers, body):
         self.status = int(status[:3])
-        self.headers = {name: value for name, value in headers}
+        self.headers = dict(headers)
         assert len(self.headers) == len(headers)
         self.body = body
 
