@@ -240,7 +240,7 @@ Stacks are written to the log by SIGUSR2 or appserver ctl stacks.
     py-tracebacker= profiler=
 Workers are told by the control socket; there is no master FIFO: use appserver ctl.
     master-fifo=
-uWSGI's signals have no server here: use a task queue or the application's own timer.
+Signals are raised in the application, by uwsgi.add_timer and its kin.
     signal= signal-bufsize= signal-timer= signal-rbtimer= signals-bufsize= timer= rbtimer= touch-signal=
     fs-signal= rpc-max=
 Whole directories are not watched: touch one file, or set py-autoreload.
