@@ -386,10 +386,10 @@ Files expire some time after the answer, not after their last change.
     static-expires-path-info-mtime=
 The PROXY protocol is not read: let the front end send X-Forwarded-For.
     enable-proxy-protocol http-enable-proxy-protocol?
-Commands are not run by the clock: use cron or a systemd timer.
-    cron= cron2= unique-cron= cron-harakiri=
-Other programs are not kept: give them a systemd unit, or a container, of their own.
-    attach-daemon= attach-daemon2= attach-control-daemon= smart-attach-daemon= smart-attach-daemon2=
+Commands by the clock have the form of cron and unique-cron, and no limit of time.
+    cron2= cron-harakiri=
+Other programs are kept by attach-daemon and smart-attach-daemon alone.
+    attach-daemon2= attach-control-daemon= smart-attach-daemon2=
 No terminals are offered.
     forkpty-router= forkptyurouter= forkpty-urouter= forkpty-router-command= forkpty-router-cmd=
 Every imported module is watched.

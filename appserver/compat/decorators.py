@@ -8,7 +8,8 @@ import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from appserver.compat.signals import SIGNALS, Clock, Timer
+from appserver.clock import Clock
+from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import worker_id
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class Decorators(ModuleType):
         self, minute: int, hour: int, day: int, month: int, dayweek: int, target: str = "", **more: Any
     ) -> Callable[[F], F]:
         """Run a function in the minutes that match; -1 is any, -5 every fifth."""
-        return self._raised(lambda number: Clock(number, minute, hour, day, month, dayweek), target, more)
+        return self._raised(
+            lambda number: Alarm(number, Clock(minute, hour, day, month, dayweek)), target, more
+        )
 
     def signal(self, number: int, target: str = "", **_: Any) -> Callable[[F], F]:
         """Make a function the handler of a signal."""
@@ -107,7 +110,7 @@ class Decorators(ModuleType):
         return begin
 
     def _raised(
-        self, make: Callable[[int], Timer | Clock], target: str, more: dict[str, Any]
+        self, make: Callable[[int], Timer | Alarm], target: str, more: dict[str, Any]
     ) -> Callable[[F], F]:
         def decorate(function: F) -> F:
             number = more.get("signum", SIGNALS.free())

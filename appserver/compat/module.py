@@ -14,8 +14,9 @@ from setproctitle import setproctitle
 
 from appserver import __version__
 from appserver.access import LOGVARS
+from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
-from appserver.compat.signals import SIGNALS, Clock, Timer
+from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import worker_id
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
@@ -159,7 +160,7 @@ class Uwsgi(ModuleType):
         self, number: int, minute: int, hour: int, day: int, month: int, weekday: int
     ) -> None:
         """Raise a signal in the minutes that match; -1 is any, -5 every fifth."""
-        SIGNALS.add(Clock(number, minute, hour, day, month, weekday))
+        SIGNALS.add(Alarm(number, Clock(minute, hour, day, month, weekday)))
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from appserver.identity import worker_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from appserver.clock import Clock
+
     Handler = Callable[[int], object]
 
 log = logging.getLogger("appserver.compat")
@@ -30,24 +32,11 @@ class Timer:
 
 
 @dataclass
-class Clock:
-    """Raise a signal in the minutes that match: -1 is any, -5 every fifth (as in uWSGI's cron)."""
+class Alarm:
+    """Raise a signal in the minutes that match."""
 
     number: int
-    minute: int
-    hour: int
-    day: int
-    month: int
-    weekday: int
-
-    def matches(self, now: time.struct_time) -> bool:
-        """Tell whether it is time."""
-        sunday = 7 if self.weekday == 7 else 0  # 0 and 7 are both that
-        pairs = (
-            (self.minute, now.tm_min), (self.hour, now.tm_hour), (self.day, now.tm_mday),
-            (self.month, now.tm_mon), (self.weekday, (now.tm_wday + 1) % 7 or sunday),
-        )  # fmt: skip
-        return all(value % -wanted == 0 if wanted < 0 else wanted == value for wanted, value in pairs)
+    clock: Clock
 
 
 class Signals:
@@ -59,7 +48,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._handlers: dict[int, tuple[str, Handler]] = {}
-        self._raised: list[Timer | Clock] = []
+        self._raised: list[Timer | Alarm] = []
         self._begun = False
 
     def register(self, number: int, target: str, handler: Handler) -> None:
@@ -88,7 +77,7 @@ class Signals:
         except Exception:
             log.exception("the handler of signal %d failed", number)
 
-    def add(self, timer: Timer | Clock) -> None:
+    def add(self, timer: Timer | Alarm) -> None:
         """Raise a signal by time."""
         self._raised.append(timer)
         if self._begun:
@@ -100,17 +89,17 @@ class Signals:
         for each in self._raised:
             self._start(each)
 
-    def _start(self, timer: Timer | Clock) -> None:
+    def _start(self, timer: Timer | Alarm) -> None:
         target = self._handlers.get(timer.number, ("", None))[0]
         if worker_id() == 1 or target in _EVERYWHERE or target == f"worker{worker_id()}":
             name = f"signal-{timer.number}"
             threading.Thread(target=self._run, args=(timer,), name=name, daemon=True).start()
 
-    def _run(self, timer: Timer | Clock) -> None:
+    def _run(self, timer: Timer | Alarm) -> None:
         if isinstance(timer, Timer):
             self._run_timer(timer)
         else:
-            self._run_clock(timer)
+            self._run_alarm(timer)
 
     def _run_timer(self, timer: Timer) -> None:
         while True:
@@ -121,11 +110,11 @@ class Signals:
                 if not timer.left:
                     return
 
-    def _run_clock(self, clock: Clock) -> None:
+    def _run_alarm(self, alarm: Alarm) -> None:
         while True:
             time.sleep(60 - time.time() % 60)
-            if clock.matches(time.localtime()):
-                self.raise_(clock.number)
+            if alarm.clock.matches(time.localtime()):
+                self.raise_(alarm.number)
 
 
 SIGNALS = Signals()

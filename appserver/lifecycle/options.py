@@ -11,6 +11,7 @@ from appserver.lifecycle.control import ControlOptions
 from appserver.lifecycle.daemon import DaemonOptions
 from appserver.lifecycle.pidfile import PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.programs import ProgramOptions
 from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.lifecycle.title import TitleOptions
 from appserver.lifecycle.touch import TouchOptions
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _OF_A_MASTER: tuple[type, ...] = (
     CheaperOptions, RecyclingOptions, TouchOptions, ControlOptions, PidOptions, DaemonOptions,
-    PrivilegeOptions, HarakiriOptions,
+    PrivilegeOptions, HarakiriOptions, ProgramOptions,
 )  # fmt: skip
 
 OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions)
@@ -36,6 +37,7 @@ OF_A_LIFE: tuple[type, ...] = (
     PidOptions,
     DaemonOptions,
     PrivilegeOptions,
+    ProgramOptions,
 )
 
 

@@ -22,6 +22,7 @@ from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 
@@ -110,7 +111,12 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
             if each is not None:
                 master.children.private.add(each)
         hooks.run(stages, "master-start")
-        code = await master.serve()
+        programs = Programs(settings, master.children)
+        programs.start()
+        try:
+            code = await master.serve()
+        finally:
+            await programs.stop()
         if code:
             _tell(daemon, master.failure)
         return code

@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 import threading
-import time
 import urllib.request
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from appserver.compat import finder, signals
 from appserver.compat.features import WHY
 from appserver.compat.module import WithLogvars
-from appserver.compat.signals import Clock, Signals, Timer
+from appserver.compat.signals import Signals, Timer
 from appserver.configuration import Configuration
 from tests.support.server import Server
 
@@ -188,20 +187,6 @@ def test_one_worker_runs_a_timer_unless_all_are_to(monkeypatch, target, worker, 
     mine.add(Timer(1, 60))
     mine.begin()
     assert bool(started) is runs
-
-
-@pytest.mark.parametrize(
-    "clock, text, matches",
-    [
-        ((-1, -1, -1, -1, -1), "2026-03-01 10:07", True), ((7, 10, 1, 3, -1), "2026-03-01 10:07", True),
-        ((8, -1, -1, -1, -1), "2026-03-01 10:07", False), ((-5, -1, -1, -1, -1), "2026-03-01 10:10", True),
-        ((-5, -1, -1, -1, -1), "2026-03-01 10:11", False), ((-1, -1, -1, -1, 0), "2026-03-01 10:07", True),
-        ((-1, -1, -1, -1, 7), "2026-03-01 10:07", True), ((-1, -1, -1, -1, 1), "2026-03-01 10:07", False),
-        ((-1, -1, -1, -1, 1), "2026-03-02 10:07", True),
-    ],
-)  # fmt: skip
-def test_the_clock(clock, text, matches):
-    assert Clock(0, *clock).matches(time.strptime(text, "%Y-%m-%d %H:%M")) is matches
 
 
 def test_decorators_of_what_is_not_here_leave_the_function(modules, caplog):
