@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.sinks import Sink
 
+UNLOGGED = "appserver.unlogged"  # the key in the environ of a request that gets no line
 LOGVARS = "appserver.logvars"  # the key in the environ of what uwsgi.set_logvar has set
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\]")
@@ -146,9 +147,9 @@ class Access:
 
     def line(self, x: Exchange, status: str, seconds: float) -> None:
         """Write the line about an exchange that ended with *status* after *seconds*."""
-        if not self._every and not self._wanted(x, status, seconds):
-            return
         environ = x.environ
+        if UNLOGGED in environ or (not self._every and not self._wanted(x, status, seconds)):
+            return
         peer = environ.get("REMOTE_ADDR") or "-"
         if self._options.log_x_forwarded_for:
             peer = environ.get("HTTP_X_FORWARDED_FOR") or peer

@@ -28,6 +28,13 @@ def mode(text: str) -> int:
     return int(text, 8)
 
 
+def open_to_all(text: str) -> str:
+    """Return what is dangerous in a mode."""
+    if mode(text) & 0o002:
+        return "everybody on this machine may talk to the application as if they were its front end; try 660"
+    return ""
+
+
 def owner(text: str) -> tuple[int, int]:
     """Convert ``chown-socket``: ``user``, ``user:group`` or ``:group``, by name or number."""
     user, _, group = text.partition(":")
@@ -56,7 +63,7 @@ class BindOptions:
     """Sockets."""
 
     chmod_socket: int | None = option(
-        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode,
+        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode, danger=open_to_all,
         expects="octal digits",
     )  # fmt: skip
     chown_socket: tuple[int, int] | None = option(

@@ -18,6 +18,7 @@ from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
 from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
+from appserver.routing import RouteOptions, Routes
 from appserver.static.options import StaticOptions
 from appserver.static.service import Static
 
@@ -96,7 +97,14 @@ class ApplicationOptions:
 
 
 # What makes an application, beside its own options.
-OPTIONS: tuple[type, ...] = (ApplicationOptions, MountOptions, StaticOptions, HeaderOptions, HookOptions)
+OPTIONS: tuple[type, ...] = (
+    ApplicationOptions,
+    MountOptions,
+    StaticOptions,
+    HeaderOptions,
+    HookOptions,
+    RouteOptions,
+)
 
 
 class LoadError(Exception):
@@ -184,6 +192,8 @@ def _surrounded(settings: Settings, app: Application) -> Application:
     static, headers = settings.of(StaticOptions), settings.of(HeaderOptions)
     if "uwsgi" in sys.modules:
         app = WithLogvars(app)
+    if settings.of(RouteOptions) != RouteOptions():
+        app = Routes(settings, app)
     if static.static_map or static.static_map2 or static.check_static:
         app = Static(static, app)
     return Headers(headers, app) if headers != HeaderOptions() else app

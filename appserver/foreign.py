@@ -170,19 +170,18 @@ There is no shared cache: use Redis or memcached.
     cache-report-freed-items cache-udp-server= cache-udp-node= cache-sync= cache-use-last-modified
     cache2= add-cache-item= load-file-in-cache= load-file-in-cache-gzip= check-cache? queue=
     queue-blocksize= queue-store= queue-store-sync= sharedarea=
-There is no internal routing: route in nginx or in the application.
-    route= route-host= route-uri= route-qs= route-remote-addr= route-user-agent= route-remote-user=
-    route-referer= route-label= route-if= route-if-not= route-run= final-route= final-route-status=
-    final-route-host= final-route-uri= final-route-qs= final-route-remote-addr= final-route-user-agent=
-    final-route-remote-user= final-route-referer= final-route-label= final-route-if= final-route-if-not=
-    final-route-run= error-route= error-route-status= error-route-host= error-route-uri= error-route-qs=
-    error-route-remote-addr= error-route-user-agent= error-route-remote-user= error-route-referer=
-    error-route-label= error-route-if= error-route-if-not= error-route-run= response-route=
-    response-route-status= response-route-host= response-route-uri= response-route-qs=
-    response-route-remote-addr= response-route-user-agent= response-route-remote-user=
-    response-route-referer= response-route-label= response-route-if= response-route-if-not=
-    response-route-run= router-list routers-list error-page-403= error-page-404= error-page-500=
-    collect-header= response-header-collect= pull-header=
+Of internal routing there are route, route-run and a few more: do the rest in nginx or the application.
+    route-remote-user= route-referer= route-label= route-if= route-if-not= final-route=
+    final-route-status= final-route-host= final-route-uri= final-route-qs= final-route-remote-addr=
+    final-route-user-agent= final-route-remote-user= final-route-referer= final-route-label=
+    final-route-if= final-route-if-not= final-route-run= error-route= error-route-status=
+    error-route-host= error-route-uri= error-route-qs= error-route-remote-addr= error-route-user-agent=
+    error-route-remote-user= error-route-referer= error-route-label= error-route-if= error-route-if-not=
+    error-route-run= response-route= response-route-status= response-route-host= response-route-uri=
+    response-route-qs= response-route-remote-addr= response-route-user-agent=
+    response-route-remote-user= response-route-referer= response-route-label= response-route-if=
+    response-route-if-not= response-route-run= router-list routers-list error-page-403= error-page-404=
+    error-page-500= collect-header= response-header-collect= pull-header=
 Alarms are the log collector's: let it watch the log.
     alarm-metric= alarm= alarm-cheap= alarm-freq= alarm-fd= alarm-segfault= alarm-backlog= alarm-lq=
     alarm-listen-queue= alarm-log= alarm-list alarms-list alarm-msg-size= segfault-alarm= backlog-alarm=
