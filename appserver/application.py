@@ -6,13 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
-import sysconfig
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
-from appserver.compat import finder
 from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
@@ -118,31 +116,6 @@ class LoadError(Exception):
         self.option = option
 
 
-def prepare(settings: Settings, *, supervised: bool = False) -> None:
-    """Set up the process as the application wants it; raise `LoadError`.
-
-    *supervised* tells whether the process has a master.
-    """
-    options = settings.of(ApplicationOptions)
-    finder.install(settings, supervised=supervised)
-    for name, value in options.env:
-        os.environ[name] = value
-    for directory in options.envdir:
-        _read_envdir(directory)
-    for name in options.unenv:
-        os.environ.pop(name, None)
-    if options.pyargv:
-        sys.argv = [sys.argv[0], *options.pyargv]
-    if options.chdir:
-        _change_directory("chdir", options.chdir)
-    if options.virtualenv:
-        _activate(os.path.abspath(options.virtualenv))
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    for path in reversed(options.pythonpath):
-        sys.path.insert(0, os.path.abspath(path))
-
-
 def load(settings: Settings, *, hooks: bool = True) -> Application:
     """Return the application that the options name; raise `LoadError` where there is none.
 
@@ -176,7 +149,7 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
     if hooks:
         _run("post-app", settings)
     if options.chdir2:
-        _change_directory("chdir2", options.chdir2)
+        change_directory("chdir2", options.chdir2)
     return app
 
 
@@ -240,25 +213,8 @@ def _is_file(what: str) -> bool:
     return what.endswith((".py", ".wsgi")) or "/" in what
 
 
-def _read_envdir(directory: str) -> None:
-    """Set what the files of *directory* say, as daemontools' envdir does: the first line of each counts."""
-    try:
-        names = sorted(os.listdir(directory))
-        for name in names:
-            path = os.path.join(directory, name)
-            if name.startswith(".") or "=" in name or not os.path.isfile(path):
-                continue
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
-            if text:
-                os.environ[name] = text.split("\n")[0].rstrip(" \t").replace("\0", "\n")
-            else:
-                os.environ.pop(name, None)
-    except OSError as error:
-        raise LoadError("envdir", f"{error.strerror}: {error.filename}") from None
-
-
-def _change_directory(option: str, directory: str) -> None:
+def change_directory(option: str, directory: str) -> None:
+    """Go to a directory; raise `LoadError` that names *option*."""
     try:
         os.chdir(directory)
     except OSError as error:
@@ -299,21 +255,3 @@ def _from_file(path: str, option: str) -> ModuleType:
     sys.modules[name] = module
     loader.exec_module(module)
     return module
-
-
-def _activate(directory: str) -> None:
-    """Put a virtual environment's packages first; it must be of this Python."""
-    packages = sysconfig.get_path("purelib", "venv", {"base": directory, "platbase": directory})
-    if not os.path.isdir(packages):
-        raise LoadError(
-            "virtualenv",
-            f"there is no {packages};"
-            f" the environment must be made by Python {sys.version_info[0]}.{sys.version_info[1]}",
-        )
-    import site  # noqa: PLC0415  (only needed here)
-
-    before = sys.path[:]
-    site.addsitedir(packages)
-    sys.path[:] = [path for path in sys.path if path not in before] + before
-    sys.prefix = directory
-    os.environ["VIRTUAL_ENV"] = directory

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from appserver import __version__, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
-from appserver.application import LoadError, load, prepare
+from appserver.application import LoadError, load
 from appserver.check import Report
 from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
@@ -21,6 +21,7 @@ from appserver.lifecycle import ctl, start
 from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
 from appserver.plan import ConcurrencyOptions
+from appserver.surroundings import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

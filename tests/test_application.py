@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, prepare, variable
+from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, variable
 from appserver.cli import main
 from appserver.options import BadValue, Settings
+from appserver.surroundings import prepare
 from tests.support.server import ROOT
 
 APP = """

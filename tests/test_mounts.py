@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver.application import ApplicationOptions, LoadError, load
 from appserver.configuration import Configuration
 from appserver.mounts import Mounts, mount
 from appserver.options import BadValue
+from appserver.surroundings import prepare
 
 
 def app(name):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from appserver import identity
-from appserver.application import LoadError, load, prepare
+from appserver.application import LoadError, load
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import imported_files
 from appserver.lifecycle.board import Board
@@ -31,6 +31,7 @@ from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.lifecycle.worker import Worker
 from appserver.plan import ConcurrencyOptions
+from appserver.surroundings import prepare
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration

@@ -20,10 +20,16 @@ from tests.support.server import Server
 NAMES = ("uwsgi", "uwsgidecorators")
 
 
+@pytest.fixture(autouse=True)
+def _no_finder(monkeypatch):
+    """Leave out what other tests of this process have installed, and leave nothing behind."""
+    others = [each for each in sys.meta_path if not isinstance(each, finder.Finder)]
+    monkeypatch.setattr(sys, "meta_path", others)
+
+
 @pytest.fixture
 def modules(monkeypatch):
     """Import both as an application does, and leave nothing behind."""
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     shared = Signals()
     for module in (
         sys.modules["appserver.compat.module"],

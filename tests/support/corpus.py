@@ -64,7 +64,7 @@ class Site:
 
     def _value(self, key, value):
         """Return what stands here in the place of a value; None where the line would touch this machine."""
-        if key.startswith(("hook-", "exec-")):
+        if key.startswith(("hook-", "exec-", "attach-", "smart-attach-")) or key in {"cron", "unique-cron"}:
             return None
         if key in _SOCKETS:
             self._sockets += 1
