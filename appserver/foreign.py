@@ -383,8 +383,6 @@ A file that is touched runs no command: let a systemd path unit do it.
 Files expire some time after the answer, not after their last change.
     static-expires-type-mtime= static-expires-mtime= static-expires-uri-mtime=
     static-expires-path-info-mtime=
-The PROXY protocol is not read: let the front end send X-Forwarded-For.
-    enable-proxy-protocol http-enable-proxy-protocol?
 Commands by the clock have the form of cron and unique-cron, and no limit of time.
     cron2= cron-harakiri=
 Other programs are kept by attach-daemon and smart-attach-daemon alone.

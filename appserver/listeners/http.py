@@ -9,6 +9,7 @@ from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import one_of, option, seconds
 from appserver.protocols.http import HttpCodec
+from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class HttpOptions:
     http_timeout: float | None = option(
         None, "The same as socket-timeout, for HTTP alone.", convert=seconds, expects="seconds",
         note="How long a client may be idle in a request or an answer.",
+    )  # fmt: skip
+    enable_proxy_protocol: bool = option(
+        False, "Take the address of HTTP clients from the PROXY protocol, version 1, in front of each connection.",
+        aliases=("http-enable-proxy-protocol",),
+        note="A connection without it is refused, as the protocol's text demands; there it is served.",
     )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
@@ -62,4 +68,5 @@ class HttpListener(StreamListener):
         base = self.base
         if self.tcp:
             base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
-        return HttpCodec(base, self._reader, self.options.buffer_size)
+        kind = ProxiedHttpCodec if self.settings.of(HttpOptions).enable_proxy_protocol else HttpCodec
+        return kind(base, self._reader, self.options.buffer_size)
