@@ -31,7 +31,7 @@ class HttpOptions:
         note="How long a client may be idle in a request or an answer.",
     )  # fmt: skip
     enable_proxy_protocol: bool = option(
-        False, "Take the address of HTTP clients from the PROXY protocol, version 1, in front of each connection.",
+        False, "Take HTTP clients' addresses from the PROXY protocol, version 1, before each connection.",
         aliases=("http-enable-proxy-protocol",),
         note="A connection without it is refused, as the protocol's text demands; there it is served.",
     )  # fmt: skip
