@@ -31,7 +31,7 @@ def mode(text: str) -> int:
 def open_to_all(text: str) -> str:
     """Return what is dangerous in a mode."""
     if mode(text) & 0o002:
-        return "everybody on this machine may talk to the application as if they were its front end; try 660"
+        return "Everybody on this machine may talk to the application as if they were its front end; try 660."
     return ""
 
 

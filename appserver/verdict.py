@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from appserver.foreign import FOREIGN
+from appserver.ini.logic import NAMES as LOGIC
 from appserver.options import BadValue, Kind, UnsupportedValue
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from appserver.options import Catalogue, Option, Setting
 
+_EXPANDED = re.compile(r"[$@%]\(")
 _REFERENCE = re.compile(r"%\(([^)]*)\)")
 
 
@@ -79,9 +81,15 @@ class Judge:
     def _judge(self, setting: Setting) -> tuple[Judgement, str]:
         problem = next((each for each in self._problems if each.startswith(f"{setting}: ")), "")
         if problem:
-            return Judgement.WRONG, problem.removeprefix(f"{setting}: ")
+            told = problem.removeprefix(f"{setting}: ")
+            return Judgement.WRONG, f"{told[0].upper()}{told[1:]}."
         if setting.kind is Kind.SKIPPED:
             return Judgement.SKIPPED, "The condition or loop that it stands in leaves it out."
+        if setting.kind is Kind.LANGUAGE and setting.name in LOGIC and _EXPANDED.search(setting.value or ""):
+            return (
+                Judgement.DANGEROUS,
+                "Nothing is expanded here, as in uWSGI: the text counts as it stands.",
+            )
         if setting.kind is Kind.LANGUAGE:
             return Judgement.HONOURED, "It belongs to the language of the file and has been obeyed."
         if setting.kind is Kind.VARIABLE:
@@ -99,20 +107,21 @@ class Judge:
             return Judgement.UNSUPPORTED if setting.lenient else Judgement.WRONG, foreign.why
         if setting.lenient and setting.name in self._used:
             return Judgement.HONOURED, f"A variable, for %({setting.name})."
-        text = f"there is no such option{self._catalogue.suggestion(setting.name)}"
+        suggestion = self._catalogue.suggestion(setting.name)
+        text = f"There is no such option{suggestion or '.'}"
         if not setting.lenient or self._strict:
             return Judgement.WRONG, text
-        return Judgement.UNKNOWN, f"{text}; it is a variable that nothing uses"
+        return Judgement.UNKNOWN, f"{text} It is a variable that nothing uses."
 
     def _judge_value(self, setting: Setting, declared: Option) -> tuple[Judgement, str]:
         value = setting.value or ""
         try:
             declared.convert(value)
         except UnsupportedValue as error:
-            told = f"expected {error}"
+            told = f"Expected {error}."
             return (Judgement.UNSUPPORTED if setting.lenient else Judgement.WRONG), told
         except BadValue as error:
-            return Judgement.WRONG, f"expected {error}{declared.uwsgi(value) if setting.lenient else ''}"
+            return Judgement.WRONG, f"Expected {error}{declared.uwsgi(value) if setting.lenient else ''}."
         if danger := self._danger(setting, declared):
             return Judgement.DANGEROUS, danger
         return Judgement.HONOURED, f"{declared.help}{self._overridden(setting, declared)}"
@@ -134,9 +143,9 @@ class Judge:
             and last.place[0] not in "-$"
             and (last.value or "") != value
         ):
-            return f"{last} is read later and counts; name the file first"
+            return f"{last} is read later and counts; name the file first."
         if setting.lenient and declared.commented(value):
-            return "uWSGI has no comments behind a value: all of it is the value"
+            return "uWSGI has no comments behind a value: all of it is the value."
         if declared.danger is not None:
             return declared.danger(value)
         return ""

@@ -44,19 +44,22 @@ def judged(*lines, section="uwsgi", arguments=()):
         ("thunder-lock = true", "unnecessary", "The kernel wakes one worker for each connection; there is no lock to take."),
         ("plugins = python3", "unnecessary", "Python is built in; there are no plug-ins to load for it."),
         ("cache2 = name=x", "unsupported", "There is no shared cache: use Redis or memcached."),
-        ("logger = syslog", "unsupported", "expected zeromq:ENDPOINT, file:PATH or stdio"),
-        ("harakari = 30", "unknown", "there is no such option; did you mean harakiri?; it is a variable that nothing uses"),
-        ("buffer_size = 1", "unknown", "there is no such option; did you mean buffer-size?; it is a variable that nothing uses"),
-        ("xyzzy = 1", "unknown", "there is no such option; it is a variable that nothing uses"),
-        ("env = A=1 ; one", "dangerous", "uWSGI has no comments behind a value: all of it is the value"),
+        ("logger = syslog", "unsupported", "Expected zeromq:ENDPOINT, file:PATH or stdio."),
+        ("harakari = 30", "unknown", "There is no such option; did you mean harakiri? It is a variable that nothing uses."),
+        ("buffer_size = 1", "unknown", "There is no such option; did you mean buffer-size? It is a variable that nothing uses."),
+        ("xyzzy = 1", "unknown", "There is no such option. It is a variable that nothing uses."),
+        ("env = A=1 ; one", "dangerous", "uWSGI has no comments behind a value: all of it is the value."),
         ("processes = 8 ; note", "wrong",
-         "expected a whole number, 1 or more, or auto; uWSGI takes it for 8, and has no comments behind a value, so put this one on a line of its own"),
+         "Expected a whole number, 1 or more, or auto; uWSGI takes it for 8, and has no comments behind a value, so put this one on a line of its own."),
         ("vacuum = false # not yet", "wrong",
-         "expected true or false; uWSGI takes it for true, and has no comments behind a value, so put this one on a line of its own"),
-        ("harakiri = soon", "wrong", "expected a number of seconds; uWSGI takes it for 0"),
-        ("listen = -4", "wrong", "expected a whole number, 0 or more; uWSGI refuses it"),
-        ("chmod-socket = 88", "wrong", "expected three octal digits, such as 660"),
-        ("set = threads", "wrong", "expected name=value"),
+         "Expected true or false; uWSGI takes it for true, and has no comments behind a value, so put this one on a line of its own."),
+        ("harakiri = soon", "wrong", "Expected a number of seconds; uWSGI takes it for 0."),
+        ("listen = -4", "wrong", "Expected a whole number, 0 or more; uWSGI refuses it."),
+        ("chmod-socket = 88", "wrong", "Expected three octal digits, such as 660."),
+        ("set = threads", "wrong", "Expected name=value."),
+        ("if-exists = %(base)/x", "dangerous", "Nothing is expanded here, as in uWSGI: the text counts as it stands."),
+        ("chmod-socket = 666", "dangerous",
+         "Everybody on this machine may talk to the application as if they were its front end; try 660."),
         ("if-env = NOT_THERE", "honoured", "It belongs to the language of the file and has been obeyed."),
     ],
 )  # fmt: skip
@@ -86,7 +89,7 @@ def test_a_value_that_does_not_count_says_which_does():
 
 def test_our_own_section_is_stricter():
     assert judged("harakari = 1", section="appserver") == [
-        ("wrong", "there is no such option; did you mean harakiri?")
+        ("wrong", "There is no such option; did you mean harakiri?")
     ]
     assert judged("cache2 = x", section="appserver") == [
         ("wrong", "There is no shared cache: use Redis or memcached.")
@@ -98,7 +101,7 @@ def test_our_own_section_is_stricter():
 def test_strict_is_as_strict_in_uwsgis_section():
     assert judged("strict = true", "harakari = 1")[1] == (
         "wrong",
-        "there is no such option; did you mean harakiri?",
+        "There is no such option; did you mean harakiri?",
     )
 
 
@@ -107,7 +110,7 @@ def test_a_file_that_comes_behind_an_argument_is_told(capsys):
     assert main(["--threads", "4", "site.ini", "--check"]) == 0
     out = capsys.readouterr().out
     assert "command line\n       dangerous    --threads = 4\n" in out
-    assert "site.ini:4: threads = 2 is read later and counts; name the file first" in " ".join(out.split())
+    assert "site.ini:4: threads = 2 is read later and counts; name the file first." in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -149,10 +152,10 @@ def test_the_report(capsys):
         "    6  honoured     env = PORT=%(port)  ->  PORT=8080\n"
         "                    Set an environment variable for the application.\n"
         "    7  unknown      harakari = 30\n"
-        "                    there is no such option; did you mean harakiri?; it is a variable that nothing\n"
-        "                    uses\n"
+        "                    There is no such option; did you mean harakiri? It is a variable that nothing\n"
+        "                    uses.\n"
         "    8  unknown      \\x1b[2J = 1\n"
-        "                    there is no such option; it is a variable that nothing uses\n"
+        "                    There is no such option. It is a variable that nothing uses.\n"
         "\n"
         "listener: http :0\n"
         "application: checked:app\n"
@@ -172,7 +175,7 @@ def test_the_report_for_machines(capsys):
     assert told["lines"][3] == {
         "file": "site.ini", "line": 5, "place": "site.ini:5", "option": "harakari", "value": "1", "written": "1",
         "verdict": "unknown",
-        "text": "there is no such option; did you mean harakiri?; it is a variable that nothing uses",
+        "text": "There is no such option; did you mean harakiri? It is a variable that nothing uses.",
     }  # fmt: skip
     assert (told["lines"][-1]["file"], told["lines"][-1]["line"]) == ("command line", None)
     assert len(told["warnings"]) == 2
