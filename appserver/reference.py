@@ -81,6 +81,8 @@ def reference(catalogue: Catalogue) -> str:
     """Return the text of docs/options.md."""
     parts = [_HEAD]
     for owner in catalogue.owners:
+        if not owner.__module__.startswith("appserver."):  # a plug-in's, which has a README of its own
+            continue
         declared = [
             option
             for name, option in catalogue.by_name.items()
