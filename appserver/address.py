@@ -28,6 +28,13 @@ def mode(text: str) -> int:
     return int(text, 8)
 
 
+def open_to_all(text: str) -> str:
+    """Return what is dangerous in a mode."""
+    if mode(text) & 0o002:
+        return "Everybody on this machine may talk to the application as if they were its front end; try 660."
+    return ""
+
+
 def owner(text: str) -> tuple[int, int]:
     """Convert ``chown-socket``: ``user``, ``user:group`` or ``:group``, by name or number."""
     user, _, group = text.partition(":")
@@ -56,14 +63,20 @@ class BindOptions:
     """Sockets."""
 
     chmod_socket: int | None = option(
-        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode,
+        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode, danger=open_to_all,
         expects="octal digits",
     )  # fmt: skip
     chown_socket: tuple[int, int] | None = option(
         None, "Owner of Unix sockets.", convert=owner, expects="user[:group]"
     )
-    listen: int = option(1024, "Connections that may wait to be accepted.", short="l")
-    vacuum: bool = option(False, "Remove our Unix sockets at exit.")
+    listen: int = option(
+        1024,
+        "Connections that may wait to be accepted.",
+        short="l",
+        note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
+    )
+    reuse_port: bool = option(False, "Share the addresses with other servers (SO_REUSEPORT).")
+    vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 
 
 class AddressError(Exception):
@@ -102,7 +115,7 @@ def parse(text: str) -> tuple[str, int] | str | int:
         if host.startswith("[") != host.endswith("]") or (":" in host and host[0] != "["):
             raise BadValue("[address]:port for IPv6")
         return host.strip("[]"), number
-    if "/" not in text:
+    if "/" not in text and not text.endswith((".sock", ".socket")):
         raise BadValue(_FORMS)
     return _path(text)
 
@@ -170,6 +183,8 @@ def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
     sock = _Socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if options.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -6,16 +6,25 @@ import importlib
 import importlib.util
 import os
 import sys
-import sysconfig
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
+from appserver.compat.module import WithLogvars
+from appserver.headers import HeaderOptions, Headers
+from appserver.hooks import HookError, HookOptions, run
+from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
+from appserver.routing import RouteOptions, Routes
+from appserver.static.options import StaticOptions
+from appserver.static.service import Static
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
+    from appserver.options import Settings
     from appserver.wsgi import Application
 
 
@@ -27,27 +36,73 @@ def variable(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def arguments(text: str) -> tuple[str, ...]:
+    """Convert ``pyargv``: words between blanks."""
+    return tuple(text.split())
+
+
 @dataclass(frozen=True)
 class ApplicationOptions:
     """Application."""
 
     module: str = option(
         "", "The application: pkg.mod, pkg.mod:callable or pkg.mod:factory().", short="w",
-        aliases=("wsgi",), expects="module[:callable]",
+        aliases=("wsgi",), expects="module[:callable]", note="A factory may have dots.",
     )  # fmt: skip
-    wsgi_file: str = option("", "The application's Python file.", aliases=("file",), expects="file")
-    callable: str = option("", "The callable's name where module gives none (default: application).")
-    chdir: str = option("", "Working directory, set before the application is loaded.", expects="directory")
+    wsgi_file: str = option(
+        "", "The application's Python file.", aliases=("file",), expects="file",
+        example="/srv/mysite/wsgi.py",
+    )  # fmt: skip
+    callable: str = option(
+        "", "The callable's name where nothing else gives one (default: application).", example="app"
+    )
+    chdir: str = option(
+        "", "Working directory, set before the application is loaded.", aliases=("force-cwd",),
+        expects="directory",
+    )  # fmt: skip
+    chdir2: str = option("", "Working directory, set once the application is loaded.", expects="directory")
     pythonpath: tuple[str, ...] = option(
         (), "Put this directory first on sys.path.", aliases=("python-path", "pp"), expects="directory"
     )
     env: tuple[tuple[str, str], ...] = option(
         (), "Set an environment variable for the application.", convert=variable, expects="NAME=value"
     )
+    unenv: tuple[str, ...] = option(
+        (), "Unset an environment variable for the application, after env and envdir.", example="DEBUG"
+    )
+    envdir: tuple[str, ...] = option(
+        (), "Set an environment variable for each file in this directory; an empty file unsets it.",
+        expects="directory", example="/run/secrets",
+    )  # fmt: skip
+    pyargv: tuple[str, ...] = option(
+        (), "Words for the application's sys.argv, behind the program's name.", convert=arguments,
+        expects="words", example="--config site.yml", note="sys.argv is the server's own without it.",
+    )  # fmt: skip
+    import_: tuple[str, ...] = option(
+        (), "Import this module, or run this .py file, before the application is loaded.",
+        aliases=(
+            "pyimport", "py-import", "python-import", "shared-import", "shared-pyimport", "shared-py-import",
+            "shared-python-import",
+        ),
+        expects="module", example="mysite.patches",
+        note="One that cannot be imported keeps the server from starting; there it is a line in the log.",
+    )  # fmt: skip
     virtualenv: str = option(
         "", "Use the packages of this virtual environment.", short="H",
-        aliases=("home", "venv", "pyhome"), expects="directory",
+        aliases=("home", "venv", "pyhome"), expects="directory", example="/srv/mysite/venv",
+        note="It must be made by this Python; the server itself need not be installed in it.",
     )  # fmt: skip
+
+
+# What makes an application, beside its own options.
+OPTIONS: tuple[type, ...] = (
+    ApplicationOptions,
+    MountOptions,
+    StaticOptions,
+    HeaderOptions,
+    HookOptions,
+    RouteOptions,
+)
 
 
 class LoadError(Exception):
@@ -61,47 +116,109 @@ class LoadError(Exception):
         self.option = option
 
 
-def prepare(options: ApplicationOptions) -> None:
-    """Set up the process as the application wants it; raise `LoadError`."""
-    for name, value in options.env:
-        os.environ[name] = value
-    if options.chdir:
-        try:
-            os.chdir(options.chdir)
-        except OSError as error:
-            raise LoadError("chdir", f"{error.strerror}: {options.chdir}") from None
-    if options.virtualenv:
-        _activate(os.path.abspath(options.virtualenv))
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    for path in reversed(options.pythonpath):
-        sys.path.insert(0, os.path.abspath(path))
+def load(settings: Settings, *, hooks: bool = True) -> Application:
+    """Return the application that the options name; raise `LoadError` where there is none.
 
-
-def load(options: ApplicationOptions) -> Application:
-    """Return the application that the options name; raise `LoadError` where there is none."""
+    It is the application of ``module`` or ``wsgi-file``, or those of ``mount``. Without *hooks* it is
+    only loaded, and no command is run before and after.
+    """
+    options, mounted = settings.of(ApplicationOptions), settings.of(MountOptions)
     if options.module and options.wsgi_file:
         raise LoadError("wsgi-file", "module and wsgi-file both name an application; remove one")
-    if not options.module and not options.wsgi_file:
+    if not options.module and not options.wsgi_file and not mounted.mount:
         raise LoadError(
             "module", "no application: set module = package.module:callable or wsgi-file = file.py"
         )
-    name, _, path = options.module.partition(":")
-    path = path or options.callable or "application"
-    what = options.wsgi_file or name
-    option = "wsgi-file" if options.wsgi_file else "module"
+    if hooks:
+        _run("pre-app", settings)
+    for name in options.import_:
+        _loaded("import", name, partial(_module, name, "import"))
+    app: Application | None = None
+    if options.wsgi_file:
+        app = _application("wsgi-file", options.wsgi_file, options.callable, is_file=True)
+    elif options.module:
+        app = _application("module", options.module, options.callable, is_file=False)
+    if mounted.mount:
+        apps = {
+            prefix: _application("mount", what, options.callable, is_file=_is_file(what))
+            for prefix, what in mounted.mount
+        }
+        app = Mounts(apps, app, manage=mounted.manage_script_name)
+    assert app is not None
+    app = _surrounded(settings, app)
+    if hooks:
+        _run("post-app", settings)
+    if options.chdir2:
+        change_directory("chdir2", options.chdir2)
+    return app
+
+
+def _run(stage: str, settings: Settings) -> None:
     try:
-        module = _from_file(what) if options.wsgi_file else importlib.import_module(name)
-        app = _attribute(module, path, option)
+        run(settings.of(HookOptions), stage)
+    except HookError as error:
+        raise LoadError(error.option, str(error)) from None
+
+
+def _surrounded(settings: Settings, app: Application) -> Application:
+    """Return the application behind what answers in its place, or changes its answers."""
+    static, headers = settings.of(StaticOptions), settings.of(HeaderOptions)
+    if "uwsgi" in sys.modules:
+        app = WithLogvars(app)
+    if settings.of(RouteOptions) != RouteOptions():
+        app = Routes(settings, app)
+    if static.static_map or static.static_map2 or static.check_static:
+        app = Static(static, app)
+    return Headers(headers, app) if headers != HeaderOptions() else app
+
+
+def named(settings: Settings) -> str:
+    """Return the application as the options name it."""
+    options = settings.of(ApplicationOptions)
+    mounts = [f"{what} at {prefix or '/'}" for prefix, what in settings.of(MountOptions).mount]
+    return ", ".join(filter(None, [options.module or options.wsgi_file, *mounts]))
+
+
+def _application(option: str, what: str, name: str, *, is_file: bool) -> Application:
+    """Return the application of ``module:callable`` or of a file."""
+    source, path = (what, "") if is_file else what.partition(":")[::2]
+    path = path or name or "application"
+    module = _loaded(option, source, lambda: _module(source, option, is_file=is_file))
+    app = _loaded(option, source, lambda: _attribute(module, path, option))
+    if not callable(app):
+        raise LoadError(option, f"{source}:{path} is {type(app).__name__}, which cannot be called")
+    return app  # type: ignore[no-any-return]
+
+
+def _loaded(option: str, what: str, load: Callable[[], Any]) -> Any:
+    """Return what *load* returns; raise `LoadError` for whatever it raises."""
+    try:
+        return load()
     except LoadError:
         raise
     except BaseException as error:
+        kind = "module" if option == "import" else "application"
         raise LoadError(
-            option, f"the application {what} cannot be loaded: {type(error).__name__}: {error}"
+            option, f"the {kind} {what} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
-    if not callable(app):
-        raise LoadError(option, f"{what}:{path} is {type(app).__name__}, which cannot be called")
-    return app  # type: ignore[no-any-return]
+
+
+def _module(what: str, option: str, *, is_file: bool | None = None) -> ModuleType:
+    if _is_file(what) if is_file is None else is_file:
+        return _from_file(what, option)
+    return importlib.import_module(what)
+
+
+def _is_file(what: str) -> bool:
+    return what.endswith((".py", ".wsgi")) or "/" in what
+
+
+def change_directory(option: str, directory: str) -> None:
+    """Go to a directory; raise `LoadError` that names *option*."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise LoadError(option, f"{error.strerror}: {directory}") from None
 
 
 def _attribute(module: ModuleType, path: str, option: str) -> Any:
@@ -127,10 +244,10 @@ def _callables(module: ModuleType) -> str:
     return ", ".join(names[:5]) or "nothing that could be called"
 
 
-def _from_file(path: str) -> ModuleType:
+def _from_file(path: str, option: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0].replace("-", "_").replace(".", "_")
     if not os.path.isfile(path):
-        raise LoadError("wsgi-file", f"there is no file {path} (the directory is {os.getcwd()})")
+        raise LoadError(option, f"there is no file {path} (the directory is {os.getcwd()})")
     name = f"appserver_wsgi_{name}"
     loader = SourceFileLoader(name, os.path.abspath(path))  # the name may end with .wsgi as well
     module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=loader.path))
@@ -138,21 +255,3 @@ def _from_file(path: str) -> ModuleType:
     sys.modules[name] = module
     loader.exec_module(module)
     return module
-
-
-def _activate(directory: str) -> None:
-    """Put a virtual environment's packages first; it must be of this Python."""
-    packages = sysconfig.get_path("purelib", "venv", {"base": directory, "platbase": directory})
-    if not os.path.isdir(packages):
-        raise LoadError(
-            "virtualenv",
-            f"there is no {packages};"
-            f" the environment must be made by Python {sys.version_info[0]}.{sys.version_info[1]}",
-        )
-    import site  # noqa: PLC0415  (only needed here)
-
-    before = sys.path[:]
-    site.addsitedir(packages)
-    sys.path[:] = [path for path in sys.path if path not in before] + before
-    sys.prefix = directory
-    os.environ["VIRTUAL_ENV"] = directory

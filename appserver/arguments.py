@@ -5,26 +5,68 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from appserver import ini
-from appserver.options import Catalogue, Setting
+from appserver.foreign import FOREIGN
+from appserver.ini.logic import ENDS
+from appserver.ini.reader import NAMES as LANGUAGE
+from appserver.ini.reader import Reader
+from appserver.options import Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-COMMANDS = frozenset({"--check", "--show-config", "--version", "--help", "-h"})
+    from appserver.options import Catalogue
+
+COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--version", "--help", "-h"})
+
+_PREFIX = "APPSERVER_"
+_UWSGI_PREFIX = "UWSGI_"
+_ASKS_FOR_UWSGI = "APPSERVER_UWSGI_ENV"
+# What uWSGI sets for its own processes.
+_RESERVED = {
+    "RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID",
+    "ORIGINAL_PROC_NAME", "PLUGINS",
+}  # fmt: skip
+_BARE = ENDS | {"else", "if-reload", "if-not-reload"}
 
 
 class CommandLine:
-    """What the arguments say: commands, settings in order, and problems found."""
+    """What the environment and the arguments say: commands, settings in order, and problems found.
 
-    def __init__(self, arguments: Sequence[str], catalogue: Catalogue) -> None:
+    Later settings count more, so the order is: ``APPSERVER_*`` variables (and ``UWSGI_*`` if
+    ``--uwsgi-env`` asks for them), then the arguments as they stand, each file where it is named.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], catalogue: Catalogue, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.commands: set[str] = set()
-        self.settings: list[Setting] = []
-        self.problems: list[str] = []
+        self._reader = Reader(catalogue.knows)
+        self._own: list[str] = []
         self._catalogue = catalogue
         self._rest = list(arguments)
+        self._environment({} if environ is None else environ)
         while self._rest:
             self._take(self._rest.pop(0))
+        self.settings = self._reader.settings()
+        self.all = self._reader.all
+        self.problems = [*self._own, *self._reader.problems]
+        self.warnings = self._reader.warnings
+
+    def _environment(self, environ: Mapping[str, str]) -> None:
+        prefixes = [_PREFIX]
+        asked = environ.get(_ASKS_FOR_UWSGI, "false").lower() not in {"", "0", "no", "off", "false"}
+        if asked or "--uwsgi-env" in self._rest:
+            prefixes.insert(0, _UWSGI_PREFIX)
+        for prefix in prefixes:
+            for variable, value in sorted(environ.items()):
+                rest = variable.removeprefix(prefix)
+                if rest == variable or variable == _ASKS_FOR_UWSGI:
+                    continue
+                if prefix == _UWSGI_PREFIX and rest in _RESERVED:
+                    continue
+                # Lenient: others name variables so, too, as Kubernetes does for a service of that name.
+                name = rest.lower().replace("_", "-")
+                self._reader.add(Setting(name, value, f"${variable}", lenient=True))
 
     def _take(self, argument: str) -> None:
         if argument in COMMANDS:
@@ -35,9 +77,9 @@ class CommandLine:
         elif argument.startswith("-") and len(argument) > 1:
             self._short(argument[1], argument[2:].removeprefix("="))
         elif ":" in argument and not self._names_file(argument):
-            self.settings.append(Setting("module", argument, "--module"))
+            self._reader.add(Setting("module", argument, "--module"))
         else:
-            self._ini(argument)
+            self._reader.read(argument)
 
     def _names_file(self, argument: str) -> bool:
         path = argument.rpartition(":")[0]
@@ -48,28 +90,38 @@ class CommandLine:
             if value is None and self._rest:
                 value = self._rest.pop(0)
             if value:
-                self._ini(value)
+                self._reader.read(value)
             else:
-                self.problems.append("--ini: a value is missing; expected a file")
+                self._own.append("--ini: a value is missing; expected a file")
             return
-        declared = self._catalogue.by_name.get(name)
-        if declared is None:
-            self.problems.append(f"--{name}: there is no such option{self._catalogue.suggestion(name)}")
+        takes, expects = self._takes(name)
+        if takes is None:
+            self._own.append(f"--{name}: there is no such option{self._catalogue.suggestion(name)}")
             # What follows is its value, unless it cannot be.
             if value is None and self._rest and self._rest[0][0:1] not in {"-", ""}:
                 self._rest.pop(0)
             return
-        if value is None and not declared.flag:
+        if value is None and takes == "=":
             if not self._rest:
-                self.problems.append(f"--{name}: a value is missing; expected {declared.expects}")
+                self._own.append(f"--{name}: a value is missing; expected {expects}")
                 return
             value = self._rest.pop(0)
         self._add(name, value, f"--{name}")
 
+    def _takes(self, name: str) -> tuple[str | None, str]:
+        """Return ``=`` for an option that takes a value, and what is expected; None if there is none."""
+        declared = self._catalogue.by_name.get(name)
+        if declared is not None:
+            return "" if declared.flag else "=", declared.expects
+        if name in LANGUAGE:
+            return "" if name in _BARE else "=", "text"
+        foreign = FOREIGN.get(name)
+        return (None, "") if foreign is None else (foreign.takes, "text")
+
     def _short(self, letter: str, attached: str) -> None:
         declared = self._catalogue.by_short.get(letter)
         if declared is None:
-            self.problems.append(f"-{letter}: there is no such option; see appserver --help")
+            self._own.append(f"-{letter}: there is no such option; see appserver --help")
         elif declared.flag:
             self._add(declared.name, None, f"-{letter}")
             if attached:  # -ML
@@ -77,13 +129,7 @@ class CommandLine:
         elif attached or self._rest:
             self._add(declared.name, attached or self._rest.pop(0), f"-{letter}")
         else:
-            self.problems.append(f"-{letter}: a value is missing; expected {declared.expects}")
+            self._own.append(f"-{letter}: a value is missing; expected {declared.expects}")
 
     def _add(self, name: str, value: str | None, place: str) -> None:
-        self.settings.append(Setting(name, None if value is None else ini.expanded(value), place))
-
-    def _ini(self, name: str) -> None:
-        try:
-            self.settings += ini.read(name)
-        except ini.IniError as error:
-            self.problems.append(str(error))
+        self._reader.add(Setting(name, value, place))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__, ini
+from appserver import __version__, hooks
+from appserver.access import AccessOptions
 from appserver.address import AddressError
-from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver.application import LoadError, load
+from appserver.check import Report
+from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
+from appserver.hooks import HookError, HookOptions
+from appserver.ini.written import written
 from appserver.lifecycle import ctl, start
 from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
+from appserver.surroundings import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +36,16 @@ usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
 
 Serve one WSGI application over every listener that the options mount. Every option can stand in
 the ini file without its dashes, and on the command line; the last value counts, and an option
-that names a listener's address may be given several times.
+that names a listener's address may be given several times. APPSERVER_THREADS=4 in the environment
+is threads = 4 before all others; docs/options.md tells all of each option.
 
   ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
   --ini FILE[:SECTION]   Take options from this file.
-  --check                Check all options and load the application; listen on nothing.
+  --check                Tell what becomes of every line, load the application, listen on nothing.
+                         Exit with 2 if it would not start, and with --strict 1 for warnings.
+  --json                 With --check: for machines.
   --show-config          Print the options that result, as an ini file.
+  --uwsgi-env            Take options from UWSGI_* variables, too, and say which.
   --version              Print the version.
   -h, --help             Print this.
 """
@@ -57,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(f"appserver {__version__}\n")
         return 0
     if "--show-config" in configuration.commands:
-        _print(ini.written(configuration.given))
-        return _fail(configuration.mistakes) if configuration.mistakes else 0
+        text, lost = written(configuration.effective())
+        _print(text)
+        problems = configuration.mistakes + lost
+        return _fail(problems) if problems else 0
     if "--check" in configuration.commands:
         return _check(configuration)
     if configuration.problems:
@@ -75,32 +88,31 @@ def _keep_standard_streams() -> None:
 
 
 def _check(configuration: Configuration) -> int:
-    """Load the application and report what would be served."""
-    problems = list(configuration.problems)
+    """Load the application and report what would be served, and what becomes of every line."""
+    unloadable = ""
     patching = _patch(configuration)
     try:
-        _load(configuration)
+        _load(configuration, hooks=False)
     except LoadError as error:
-        problems.append(f"{configuration.place(error.option)}{error}")
-    if problems or configuration.plan is None:
-        return _fail(problems)
-    lines = [f"listener: {listener.name} {listener.address}" for listener in configuration.listeners]
-    lines += [f"application: {configuration.what}", f"concurrency: {configuration.plan.reason}"]
-    lines += [f"warning: {each}" for each in (*configuration.plan.warnings, *patching.warnings)]
-    _print("\n".join([*lines, ""]))
-    return 0
+        unloadable = f"{configuration.place(error.option)}{error}"
+    report = Report(configuration, unloadable, patching.warnings)
+    if "--json" in configuration.commands:
+        _print(report.json())
+    else:
+        _print(report.text(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        _fail(report.problems)
+    return report.code
 
 
 def _patch(configuration: Configuration) -> Patching:
     return Patching(configuration.settings.of(ConcurrencyOptions), configuration.plan)
 
 
-def _load(configuration: Configuration) -> Application:
+def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
     """Return the application; print the traceback of what its code raised, and raise `LoadError`."""
-    options = configuration.settings.of(ApplicationOptions)
     try:
-        prepare(options)
-        return load(options)
+        prepare(configuration.settings)
+        return load(configuration.settings, hooks=hooks)
     except LoadError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
@@ -110,20 +122,27 @@ def _load(configuration: Configuration) -> Application:
 def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
+    options = configuration.settings.of(HookOptions)
     try:
+        hooks.run(options, "asap")
         if configuration.supervised:
             return start.run(configuration)
         from appserver import alone  # noqa: PLC0415  (gevent has patched what it imports)
 
         patching = _patch(configuration)
-        log = Log(configuration.settings.of(LogOptions))
+        log = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))
         patching.tell()
+        configuration.tell(logging.getLogger("appserver"))
+        hooks.run(options, "as-root")
+        hooks.run(options, "as-user")
         app = _load(configuration)
         log.reclaim()
+        finder.begin()
         alone.run(configuration, log, app)
+        hooks.run(options, "as-user-atexit")
     except AddressError as error:
         return _fail([f"{configuration.placed(error.address)}{error}"])
-    except (LogError, StartError) as error:
+    except (LogError, StartError, HookError) as error:
         return _fail([f"{configuration.place(error.option, error.value)}{error}"])
     except LoadError as error:
         return _fail([f"{configuration.place(error.option)}{error}"])

@@ -5,30 +5,59 @@ It is read again for each reload, so nothing here may depend on what has been re
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from appserver.access import AccessOptions
 from appserver.address import BindOptions
-from appserver.application import ApplicationOptions
+from appserver.application import OPTIONS as APPLICATION_OPTIONS
+from appserver.application import named
 from appserver.arguments import CommandLine
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.listeners.stream import StreamOptions
 from appserver.log import LogOptions
-from appserver.options import Catalogue
+from appserver.options import Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
+from appserver.verdict import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from logging import Logger
 
     from appserver.listeners.listener import Listener
+    from appserver.options import Setting
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Configuration."""
+
+    strict: bool = option(
+        False, "Refuse unknown options in uWSGI's sections, too, instead of taking them for variables.",
+        note="[appserver] sections are always strict.",
+    )  # fmt: skip
+    print: tuple[str, ...] = option(
+        (), "Write this to the log at the start.", example="serving from %d", expects="text",
+    )  # fmt: skip
+
 
 _OWN = (
-    ApplicationOptions, ConcurrencyOptions, QueueOptions, BindOptions, StreamOptions, LogOptions, StopOptions,
-)  # fmt: skip
+    FileOptions,
+    *APPLICATION_OPTIONS,
+    ConcurrencyOptions,
+    QueueOptions,
+    BindOptions,
+    StreamOptions,
+    LogOptions,
+    AccessOptions,
+    StopOptions,
+)
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
 
 
@@ -40,11 +69,23 @@ class ConfigurationError(Exception):
         self.problems = problems
 
 
+def _one_application(settings: list[Setting]) -> tuple[list[Setting], list[str]]:
+    """Leave out ``wsgi-file`` where there is ``module``, too, in uWSGI's sections, and say so."""
+    options = [each for each in settings if each.kind is Kind.OPTION]
+    modules = [each for each in options if each.name in {"module", "wsgi"}]
+    files = [each for each in options if each.name in {"wsgi-file", "file"} and each.lenient]
+    if not modules:
+        return settings, []
+    told = [f"{each}: {modules[-1]} is the application, as in uWSGI; remove one of them" for each in files]
+    return [each for each in settings if each not in files], told
+
+
 class Configuration:
     """Read *arguments* and the files that they name.
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
-    ``plan`` may be None and the listeners too few.
+    ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
+    looks; ``verdicts`` tell what becomes of each setting.
     Raise `ConfigurationError` where not even the options can be known.
     """
 
@@ -57,16 +98,18 @@ class Configuration:
             )
         except (RegistryError, ValueError) as error:
             raise ConfigurationError([str(error)]) from None
-        line = CommandLine(arguments, self.catalogue)
+        line = CommandLine(arguments, self.catalogue, os.environ)
         self.commands = line.commands
-        self.given = line.settings
-        self.settings, problems = self.catalogue.build(line.settings)
+        self.given, told = _one_application(line.settings)
+        self.verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
+        self.settings, problems = self.catalogue.build(self.given)
         self.mistakes = line.problems + problems
+        self.warnings = line.warnings + told + [str(each) for each in self.verdicts if each.warns]
         self.problems = [*self.mistakes]
-        self.place = partial(self.catalogue.place, line.settings)
-        by_options = {each.Options: each for each in classes.values()}
+        self.place = partial(self.catalogue.place, self.given)
         self.listeners: list[Listener] = [
-            by_options[owner](setting.value or "", self.settings) for owner, setting in self.settings.mounts
+            self._kind(classes, owner, setting)(setting.value or "", self.settings)
+            for owner, setting in self.settings.mounts
         ]
         if not self.listeners and not self.problems:
             self.problems.append(_NOTHING)
@@ -76,11 +119,37 @@ class Configuration:
         except PlanError as error:
             self.problems.append(f"{self.place('gevent')}{error}")
 
+    def _kind(self, classes: dict[str, type[Listener]], owner: type, setting: Setting) -> type[Listener]:
+        """Return the class of the listener that a setting mounts."""
+        kinds = [each for each in classes.values() if each.Options is owner]
+        if setting.name == "socket":
+            # What is spoken on a plain socket is an option, and may be what another listener speaks.
+            spoken = getattr(self.settings.of(owner), "protocol", "")
+            kinds = [classes[spoken]] if spoken in classes else kinds
+        return kinds[0]
+
+    def tell(self, log: Logger) -> None:
+        """Log what is to be said about the configuration when the server starts."""
+        for text in self.settings.of(FileOptions).print:
+            log.info("%s", text)
+        for warning in self.warnings:
+            log.warning("%s", warning)
+
+    def effective(self) -> list[Setting]:
+        """Return the settings that count: each of a repeatable option, the last of any other."""
+        known = [
+            each for each in self.given if each.kind is Kind.OPTION and each.name in self.catalogue.by_name
+        ]
+        last = {self.catalogue.by_name[each.name]: each for each in known}
+        return [
+            each for each in known
+            if (declared := self.catalogue.by_name[each.name]).repeats or last[declared] is each
+        ]  # fmt: skip
+
     @property
     def what(self) -> str:
         """The application, as the options name it."""
-        options = self.settings.of(ApplicationOptions)
-        return options.module or options.wsgi_file
+        return named(self.settings)
 
     @property
     def supervised(self) -> bool:

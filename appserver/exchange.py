@@ -118,6 +118,7 @@ class Exchange:
         "environ",
         "excess",
         "expect",
+        "head_size",
         "headers",
         "keep_alive",
         "length",
@@ -143,6 +144,7 @@ class Exchange:
         self.status = ""
         self.headers: Headers = []
         self.length: int | None = None
+        self.head_size = 0
         self.sent = 0
         self.excess = 0
         self.chunked = False
@@ -229,6 +231,7 @@ class Exchange:
         if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
             headers.append(("Date", _date()))
         head = self.codec.head(self)
+        self.head_size = len(head)
         self.begun = True
         return head
 

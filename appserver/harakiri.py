@@ -54,10 +54,15 @@ class HarakiriOptions:
     """Time limits."""
 
     harakiri: float = option(
-        0.0, "Seconds that the application may take for a request; 0 = no limit.", short="t"
+        0.0,
+        "Seconds that the application may take for a request; 0 = no limit.",
+        short="t",
+        note="The request is interrupted and answered 504; its worker goes on where it can.",
     )
     gevent_block_limit: float = option(
-        10.0, "Seconds that one greenlet may keep the loop from all others, with gevent; 0 = no limit."
+        10.0,
+        "Seconds that one greenlet may keep the loop from all others, with gevent; 0 = no limit.",
+        note="own",
     )
 
 

@@ -9,31 +9,36 @@ import logging
 import re
 from dataclasses import dataclass
 from threading import local
-from time import localtime, strftime, time
 from typing import TYPE_CHECKING
 
-from appserver.fairqueue import QUEUED
-from appserver.options import BadValue, option
+from appserver.access import DEFAULT, Access, AccessOptions
+from appserver.address import mode
+from appserver.encoders import Encoder, Ruled, Rules, encoder, route
+from appserver.options import BadValue, UnsupportedValue, option, regex
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from appserver.exchange import Exchange
 
 _OURS = "appserver"  # the logger above all of this server's own
-_UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\]")
+_DATE = "%Y-%m-%d %H:%M:%S"
+# Those of uWSGI that are not here.
+_ENGINES = {
+    "syslog", "rsyslog", "socket", "fd", "redislog", "mongodblog", "pipe", "crypto", "graylog2", "systemd",
+}  # fmt: skip
 
 
 def destination(text: str) -> str:
     """Convert ``logger``: ``[name ]engine:argument`` of an engine that exists here."""
-    match = re.fullmatch(r"(?:[\w-]+\s+)?(zeromq|zmq|file|stdio)(?::(.*))?", text)
-    engine, argument = match.groups("") if match else ("", "")
+    match = re.fullmatch(r"(?:([\w-]+)\s+)?([a-z0-9]+)(?::(.*))?", text)
+    name, engine, argument = match.groups("") if match else ("", "", "")
+    prefix = f"{name} " if name else ""
     if engine in {"zeromq", "zmq"}:
-        return endpoint(argument)
+        return prefix + endpoint(argument)
     if engine == "stdio" or (engine == "file" and argument):
-        return f"{engine}:{argument}"
-    raise BadValue("zeromq:ENDPOINT, file:PATH or stdio")
+        return f"{prefix}{engine}:{argument}"
+    raise (UnsupportedValue if engine in _ENGINES else BadValue)("zeromq:ENDPOINT, file:PATH or stdio")
 
 
 def endpoint(text: str) -> str:
@@ -43,23 +48,81 @@ def endpoint(text: str) -> str:
     return f"zeromq:{text}"
 
 
+def log_file(text: str) -> str:
+    """Convert ``logto``: a path."""
+    if re.fullmatch(r"[^/]*:[0-9]+", text):
+        raise UnsupportedValue("a path; logs are not sent over UDP")
+    return text
+
+
+def date(text: str) -> str:
+    """Convert ``log-date``: a form for strftime(3), or true for the usual one."""
+    if text.lower() in {"", "true", "1", "on", "yes", "false", "0", "off", "no"}:
+        return _DATE
+    return text
+
+
 @dataclass(frozen=True)
 class LogOptions:
     """Logging."""
 
-    logto: str = option("", "Append the log to this file instead of stderr.", expects="file")
+    logto: str = option(
+        "", "Append the log to this file instead of stderr.", aliases=("logto2",), convert=log_file,
+        expects="file", example="/var/log/mysite.log", note="A path, never a UDP address.",
+    )  # fmt: skip
     logger: tuple[str, ...] = option(
-        (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio.", convert=destination,
-        expects="engine:argument",
+        (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
+        convert=destination, expects="engine:argument", note="Other engines are not supported.",
     )  # fmt: skip
     log_zeromq: tuple[str, ...] = option(
-        (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint"
-    )
+        (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint",
+        note="It never blocks the server; what nobody takes is dropped and counted.",
+    )  # fmt: skip
     req_logger: tuple[str, ...] = option(
         (), "Send the lines about requests there, and only there.", aliases=("logger-req",),
-        convert=destination, expects="engine:argument",
+        convert=destination, expects="engine:argument", note="Other engines are not supported.",
     )  # fmt: skip
     disable_logging: bool = option(False, "Write no lines about requests.", short="L")
+    log_date: str = option(
+        _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
+        convert=date, expects="strftime form", example="%%d/%%b/%%Y %%H:%%M:%%S",
+        note="Lines always begin with a time.",
+    )  # fmt: skip
+    log_encoder: tuple[Encoder, ...] = option(
+        (), "Change each line of the log: json, format, prefix, suffix or strftime, with ${msg}, ${unix} ...",
+        convert=encoder, expects="encoder[:logger] text", aliases=("worker-log-encoder",),
+        example='json {"at": ${unix}, "message": "${msg}"}', note="nl does nothing: lines always end.",
+    )  # fmt: skip
+    log_req_encoder: tuple[Encoder, ...] = option(
+        (), "Change each line about a request in the same way.", convert=encoder,
+        expects="encoder[:logger] text", aliases=("worker-log-req-encoder",), example="prefix request:",
+    )  # fmt: skip
+    log_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
+        (), "Send the lines that match to the logger of this name, and to no other.", convert=route,
+        expects="logger regex", example="errors ERROR",
+    )  # fmt: skip
+    log_req_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
+        (), "The same for the lines about requests.", convert=route, expects="logger regex",
+        example="api /api/",
+    )  # fmt: skip
+    log_drain: tuple[re.Pattern[str], ...] = option(
+        (), "Drop the lines that match.", convert=regex, expects="regex", example="/health"
+    )
+    log_filter: tuple[re.Pattern[str], ...] = option(
+        (), "Drop the lines that do not match.", convert=regex, expects="regex", example="ERROR"
+    )
+    logfile_chmod: int | None = option(
+        None, "Permissions of log files.", convert=mode, expects="octal digits",
+        note="640 there; what the umask leaves here.",
+    )  # fmt: skip
+    log_maxsize: int = option(
+        0, "Begin a new file when the log has so many bytes; 0 = never.", example="100000000",
+        note="It holds for the files of loggers, too.",
+    )  # fmt: skip
+    log_backupname: str = option(
+        "", "The name of the file before (default: that of the log with the time behind it).",
+        expects="file", example="/var/log/mysite.log.old",
+    )  # fmt: skip
 
 
 class LogError(Exception):
@@ -74,10 +137,10 @@ class LogError(Exception):
 class _SinkHandler(logging.Handler):
     """Give the records of ``logging`` to a sink, one message a record."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, date: str) -> None:
         super().__init__()
         self._sink = sink
-        self.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", date))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -86,41 +149,6 @@ class _SinkHandler(logging.Handler):
             self.handleError(record)
         else:
             self._sink.write(line)
-
-
-class Access:
-    """Write one line about every request."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._second = 0
-        self._stamp = ""
-
-    def line(self, x: Exchange, status: str, seconds: float) -> None:
-        """Write the line about an exchange that ended with *status* after *seconds* in the application.
-
-        A wait for a core before that is told behind them.
-        """
-        now = int(time())
-        if now != self._second:
-            self._stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(now))
-            self._second = now
-        environ = x.environ
-        peer = environ.get("REMOTE_ADDR") or "-"
-        request = f"{x.method} {x.uri} {x.protocol}"
-        if _UNSAFE.search(f"{peer} {request}"):
-            peer = _UNSAFE.sub(_escaped, peer)
-            request = _UNSAFE.sub(_escaped, request)
-        queued = environ.get(QUEUED)
-        waited = f" queued {queued * 1000:.1f}ms" if type(queued) is float else ""
-        self._sink.write(
-            f"[{self._stamp}] {environ.get('appserver.listener', '-')} {peer}"
-            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms{waited}'
-        )
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]) & 0xFF:02x}"
 
 
 class Errors(local):
@@ -149,11 +177,19 @@ class Errors(local):
             self.write("\n")
 
 
+def _together(sinks: list[tuple[str, Sink]], rules: Rules) -> Sink:
+    """Return several destinations in one."""
+    if rules or any(name for name, _ in sinks):
+        return Ruled(sinks, rules)
+    return Sinks([sink for _, sink in sinks])
+
+
 class Log:
     """The open destinations of one server."""
 
-    def __init__(self, options: LogOptions) -> None:
+    def __init__(self, options: LogOptions, access: AccessOptions = DEFAULT) -> None:
         """Open them; raise `LogError` where one cannot be."""
+        self._options = options
         self._open: list[Sink] = []
         self._others: list[Callable[[], None]] = []
         named = {
@@ -167,11 +203,18 @@ class Log:
         except LogError:
             self._close_sinks()
             raise
-        sink = Sinks(sinks or [StderrSink()])
+        sinks = sinks or [("", StderrSink())]
+        filters = {"drained": options.log_drain, "kept": options.log_filter}
+        sink = _together(sinks, Rules(options.log_encoder, options.log_route, **filters))
         self.access: Access | None = None
-        if not options.disable_logging:
-            self.access = Access(Sinks(requests) if requests else sink)
-        self._handler = _SinkHandler(sink)
+        shown = access.log_4xx or access.log_5xx or access.log_slow or access.log_big
+        if not options.disable_logging or shown:
+            rules = Rules(options.log_req_encoder, options.log_req_route, **filters)
+            self.access = Access(
+                _together(requests or sinks, rules), access, every=not options.disable_logging,
+                date=options.log_date,
+            )  # fmt: skip
+        self._handler = _SinkHandler(sink, options.log_date)
         self._loggers = [logging.getLogger(), logging.getLogger(_OURS)]
         self._before = [(each.handlers[:], each.level, each.propagate) for each in self._loggers]
         for logger in self._loggers:
@@ -189,19 +232,32 @@ class Log:
             if name.split(".")[0] == _OURS and isinstance(logger, logging.Logger):
                 logger.disabled = False
 
-    def _sink(self, option: str, text: str) -> Sink:
+    def _sink(self, option: str, text: str) -> tuple[str, Sink]:
+        """Open a destination, and return it with its name."""
+        before, _, after = text.partition(" ")
+        name, text = (before, after) if ":" not in before else ("", text)
         engine, _, argument = text.partition(":")
         try:
             sink: Sink
             if engine == "zeromq":
                 sink = ZeromqSink(argument)
             else:
-                sink = FileSink(argument) if engine == "file" else StderrSink()
+                sink = self._file(argument) if engine == "file" else StderrSink()
         except OSError as error:
             why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
             raise LogError(option, argument, f"the log cannot be opened: {why}") from None
         self._open.append(sink)
-        return sink
+        return name, sink
+
+    def _file(self, argument: str) -> FileSink:
+        """Open a file, which may be given as ``logfile=PATH,maxsize=BYTES,backupname=PATH``."""
+        options = self._options
+        path, most, backup = argument, options.log_maxsize, options.log_backupname
+        if argument.startswith("logfile="):
+            pairs = dict(each.partition("=")[::2] for each in argument.split(","))
+            path, backup = pairs["logfile"], pairs.get("backupname", backup)
+            most = int(pairs["maxsize"]) if pairs.get("maxsize", "").isdigit() else most
+        return FileSink(path, options.logfile_chmod, most, backup)
 
     def _close_sinks(self) -> None:
         for sink in self._open:

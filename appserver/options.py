@@ -7,9 +7,13 @@ Names, types, defaults and the one sentence of help all come from the fields. A 
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from appserver.foreign import FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,17 +22,36 @@ T = TypeVar("T")
 
 _TRUE = frozenset({"", "true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_COMMENT = re.compile(r"(^|\s)[;#]")
+
+
+class Kind(Enum):
+    """What becomes of a setting."""
+
+    OPTION = "option"
+    LANGUAGE = "language"  # if-..., ini and so on: obeyed when it was read
+    VARIABLE = "variable"  # by set-placeholder: only for %(name)
+    SKIPPED = "skipped"  # a condition did not hold
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One option as somebody gave it, and where; *value* is None for a flag on the command line."""
+    """One option as somebody gave it, and where; *value* is None for a flag on the command line.
+
+    Where it is *lenient* it stands in a section that has uWSGI's rules, in which an option that
+    does not exist is a variable.
+    """
 
     name: str
     value: str | None
     place: str
+    lenient: bool = False
+    kind: Kind = Kind.OPTION
+    written: str | None = None  # the value before anything in it was replaced, if that is another one
 
     def __str__(self) -> str:
+        if self.place.startswith("$"):
+            return f"{self.place} = {self.value or ''}".rstrip()
         if not self.place.startswith("-"):
             return f"{self.place}: {self.name} = {self.value or ''}".rstrip()
         return self.place if self.value is None else f"{self.place} {self.value}"
@@ -49,15 +72,41 @@ class Option:
     flag: bool
     repeats: bool
     mounts: bool
+    danger: Callable[[str], str] | None
+    example: str
+    note: str
 
     @property
     def name(self) -> str:
         """The option's name in ini files and, behind two dashes, on the command line."""
-        return self.field.replace("_", "-")
+        return self.field.rstrip("_").replace("_", "-")  # import_, as Python has a statement of that name
+
+    @staticmethod
+    def commented(text: str) -> bool:
+        """Tell whether a value looks as if a comment stood behind it."""
+        return bool(_COMMENT.search(text))
+
+    def uwsgi(self, text: str) -> str:
+        """Return the end of a sentence: what uWSGI makes of a value that is wrong here."""
+        told = ""
+        if self.flag:
+            told = "; uWSGI takes it for true"
+        elif self.expects.split(" ")[0] in {"number", "seconds", "megabytes"}:
+            number = re.match(r"\s*([+-]?)([0-9]*)", text)
+            assert number is not None
+            negative = number[1] == "-" and number[2].strip("0")
+            told = "; uWSGI refuses it" if negative else f"; uWSGI takes it for {int(number[2] or 0)}"
+        if self.commented(text):
+            told += ", and has no comments behind a value, so put this one on a line of its own"
+        return told
 
 
 class BadValue(ValueError):
     """Say what a value should have been."""
+
+
+class UnsupportedValue(BadValue):
+    """Say what a value should have been, where uWSGI does something with this one that is not done here."""
 
 
 def option(
@@ -69,16 +118,20 @@ def option(
     convert: Callable[[str], Any] | None = None,
     expects: str = "",
     mounts: bool = False,
+    danger: Callable[[str], str] | None = None,
+    example: str = "",
+    note: str = "",
 ) -> Any:
     """Declare an option as a dataclass field.
 
     A tuple as *default* makes it repeatable. *convert* takes the text and raises `BadValue`;
     without it the default's type decides. *mounts* marks the option each of whose values mounts
-    one listener.
+    one listener. *danger* returns why a value that is allowed is dangerous, or nothing. *example* is
+    a value, and *note* says what is not as in uWSGI; both are for the reference.
     """
     metadata = {
         "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
-        "mounts": mounts,
+        "mounts": mounts, "danger": danger, "example": example, "note": note,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -100,7 +153,8 @@ def options_of(owner: type) -> list[Option]:
         found.append(
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
-                told["aliases"], flag, isinstance(field.default, tuple), told["mounts"],
+                told["aliases"], flag, isinstance(field.default, tuple), told["mounts"], told["danger"],
+                told["example"], told["note"],
             )
         )  # fmt: skip
     return found
@@ -143,12 +197,23 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return convert
 
 
+def regex(text: str) -> re.Pattern[str]:
+    """Convert a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise BadValue(f"a regular expression; {error}") from None
+
+
 class Settings:
     """The options of every owner with their values, checked."""
 
-    def __init__(self, values: dict[type, Any], mounts: list[tuple[type, Setting]]) -> None:
+    def __init__(
+        self, values: dict[type, Any], mounts: list[tuple[type, Setting]], given: Sequence[Setting] = ()
+    ) -> None:
         self._values = values
         self.mounts = mounts  # (owner, setting) of each listener to mount, in the order given
+        self.given = given  # as somebody wrote them
 
     def of(self, owner: type[T]) -> T:
         """Return the values of the options that the dataclass *owner* declares."""
@@ -187,15 +252,25 @@ class Catalogue:
         problems = []
         values: dict[type, dict[str, Any]] = {owner: {} for owner in self.owners}
         mounts = []
+        strict = self.strict(given)
         for setting in given:
             declared = self.by_name.get(setting.name)
+            if setting.kind is not Kind.OPTION:
+                continue
             if declared is None:
-                problems.append(f"{setting}: there is no such option{self.suggestion(setting.name)}")
+                if problem := self._missing(setting, strict=strict):
+                    problems.append(f"{setting}: {problem}")
                 continue
             try:
                 value = declared.convert(setting.value or "")
+            except UnsupportedValue as error:
+                if not setting.lenient:
+                    problems.append(f"{setting}: expected {error}")
+                continue
             except BadValue as error:
-                problems.append(f"{setting}: expected {error}")
+                files = setting.lenient and not setting.place.startswith("$")
+                told = declared.uwsgi(setting.value or "") if files else ""
+                problems.append(f"{setting}: expected {error}{told}")
                 continue
             fields = values[declared.owner]
             if declared.repeats:
@@ -205,7 +280,25 @@ class Catalogue:
             if declared.mounts:
                 mounts.append((declared.owner, setting))
         built = {owner: owner(**fields) for owner, fields in values.items()}
-        return Settings(built, mounts), problems
+        return Settings(built, mounts, given), problems
+
+    def _missing(self, setting: Setting, *, strict: bool) -> str:
+        """Return what is wrong with the setting of an option that does not exist; empty if nothing is."""
+        foreign = FOREIGN.get(setting.name)
+        if foreign is not None:
+            return "" if setting.lenient or foreign.unnecessary else f"it is not supported. {foreign.why}"
+        if setting.lenient and not strict:
+            return ""
+        return f"there is no such option{self.suggestion(setting.name)}"
+
+    def strict(self, given: Iterable[Setting]) -> bool:
+        """Tell whether an unknown option is a mistake in uWSGI's sections, too."""
+        values = [each.value or "" for each in given if each.name == "strict" and each.kind is Kind.OPTION]
+        return bool(values) and values[-1].lower() not in _FALSE
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a name is that of an option, be it uWSGI's."""
+        return name in self.by_name or name in FOREIGN
 
     def place(self, given: Iterable[Setting], name: str, value: str = "") -> str:
         """Return where an option was last given with *value* in it, for the start of a message."""
@@ -219,7 +312,9 @@ class Catalogue:
 
     def suggestion(self, name: str) -> str:
         """Return the end of a sentence about an unknown option."""
-        near = get_close_matches(name.replace("_", "-"), self.by_name, n=1, cutoff=0.7)
+        dashed = name.replace("_", "-")
+        names = [*self.by_name, *FOREIGN]
+        near = [dashed] if dashed in names else get_close_matches(dashed, names, n=1, cutoff=0.7)
         return f"; did you mean {near[0]}?" if near else ""
 
 

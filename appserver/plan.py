@@ -42,15 +42,30 @@ def number_of_processes(text: str) -> int:
 class ConcurrencyOptions:
     """Concurrency."""
 
-    master: bool = option(False, "Keep workers by a master process, even one.", short="M")
+    master: bool = option(
+        False,
+        "Keep workers by a master process, even one.",
+        short="M",
+        note="Implied by processes above 1 and by what only a master can do.",
+    )
     processes: int = option(
         1, "Worker processes; auto = as many as processors may be used.", short="p", aliases=("workers",),
         convert=number_of_processes, expects="number or auto",
+        note="auto is ours.",
     )  # fmt: skip
     threads: int = option(
-        1, "Application calls at once in native threads.", convert=positive, expects="number"
+        1,
+        "Application calls at once in native threads.",
+        convert=positive,
+        expects="number",
+        note="Beside Mongrel2's ZeroMQ, other sockets force it to 1.",
     )
-    gevent: int = option(0, "Application calls at once in greenlets.")
+    gevent: int = option(
+        0,
+        "Application calls at once in greenlets.",
+        example="100",
+        note="The standard library is patched before the application is loaded.",
+    )
     gevent_monkey_patch: bool = option(
         True,
         "With gevent: patch the standard library before the application is loaded; false: leave it alone.",

@@ -20,7 +20,7 @@ from gevent.event import Event
 from appserver.cores import Cores, GreenletCores, Load, ThreadCores
 from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
-from appserver.log import Access, Errors
+from appserver.log import Errors
 from appserver.options import option
 from appserver.streams import Streams
 from appserver.wsgi import FileWrapper
@@ -28,6 +28,7 @@ from appserver.wsgi import FileWrapper
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from appserver.access import Access
     from appserver.fairqueue import QueueOptions
     from appserver.listeners.listener import Listener
     from appserver.plan import Plan
@@ -46,6 +47,7 @@ class StopOptions:
     worker_reload_mercy: float = option(
         60.0, "Seconds that requests in hand may take when a worker or the server stops.",
         aliases=("reload-mercy",),
+        note="`reload-mercy` is the master's there; here both are one.",
     )  # fmt: skip
     stream_reload_mercy: float = option(
         10.0, "The same for answers that have begun and whose end nobody knows, for want of a Content-Length."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from contextlib import suppress
 from threading import Lock
+from time import time
 from typing import Protocol
 
 import zmq
@@ -51,15 +53,50 @@ class StderrSink:
 
 
 class FileSink:
-    """Append lines to a file; raise `OSError` where it cannot be opened."""
+    """Append lines to a file; raise `OSError` where it cannot be opened.
 
-    def __init__(self, path: str) -> None:
+    At *most* bytes it becomes *backup*, or has the time behind its name, and a new one is begun; *most*
+    0 is no limit. Several processes may have the same file.
+    """
+
+    def __init__(self, path: str, mode: int | None = None, most: int = 0, backup: str = "") -> None:
         self._path = os.path.abspath(path)  # chdir comes later
+        self._mode = mode
+        self._most = most
+        self._backup = os.path.abspath(backup) if backup else ""
+        self._lock = Lock()
         self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+        self._set_mode()
+
+    def _set_mode(self) -> None:
+        if self._mode is not None:
+            with suppress(OSError):  # another's file
+                os.fchmod(self._file.fileno(), self._mode)
 
     def write(self, line: str) -> None:
         with suppress(OSError, ValueError):  # the disk is full
+            if self._most and os.fstat(self._file.fileno()).st_size >= self._most:
+                self._rotate()
             self._file.write(f"{line}\n")
+
+    def _rotate(self) -> None:
+        """Begin a new file, or go on with the one that another process has begun."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                if self._has_path() and os.fstat(self._file.fileno()).st_size >= self._most:
+                    os.rename(self._path, self._backup or f"{self._path}.{int(time())}")
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.reopen()
+
+    def _has_path(self) -> bool:
+        """Tell whether the open file is the one at the path."""
+        try:
+            there, here = os.stat(self._path), os.fstat(self._file.fileno())
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def reopen(self) -> None:
         if self._file.closed:
@@ -67,8 +104,11 @@ class FileSink:
         try:
             with open(self._path, "ab") as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
+            self._set_mode()
         except OSError as error:
-            self.write(f"the log goes on in the old file: {self._path} cannot be opened: {error.strerror}")
+            self._file.write(
+                f"the log goes on in the old file: {self._path} cannot be opened: {error.strerror}\n"
+            )
 
     def forked(self) -> None:
         pass

@@ -15,7 +15,7 @@ from greenlet import getcurrent
 from appserver.exchange import ApplicationError, BodyError, Channel, ClientGone, Exchange
 
 if TYPE_CHECKING:
-    from appserver.log import Access
+    from appserver.access import Access
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

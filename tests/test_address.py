@@ -29,6 +29,7 @@ FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
         ("[::]:80", ("::", 80)),
         ("/run/x.sock", "/run/x.sock"),
         ("./x.sock", "./x.sock"),
+        ("x.sock", "x.sock"),
         ("run/x:1", "run/x:1"),
         ("@name", "\0name"),
         ("@a/b:1", "\0a/b:1"),
@@ -43,7 +44,7 @@ def test_forms(text, expected):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        *((text, FORMS) for text in ("", "8080", "x.sock", "localhost", "@")),
+        *((text, FORMS) for text in ("", "8080", "x.pipe", "localhost", "@")),
         *((f"a:{port}", "host:port with a port from 0 to 65535") for port in ("", "http", "65536", "-1", "²", "٣", "8 0")),
         *((text, "[address]:port for IPv6") for text in ("::1:80", "[::1:80", "::1]:80", "fe80::1:80")),
         *((f"fd://{fd}", "fd:// and the number of an inherited socket") for fd in ("", "x", "-1", "²", "9999999999")),

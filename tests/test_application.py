@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from appserver.application import ApplicationOptions, LoadError, load, prepare, variable
+from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, variable
 from appserver.cli import main
-from appserver.options import BadValue
+from appserver.options import BadValue, Settings
+from appserver.surroundings import prepare
 from tests.support.server import ROOT
 
 APP = """
@@ -60,9 +61,11 @@ def write(directory, name, text=APP):
 
 def loaded(**options):
     """Return what the application that the options name answers."""
-    chosen = ApplicationOptions(**options)
-    prepare(chosen)
-    return load(chosen)({}, None)[0]
+    settings = Settings(
+        {owner: owner() for owner in OPTIONS} | {ApplicationOptions: ApplicationOptions(**options)}, []
+    )
+    prepare(settings)
+    return load(settings)({}, None)[0]
 
 
 def refused(**options):
@@ -182,6 +185,70 @@ class TestSurroundings:
               "import os\nfound = os.environ['GREETING'] + os.environ['B']\ndef application(*_): return [found]\n")  # fmt: skip
         assert loaded(module="mod_env", env=(("GREETING", "hello"), ("B", "1"), ("B", "2"))) == "hello2"
 
+    def test_envdir_sets_the_first_line_of_each_file_and_unsets_for_empty_ones(self, directory):
+        write(directory, "env/ONE", "first \t\nsecond\n")
+        write(directory, "env/EMPTY_LINE", "\n")
+        write(directory, "env/LINES", "a\0b")
+        write(directory, "env/GONE", "")
+        write(directory, "env/.hidden", "x")
+        os.environ["GONE"] = "there"
+        write(directory, "work/mod.py")
+        loaded(module="mod", envdir=("../env",))
+        assert (os.environ["ONE"], os.environ["EMPTY_LINE"], os.environ["LINES"]) == ("first", "", "a\nb")
+        assert "GONE" not in os.environ
+        assert ".hidden" not in os.environ
+
+    def test_unenv_comes_last(self, directory):
+        write(directory, "work/mod.py")
+        loaded(module="mod", env=(("A", "1"), ("B", "2")), unenv=("A", "NEVER"))
+        assert "A" not in os.environ
+        assert os.environ["B"] == "2"
+
+    def test_pyargv_is_behind_the_programs_name(self, directory, monkeypatch):
+        monkeypatch.setattr(sys, "argv", ["appserver", "site.ini"])
+        write(
+            directory,
+            "work/mod_argv.py",
+            "import sys\nfound = sys.argv\ndef application(*_): return [found]\n",
+        )
+        assert loaded(module="mod_argv", pyargv=("--config", "x")) == ["appserver", "--config", "x"]
+
+    def test_imports_come_before_the_application_and_files_may_be_among_them(self, directory):
+        write(directory, "work/mod_first.py", "import sys\nsys.mod_order = ['first']\n")
+        write(directory, "more/second.py", "import sys\nsys.mod_order.append('second')\n")
+        write(
+            directory,
+            "work/mod_last.py",
+            "import sys\nfound = sys.mod_order\ndef application(*_): return [found]\n",
+        )
+        assert loaded(module="mod_last", import_=("mod_first", "../more/second.py")) == ["first", "second"]
+        del sys.mod_order
+
+    def test_chdir2_comes_after_the_application(self, directory):
+        write(
+            directory,
+            "work/mod_cwd.py",
+            "import os\nfound = os.getcwd()\ndef application(*_): return [found]\n",
+        )
+        assert loaded(module="mod_cwd", chdir2="/") == str(directory / "work")
+        assert os.getcwd() == "/"
+
+    @pytest.mark.parametrize(
+        "options, option, reason",
+        [
+            ({"chdir2": "absent"}, "chdir2", "No such file or directory: absent"),
+            ({"envdir": ("absent",)}, "envdir", "No such file or directory: absent"),
+            ({"import_": ("absent_mod",)}, "import",
+             "the module absent_mod cannot be loaded: ModuleNotFoundError: No module named 'absent_mod'"),
+            ({"import_": ("absent.py",)}, "import", "there is no file absent.py (the directory is "),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_set_up_is_an_error(self, directory, options, option, reason):
+        write(directory, "work/mod.py")
+        told, why = refused(module="mod", **options)
+        assert told == option
+        assert why.startswith(reason)
+
     @pytest.mark.parametrize("relative", [False, True])
     def test_a_virtual_environments_packages_are_used(self, directory, environment, relative):
         options = {"virtualenv": str(environment)}
@@ -197,7 +264,7 @@ class TestSurroundings:
         write(directory, "site.ini", "[uwsgi]\nchdir = %dsite\nenv = A = b c\npp = %dmore\n"
               f"home = {environment}\nmodule = mod_all\nhttp = :0\n")  # fmt: skip
         assert main(["--check", "../site.ini"]) == 0
-        assert capsys.readouterr().out.splitlines()[1] == "application: mod_all"
+        assert "\napplication: mod_all\n" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from appserver import __version__
 from appserver.arguments import CommandLine
 from appserver.cli import main
 from appserver.configuration import Configuration
+from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
 from tests.support.server import Server
 
@@ -48,7 +49,7 @@ def ini(text, name="site.ini"):
 def settings(catalogue, *arguments):
     line = CommandLine(arguments, catalogue)
     assert line.problems == []
-    return [(each.name, each.value) for each in line.settings]
+    return [(each.name, each.value) for each in line.settings if each.kind is Kind.OPTION]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
     [
         (["--thread", "8"], "--thread: there is no such option; did you mean threads?"),
         (["--http_socket=:80"], "--http_socket: there is no such option; did you mean http-socket?"),
-        (["--xyzzy"], "--xyzzy: there is no such option"),
+        (["--xyzzyx"], "--xyzzyx: there is no such option"),
         (["-y"], "-y: there is no such option; see appserver --help"),
         (["-My"], "-y: there is no such option; see appserver --help"),
         (["--threads"], "--threads: a value is missing; expected number"),
@@ -166,7 +167,7 @@ def test_check_reports_what_would_be_served_and_binds_nothing(capsys):
             "zeromq = tcp://127.0.0.1:1,tcp://127.0.0.1:2\nthreads = 8\n")  # fmt: skip
         assert main(["site.ini", "--check"]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines() == [
+    assert out.partition("\n\n")[2].splitlines() == [
         f"listener: http {address}",
         "listener: uwsgi ./u.sock",
         "listener: mongrel2 tcp://127.0.0.1:1,tcp://127.0.0.1:2",
@@ -174,6 +175,7 @@ def test_check_reports_what_would_be_served_and_binds_nothing(capsys):
         "concurrency: one request at a time; connections are served concurrently",
         (f"warning: threads = 8 is forced to 1: beside mongrel2 there is http {address}, uwsgi ./u.sock;"
          " use gevent = N to run several requests at once"),
+        "5 honoured; the server would start",
     ]  # fmt: skip
     assert err == ""
     assert not os.path.exists("u.sock")
@@ -182,7 +184,7 @@ def test_check_reports_what_would_be_served_and_binds_nothing(capsys):
 def test_check_lists_five_mistakes_at_once(capsys):
     ini("[appserver]\nhtp-socket = :8080\nlisten = lots\nscgi-socket = 4000\n"
         "zeromq = tcp://127.0.0.1:9999\nmodule = absent_module:app\nhttp = :0\n")  # fmt: skip
-    assert main(["--ini", "site.ini", "--check"]) == 1
+    assert main(["--ini", "site.ini", "--check"]) == 2
     err = capsys.readouterr().err
     assert [line for line in err.splitlines() if line.startswith("appserver: ")] == [
         "appserver: site.ini:2: htp-socket = :8080: there is no such option; did you mean http-socket?",

@@ -54,13 +54,13 @@ def exchange(sent=5, **environ):
         ("zeromq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
         ("zmq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
         ("zeromq:ipc:///run/log", "zeromq:ipc:///run/log"),
-        ("mine zeromq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
-        ("mine  file:/var/log/x", "file:/var/log/x"),
+        ("mine zeromq:tcp://127.0.0.1:9191", "mine zeromq:tcp://127.0.0.1:9191"),
+        ("mine  file:/var/log/x", "mine file:/var/log/x"),
         ("file:/var/log/x y.log", "file:/var/log/x y.log"),
         ("file:stdio:", "file:stdio:"),
         ("stdio", "stdio:"),
         ("stdio:", "stdio:"),
-        ("mine stdio", "stdio:"),
+        ("mine stdio", "mine stdio:"),
     ],
 )
 def test_destinations(text, expected):

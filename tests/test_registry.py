@@ -208,7 +208,7 @@ def test_a_plugin_is_mounted_from_an_ini_file(tmp_path):
     )
     done = run_with_plugin(tmp_path, "plug", "--check", "site.ini")
     assert done.stderr == ""
-    assert done.stdout.startswith("listener: plug 127.0.0.1:0\nlistener: http :0\n")
+    assert "\nlistener: plug 127.0.0.1:0\nlistener: http :0\n" in done.stdout
 
 
 def test_a_malformed_plugin_stops_the_command_with_one_line(tmp_path):

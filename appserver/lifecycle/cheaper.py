@@ -11,11 +11,20 @@ from appserver.options import option
 class CheaperOptions:
     """Scaling."""
 
-    cheaper: int = option(0, "Keep at least so many workers, and up to processes under load; 0 = all always.")
-    cheaper_initial: int = option(0, "Workers to begin with (default: cheaper).")
+    cheaper: int = option(
+        0,
+        "Keep at least so many workers, and up to processes under load; 0 = all always.",
+        example="2",
+        note="The only algorithm is that of spare workers.",
+    )
+    cheaper_initial: int = option(0, "Workers to begin with (default: cheaper).", example="2")
     cheaper_step: int = option(1, "Workers to add at a time.")
     cheaper_overload: float = option(3.0, "Seconds for which all workers must be busy before some are added.")
-    cheaper_idle: float = option(10.0, "Seconds for which a worker must be to spare before it is ended.")
+    cheaper_idle: float = option(
+        10.0,
+        "Seconds for which a worker must be to spare before it is ended.",
+        note="In uWSGI's development version only.",
+    )
 
 
 class Cheaper:

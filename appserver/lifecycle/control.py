@@ -45,7 +45,12 @@ class ControlOptions:
     """Control."""
 
     control_socket: str = option(
-        "", "Take the commands of appserver ctl on this socket.", convert=path, expects="path"
+        "",
+        "Take the commands of appserver ctl on this socket.",
+        convert=path,
+        expects="path",
+        example="/run/mysite/control.sock",
+        note="own; in the place of `master-fifo` and `stats`.",
     )
 
 

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from appserver import ini
+from appserver.ini.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,10 +88,11 @@ def _read(rest: list[str]) -> tuple[str, list[str]]:
 
 
 def _path_in(name: str) -> str:
-    try:
-        given = [setting.value for setting in ini.read(name) if setting.name == "control-socket"]
-    except ini.IniError as error:
-        raise _Problem(str(error)) from None
+    reader = Reader()
+    reader.read(name)
+    given = [setting.value for setting in reader.settings() if setting.name == "control-socket"]
+    if reader.problems:
+        raise _Problem(reader.problems[0])
     if not given or not given[-1]:
         raise _Problem(
             f"{name} has no option control-socket: set control-socket = /run/site/control.sock and restart"

@@ -32,6 +32,7 @@ class DaemonOptions:
     daemonize: str = option(
         "", "Run in the background and log to this file; return when the application is loaded.",
         short="d", convert=log_file, expects="file",
+        example="/var/log/mysite.log", note="The start is waited for; it fails in the foreground.",
     )  # fmt: skip
     daemonize2: str = option("", "The same.", convert=log_file, expects="file")
 

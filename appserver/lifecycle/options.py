@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from appserver.access import AccessOptions
 from appserver.harakiri import HarakiriOptions
 from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.control import ControlOptions
 from appserver.lifecycle.daemon import DaemonOptions
 from appserver.lifecycle.pidfile import PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.programs import ProgramOptions
 from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.lifecycle.title import TitleOptions
 from appserver.lifecycle.touch import TouchOptions
@@ -22,13 +24,21 @@ if TYPE_CHECKING:
 
 _OF_A_MASTER: tuple[type, ...] = (
     CheaperOptions, RecyclingOptions, TouchOptions, ControlOptions, PidOptions, DaemonOptions,
-    PrivilegeOptions, HarakiriOptions,
+    PrivilegeOptions, HarakiriOptions, ProgramOptions,
 )  # fmt: skip
 
 OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions)
 
 # What a reload cannot change.
-OF_A_LIFE: tuple[type, ...] = (LogOptions, ControlOptions, PidOptions, DaemonOptions, PrivilegeOptions)
+OF_A_LIFE: tuple[type, ...] = (
+    LogOptions,
+    AccessOptions,
+    ControlOptions,
+    PidOptions,
+    DaemonOptions,
+    PrivilegeOptions,
+    ProgramOptions,
+)
 
 
 def wants_master(settings: Settings) -> bool:

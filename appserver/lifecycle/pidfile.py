@@ -19,10 +19,24 @@ _LONGEST = 32  # bytes; more is no pid file
 class PidOptions:
     """Pid files."""
 
-    pidfile: str = option("", "Write the master's pid there, before privileges are dropped.", expects="file")
-    pidfile2: str = option("", "Write the master's pid there, after privileges are dropped.", expects="file")
+    pidfile: str = option(
+        "",
+        "Write the master's pid there, before privileges are dropped.",
+        expects="file",
+        example="/run/mysite.pid",
+        note="It is locked, and taken over from a server that has died.",
+    )
+    pidfile2: str = option(
+        "",
+        "Write the master's pid there, after privileges are dropped.",
+        expects="file",
+        example="/run/mysite.pid",
+    )
     safe_pidfile: str = option(
-        "", "Write the master's pid there once the application is loaded.", expects="file"
+        "",
+        "Write the master's pid there once the application is loaded.",
+        expects="file",
+        example="/run/mysite.pid",
     )
 
 

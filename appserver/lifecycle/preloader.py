@@ -18,7 +18,8 @@ import traceback
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from appserver.application import ApplicationOptions, LoadError, load, prepare
+from appserver import identity
+from appserver.application import LoadError, load
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
@@ -31,6 +32,7 @@ from appserver.lifecycle.warming import WarmUpOptions
 from appserver.lifecycle.worker import Worker
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
+from appserver.surroundings import prepare
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
@@ -59,9 +61,9 @@ class Preloader:
             signal.signal(each, signal.SIG_IGN)
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
+        identity.become(0)
         settings = self._configuration.settings
         Patching(settings.of(ConcurrencyOptions), self._configuration.plan).tell()
-        options = settings.of(ApplicationOptions)
         app: Application | None = None
         try:
             privileges.drop(settings.of(PrivilegeOptions))
@@ -73,9 +75,9 @@ class Preloader:
             sys.dont_write_bytecode = True
         try:
             with Sources(self._channel.send) if autoreload else nullcontext():
-                prepare(options)
+                prepare(settings, supervised=True)
                 if not settings.of(WarmUpOptions).lazy_apps:
-                    app = load(options)
+                    app = load(settings)
                     self._check_threads()
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
@@ -125,6 +127,7 @@ class Preloader:
 
     def _work(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> int:
         self._sock.close()
+        identity.become(number)
         configuration = self._configuration
         title.set(configuration.settings, f"worker {number} (generation {self._generation})")
         plan = configuration.plan

@@ -50,6 +50,7 @@ class PrivilegeOptions:
     uid: str = option(
         "", "Become this user once the sockets are bound; a name brings the groups of the account.",
         convert=user, expects="user",
+        note="All groups but those of the account and of add-gid are dropped.",
     )  # fmt: skip
     gid: int | None = option(
         None, "Become this group instead of the user's own.", convert=group, expects="group"
@@ -57,7 +58,7 @@ class PrivilegeOptions:
     add_gid: tuple[int, ...] = option((), "Be in this group besides.", convert=group, expects="group")
     master_as_root: bool = option(False, "Let the master stay root; only what it forks becomes the user.")
     umask: int | None = option(
-        None, "Permissions that new files do not get.", convert=umask, expects="octal digits"
+        None, "Permissions that new files do not get.", convert=umask, expects="octal digits", example="027"
     )
 
 

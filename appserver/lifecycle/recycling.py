@@ -26,24 +26,39 @@ def megabytes(text: str) -> int:
 class RecyclingOptions:
     """Recycling."""
 
-    max_requests: int = option(0, "Replace a worker after so many requests; 0 = never.", short="R")
+    max_requests: int = option(
+        0,
+        "Replace a worker after so many requests; 0 = never.",
+        short="R",
+        example="10000",
+        note="The successor serves before the worker leaves.",
+    )
     max_requests_delta: int | None = option(
         None, "Let it be up to so many more, at random (default: a tenth of max-requests).",
         convert=whole, expects="number",
+        example="500", note="Chance, not the worker's number; a tenth of max-requests without it.",
     )  # fmt: skip
     min_worker_lifetime: float = option(10.0, "Seconds that a worker serves before it is replaced.")
-    max_worker_lifetime: float = option(0.0, "Replace a worker after so many seconds; 0 = never.")
+    max_worker_lifetime: float = option(
+        0.0,
+        "Replace a worker after so many seconds; 0 = never.",
+        example="3600",
+        note="The successor serves before the worker leaves.",
+    )
     max_worker_lifetime_delta: float | None = option(
         None, "Let it be up to so many more, at random (default: a tenth of max-worker-lifetime).",
         convert=seconds, expects="seconds",
+        example="300", note="Chance, not the worker's number; a tenth of max-worker-lifetime without it.",
     )  # fmt: skip
     reload_on_rss: int = option(
         0, "Replace a worker that has more megabytes of memory than this.", convert=megabytes,
         expects="megabytes",
+        note="Looked at once a second, not behind each request.",
     )  # fmt: skip
     evil_reload_on_rss: int = option(
         0, "Kill a worker at once that has more megabytes of memory than this.", convert=megabytes,
         expects="megabytes",
+        example="1024",
     )  # fmt: skip
 
 

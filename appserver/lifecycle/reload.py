@@ -24,6 +24,7 @@ def reread(old: Configuration) -> Configuration:
         raise Failed(str(error)) from None
     if new.problems:
         raise Failed("\n".join(new.problems))
+    new.tell(log)
     for owner in OF_A_LIFE:
         if new.settings.of(owner) != old.settings.of(owner):
             name = (owner.__doc__ or "").rstrip(".")

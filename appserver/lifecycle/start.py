@@ -8,8 +8,10 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from appserver import address
+from appserver import address, hooks
+from appserver.access import AccessOptions
 from appserver.address import AddressError
+from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Autoreload
 from appserver.lifecycle.control import Control, ControlOptions
@@ -20,6 +22,7 @@ from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 
@@ -32,7 +35,7 @@ log = logging.getLogger("appserver.lifecycle")
 def run(configuration: Configuration) -> int:
     """Serve until told to stop; return the exit code.
 
-    Raise `LogError`, `AddressError` or `StartError` for what keeps the server from starting.
+    Raise `LogError`, `AddressError`, `HookError` or `StartError` for what keeps the server from starting.
     """
     settings = configuration.settings
     notifier = Notifier()
@@ -46,7 +49,7 @@ def run(configuration: Configuration) -> int:
     except AddressError as error:
         _tell(daemon, f"{configuration.placed(error.address)}{error}")
         raise
-    except (LogError, StartError) as error:
+    except (LogError, StartError, HookError) as error:
         _tell(daemon, f"{configuration.place(error.option, error.value)}{error}")
         raise
 
@@ -59,8 +62,9 @@ def _tell(daemon: Daemon | None, text: str) -> None:
 def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None, stack: ExitStack) -> int:
     settings = configuration.settings
     options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
-    logs = Log(settings.of(LogOptions))
+    logs = Log(settings.of(LogOptions), settings.of(AccessOptions))
     stack.callback(logs.close)
+    configuration.tell(log)
     if daemon is not None:
         logs.also_reopen(daemon.reopen)
     named = {"pidfile": pids.pidfile, "pidfile2": pids.pidfile2, "safe-pidfile": pids.safe_pidfile}
@@ -79,8 +83,11 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         control.bind(privileges.user_id(options))
     if "pidfile" in files:
         files["pidfile"].write()
+    stages = settings.of(HookOptions)
+    hooks.run(stages, "as-root")
     if not options.master_as_root:
         privileges.drop(options)
+    hooks.run(stages, "as-user")
     if warning := privileges.warning(options):
         log.warning("%s", warning)
     if "pidfile2" in files:
@@ -103,9 +110,17 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         for each in (*files.values(), daemon):
             if each is not None:
                 master.children.private.add(each)
-        code = await master.serve()
+        hooks.run(stages, "master-start")
+        programs = Programs(settings, master.children)
+        programs.start()
+        try:
+            code = await master.serve()
+        finally:
+            await programs.stop()
         if code:
             _tell(daemon, master.failure)
         return code
 
-    return asyncio.run(serve())
+    code = asyncio.run(serve())
+    hooks.run(stages, "as-user-atexit")
+    return code

@@ -19,11 +19,11 @@ class TitleOptions:
     """Process titles."""
 
     auto_procname: bool = option(True, "Accepted for uWSGI's sake: processes always have titles.")
-    procname: str = option("", "Title of every process.")
-    procname_master: str = option("", "Title of the master.")
-    procname_prefix: str = option("", "Begin every title with this.")
-    procname_prefix_spaced: str = option("", "Begin every title with this and a space.")
-    procname_append: str = option("", "End every title with this.")
+    procname: str = option("", "Title of every process.", example="mysite")
+    procname_master: str = option("", "Title of the master.", example="mysite master")
+    procname_prefix: str = option("", "Begin every title with this.", example="mysite-")
+    procname_prefix_spaced: str = option("", "Begin every title with this and a space.", example="mysite")
+    procname_append: str = option("", "End every title with this.", example=" (blue)")
 
 
 def title(settings: Settings, role: str) -> str:

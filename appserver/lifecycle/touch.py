@@ -16,16 +16,27 @@ if TYPE_CHECKING:
 class TouchOptions:
     """Files that are watched."""
 
-    touch_reload: tuple[str, ...] = option((), "Reload when this file changes.", expects="file")
+    touch_reload: tuple[str, ...] = option(
+        (),
+        "Reload when this file changes.",
+        expects="file",
+        example="/srv/mysite/reload",
+        note="If the new workers fail, the old ones stay.",
+    )
     touch_chain_reload: tuple[str, ...] = option(
-        (), "Reload one worker after the other when this file changes.", expects="file"
+        (),
+        "Reload one worker after the other when this file changes.",
+        expects="file",
+        example="/srv/mysite/reload",
+        note="Needs no lazy-apps.",
     )
     touch_logreopen: tuple[str, ...] = option(
-        (), "Open the log files anew when this file changes.", expects="file"
+        (), "Open the log files anew when this file changes.", expects="file", example="/srv/mysite/reopen"
     )
     py_autoreload: float = option(
         0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",
         aliases=("py-auto-reload", "python-autoreload", "python-auto-reload"),
+        example="1", note="The kernel tells of changes; nothing is polled.",
     )  # fmt: skip
 
 

@@ -23,8 +23,10 @@ class WarmUpOptions:
     lazy_apps: bool = option(
         False, "Load the application in each worker, instead of once before they are forked.",
         aliases=("lazy", "lazy-app"),
+        note="`lazy` is the same here; it has no say about sockets.",
     )  # fmt: skip
     warm_up: str = option(
         "/", "The path of a request that each worker answers before it serves; none = no such request.",
         convert=target, expects="path",
+        example="/health", note="own",
     )  # fmt: skip

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import get_hub
 
-from appserver import stacks
-from appserver.application import ApplicationOptions, LoadError, load
+from appserver import hooks, stacks
+from appserver.application import LoadError, load
+from appserver.compat import finder
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 from appserver.lifecycle.touch import TouchOptions
@@ -55,13 +57,19 @@ class Worker:
         self._prepare()
         autoreload = self._configuration.settings.of(TouchOptions).py_autoreload
         try:
+            hooks.run(self._configuration.settings.of(HookOptions), "post-fork")
+        except HookError as error:
+            self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
+            return 1
+        try:
             with Sources(self._channel.send) if autoreload and app is None else nullcontext():
-                app = app or load(self._configuration.settings.of(ApplicationOptions))
+                app = app or load(self._configuration.settings)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
             return 1
         self._logs.reclaim()
+        finder.begin()
         plan = self._configuration.plan
         assert plan is not None
         options = self._configuration.settings.of(HarakiriOptions)

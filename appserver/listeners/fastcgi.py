@@ -24,7 +24,9 @@ class FastcgiOptions:
     fastcgi_socket: tuple[str, ...] = option(
         (), "Serve FastCGI on this address.", convert=checked, expects="address", mounts=True
     )
-    fastcgi_stderr: bool = option(False, "Send wsgi.errors to the front end's error log, instead of to ours.")
+    fastcgi_stderr: bool = option(
+        False, "Send wsgi.errors to the front end's error log, instead of to ours.", note="own"
+    )
 
 
 class FastcgiListener(StreamListener):

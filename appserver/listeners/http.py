@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from appserver.address import checked
 from appserver.listeners.stream import StreamListener
-from appserver.options import one_of, option
+from appserver.options import one_of, option, seconds
 from appserver.protocols.http import HttpCodec
+from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
+    from appserver.options import Settings
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,24 @@ class HttpOptions:
     """HTTP."""
 
     http_socket: tuple[str, ...] = option(
-        (), "Serve HTTP on this address.", aliases=("http", "http11-socket"), convert=checked,
+        (), "Serve HTTP on this address.", aliases=("http", "http11-socket", "httprouter"), convert=checked,
         expects="address", mounts=True,
+        note="`http` and `http11-socket` are the same here: no router, and connections are kept.",
+    )  # fmt: skip
+    http_timeout: float | None = option(
+        None, "The same as socket-timeout, for HTTP alone.", convert=seconds, expects="seconds",
+        note="How long a client may be idle in a request or an answer.",
+    )  # fmt: skip
+    enable_proxy_protocol: bool = option(
+        False, "Take HTTP clients' addresses from the PROXY protocol, version 1, before each connection.",
+        aliases=("http-enable-proxy-protocol",),
+        note="A connection without it is refused, as the protocol's text demands; there it is served.",
     )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
         convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
+        example="h11",
+        note="own",
     )  # fmt: skip
 
 
@@ -34,6 +48,12 @@ class HttpListener(StreamListener):
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type] = HttpOptions
+
+    def __init__(self, spec: str, settings: Settings) -> None:
+        super().__init__(spec, settings)
+        timeout = settings.of(HttpOptions).http_timeout
+        if timeout is not None:
+            self.options = replace(self.options, socket_timeout=timeout)
 
     def start(self, service: Service) -> None:
         super().start(service)
@@ -48,4 +68,5 @@ class HttpListener(StreamListener):
         base = self.base
         if self.tcp:
             base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
-        return HttpCodec(base, self._reader, self.options.buffer_size)
+        kind = ProxiedHttpCodec if self.settings.of(HttpOptions).enable_proxy_protocol else HttpCodec
+        return kind(base, self._reader, self.options.buffer_size)

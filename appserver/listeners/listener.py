@@ -10,13 +10,13 @@ from appserver.wsgi import Application, respond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Attend = Callable[[int, Callable[[], None]], int]
-
+    from appserver.access import Access
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
-    from appserver.log import Access
     from appserver.options import Settings
     from appserver.protocols.codec import ProtocolError
+
+    Attend = Callable[[int, Callable[[], None]], int]
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,20 @@ class Mongrel2Options:
         convert=positive, expects="number",
     )  # fmt: skip
     mongrel2_upload_dir: str = option(
-        "", "The directory of Mongrel2's upload.temp_store, as this server sees it.", expects="directory"
+        "",
+        "The directory of Mongrel2's upload.temp_store, as this server sees it.",
+        expects="directory",
+        note="own",
     )
     mongrel2_chroot: str = option(
-        "", "The directory that Mongrel2 has for its root, as this server sees it.", expects="directory"
+        "",
+        "The directory that Mongrel2 has for its root, as this server sees it.",
+        expects="directory",
+        note="own",
     )
-    mongrel2_script_name: bool = option(False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen.")
+    mongrel2_script_name: bool = option(
+        False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen.", note="own"
+    )
 
 
 class Mongrel2Listener:

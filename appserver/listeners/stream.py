@@ -18,7 +18,7 @@ from gevent import get_hub
 from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
-from appserver.options import option
+from appserver.options import option, seconds
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -40,22 +40,49 @@ _NO_SYN = b"".join(struct.pack("@HBBI", *step) for step in _STEPS)
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+_IDLE = 75.0
+
+
+def idle(text: str) -> float:
+    """Convert ``keepalive-timeout``: seconds, or true for as many as usual."""
+    return _IDLE if text.lower() in {"", "true", "yes", "on"} else seconds(text)
+
+
 @dataclass(frozen=True)
 class StreamOptions:
     """Requests."""
 
-    buffer_size: int = option(65536, "Bytes that a request's head may have.", short="b")
+    buffer_size: int = option(
+        65536,
+        "Bytes that a request's head may have.",
+        short="b",
+        note="4096 there; a request that is too long is answered 431 here.",
+    )
     post_buffering: int = option(
         1048576,
         "Bytes of a request's body held in memory; more goes to a temporary file. 0 = the application is"
         " called at once, and reads the body as it comes.",
+        note="Off there.",
     )
-    limit_post: int = option(0, "Bytes that a request's body may have; 0 = no limit.")
+    limit_post: int = option(
+        0,
+        "Bytes that a request's body may have; 0 = no limit.",
+        example="10485760",
+        note="A body that is too long is answered 413.",
+    )
     socket_timeout: float = option(
-        60.0, "Seconds that a peer may take between two pieces of a request or an answer.", short="z"
+        60.0,
+        "Seconds that a peer may take between two pieces of a request or an answer.",
+        short="z",
+        note="4 there.",
     )
     keepalive_timeout: float = option(
-        75.0, "Seconds that a kept connection may idle.", aliases=("http-keepalive",)
+        _IDLE,
+        "Seconds that a kept connection may idle.",
+        aliases=("http-keepalive",),
+        convert=idle,
+        expects="seconds",
+        note="own; `http-keepalive` is off there until it is set.",
     )
     ignore_client_abort: bool = option(
         False, "Finish a request whose client has closed its side of the connection; it may still read."

@@ -7,8 +7,19 @@ from typing import Any, ClassVar
 
 from appserver.address import checked
 from appserver.listeners.stream import StreamListener
-from appserver.options import option
+from appserver.options import BadValue, UnsupportedValue, option
 from appserver.protocols.uwsgi import UwsgiCodec
+
+# Those that uWSGI speaks, and this server does not.
+_OTHERS = {"https", "suwsgi", "puwsgi", "raw", "fastcgi-nph", "scgi-nph", "zmq", "mongrel2"}
+
+
+def protocol(text: str) -> str:
+    """Convert ``protocol``: the name of a listener."""
+    name = {"http11": "http"}.get(text, text)
+    if name in {"uwsgi", "http", "fastcgi", "scgi"}:
+        return name
+    raise (UnsupportedValue if text in _OTHERS else BadValue)("uwsgi, http, fastcgi or scgi")
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,11 @@ class UwsgiOptions:
     socket: tuple[str, ...] = option(
         (), "Serve the uwsgi protocol on this address.", short="s", aliases=("uwsgi-socket",),
         convert=checked, expects="address", mounts=True,
+        note="Nothing that a request says loads code; HTTP that comes here by mistake is named.",
+    )  # fmt: skip
+    protocol: str = option(
+        "uwsgi", "What is spoken on the addresses of the option socket.", aliases=("socket-protocol",),
+        convert=protocol, expects="uwsgi, http, fastcgi or scgi", example="http",
     )  # fmt: skip
 
 

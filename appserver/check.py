@@ -1,0 +1,128 @@
+"""The report of ``--check``: what becomes of every line, what is served, and whether it would start."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from appserver.verdict import Judgement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appserver.configuration import Configuration
+    from appserver.verdict import Verdict
+
+_WIDTH = 100
+_INDENT = 20
+_COLOURS = {
+    Judgement.HONOURED: "32", Judgement.UNNECESSARY: "36", Judgement.UNSUPPORTED: "33",
+    Judgement.UNKNOWN: "33", Judgement.DANGEROUS: "31", Judgement.WRONG: "1;31", Judgement.SKIPPED: "2",
+}  # fmt: skip
+
+
+class Report:
+    """Judge a configuration; *unloadable* says why its application cannot be loaded, if it cannot.
+
+    *noticed* are warnings of what showed while it was loaded.
+
+    ``code`` is 0, 1 for warnings where ``--strict`` is given, or 2 where the server would not start.
+    """
+
+    def __init__(self, configuration: Configuration, unloadable: str, noticed: Sequence[str] = ()) -> None:
+        self._configuration = configuration
+        self._verdicts = [each for each in configuration.verdicts if each.setting.place != "--ini"]
+        self.problems = configuration.problems + ([unloadable] if unloadable else [])
+        plan = configuration.plan
+        self._noticed = [*(plan.warnings if plan is not None else ()), *noticed]
+        self.warnings = configuration.warnings + self._noticed
+        strict = any(each.place == "--strict" for each in configuration.given)
+        self.code = 2 if self.problems else 1 if self.warnings and strict else 0
+
+    def json(self) -> str:
+        """Return the report for machines."""
+        configuration = self._configuration
+        plan = configuration.plan
+        data: dict[str, Any] = {
+            "lines": [_plain(each) for each in self._verdicts],
+            "listeners": [{"name": each.name, "address": each.address} for each in configuration.listeners],
+            "application": configuration.what,
+            "concurrency": plan.reason if plan is not None else None,
+            "warnings": self.warnings,
+            "problems": self.problems,
+            "exit": self.code,
+        }
+        return json.dumps(data, indent=2, ensure_ascii=True) + "\n"
+
+    def text(self, *, colour: bool) -> str:
+        """Return the report for people, with colours where the terminal has them."""
+        lines = []
+        file = ""
+        for verdict in self._verdicts:
+            path, number = _place(verdict)
+            if path != file:
+                lines += [path]
+                file = path
+            lines += _told(verdict, number, colour=colour)
+        if lines:
+            lines.append("")
+        configuration = self._configuration
+        lines += [f"listener: {each.name} {each.address}" for each in configuration.listeners]
+        if configuration.what:
+            lines.append(f"application: {configuration.what}")
+        if configuration.plan is not None:
+            lines.append(f"concurrency: {configuration.plan.reason}")
+        lines += [f"warning: {each}" for each in self._noticed]
+        count = Counter(each.judgement for each in self._verdicts)
+        told = [f"{count[each]} {each.value}" for each in Judgement if count[each]]
+        end = "the server would not start" if self.problems else "the server would start"
+        lines.append("; ".join([", ".join(told), end] if told else [end]))
+        return "\n".join([*lines, ""])
+
+
+def _place(verdict: Verdict) -> tuple[str, str]:
+    place = verdict.setting.place
+    if place[0] == "-":
+        return "command line", ""
+    if place[0] == "$":
+        return "environment", ""
+    path, _, number = place.rpartition(":")
+    return path, number
+
+
+def _told(verdict: Verdict, number: str, *, colour: bool) -> list[str]:
+    setting, judgement = verdict.setting, verdict.judgement
+    value = (setting.value if setting.written is None else setting.written) or None
+    key = setting.place if number == "" else setting.name
+    line = key if value is None else f"{key} = {value}"
+    if setting.written is not None:
+        line += f"  ->  {setting.value}"
+    word = f"{judgement.value:12}"
+    if colour:
+        word = f"\033[{_COLOURS[judgement]}m{word}\033[0m"
+    indent = " " * _INDENT
+    return [
+        f"{number:>5}  {word} {_shown(line)}",
+        *textwrap.wrap(
+            _shown(verdict.text), _WIDTH, initial_indent=indent, subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False,
+        ),
+    ]  # fmt: skip
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    setting = verdict.setting
+    path, number = _place(verdict)
+    return {
+        "file": path, "line": int(number) if number else None, "place": setting.place, "option": setting.name,
+        "value": setting.value, "written": setting.value if setting.written is None else setting.written,
+        "verdict": verdict.judgement.value, "text": verdict.text,
+    }  # fmt: skip
+
+
+def _shown(text: str) -> str:
+    """Return text that moves no cursor, whatever a file has in it."""
+    return re.sub(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)

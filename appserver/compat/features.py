@@ -1,0 +1,58 @@
+"""What uWSGI's modules have and this server has not, and what to use instead."""
+
+from __future__ import annotations
+
+_ABSENT = {
+    "there is no shared cache; use Redis or memcached": (
+        "cache_clear cache_dec cache_del cache_div cache_exists cache_get cache_inc cache_keys cache_mul "
+        "cache_num cache_set cache_update add_cache_item"
+    ),
+    "there is no queue; use a task queue": (
+        "queue_get queue_last queue_pop queue_pull queue_push queue_set queue_size queue_slot queue_pull_slot"
+    ),
+    "there is no spooler; use a task queue such as Celery, RQ or Huey": (
+        "spool send_to_spooler spooler_get_task spooler_jobs spooler_pid spooler_pids set_spooler_frequency"
+    ),
+    "there are no mules; run a worker of a task queue beside the server": (
+        "mule_msg mule_get_msg mule_msg_extra_hook farm_msg farm_get_msg install_mule_msg_hook"
+    ),
+    "there are no locks between processes; use Redis, or fcntl.flock on a file": "lock unlock is_locked",
+    "there are no shared areas; use multiprocessing.shared_memory": (
+        "sharedarea_dec32 sharedarea_dec64 sharedarea_inc32 sharedarea_inc64 sharedarea_memoryview "
+        "sharedarea_object sharedarea_read sharedarea_read8 sharedarea_read16 sharedarea_read32 "
+        "sharedarea_read64 sharedarea_readfast sharedarea_rlock sharedarea_unlock sharedarea_wait "
+        "sharedarea_wlock sharedarea_write sharedarea_write8 sharedarea_write16 sharedarea_write32 "
+        "sharedarea_write64"
+    ),
+    "there are no metrics; use a client of Prometheus or statsd": (
+        "metric_dec metric_div metric_get metric_inc metric_mul metric_set metric_set_max metric_set_min"
+    ),
+    "WebSocket is not served": (
+        "websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary "
+        "websocket_send_binary_from_sharedarea websocket_send_from_sharedarea"
+    ),
+    "requests are read before the application is called": "chunked_read chunked_read_nb recv",
+    "the connection is the server's; return or yield the answer": (
+        "send sendfile offload close connect connection_fd disconnect is_connected"
+    ),
+    "there are no asynchronous cores; set gevent = N and use gevent": (
+        "async_connect async_sleep green_schedule suspend wait_fd_read wait_fd_write ready_fd"
+    ),
+    "there is no remote procedure call; use HTTP": "register_rpc rpc rpc_list",
+    "files are not watched for the application; use the option touch-reload": "add_file_monitor",
+    "there is no legion": "i_am_the_lord lord_scroll scrolls legion_status",
+    "there are no snmp counters": (
+        "snmp_set_community snmp_set_counter32 snmp_set_counter64 snmp_set_gauge snmp_incr_counter32"
+    ),
+    "the limit of a request is that of the option harakiri": "set_user_harakiri",
+    "there is no gateway": "gateway route fcgi load_url add_var attach_daemon send_message",
+    "one request's environ is no other's; use the one that the application is called with": "env parsefile",
+    "the log is the collector's": "alarm logsize",
+}  # fmt: skip
+
+WHY = {name: why for why, names in _ABSENT.items() for name in names.split()}
+
+
+def refuse(name: str) -> NotImplementedError:
+    """Return the exception for what is not here."""
+    return NotImplementedError(f"{name}: {WHY[name.rpartition('.')[2]]}")

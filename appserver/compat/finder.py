@@ -1,0 +1,61 @@
+"""Find ``uwsgi`` and ``uwsgidecorators`` when an application imports them; begin what they were asked."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
+
+from appserver.compat.decorators import Decorators
+from appserver.compat.module import Uwsgi
+from appserver.compat.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from appserver.options import Settings
+
+
+class Finder(MetaPathFinder, Loader):
+    """Make the two modules when they are imported, and not before: nobody else is to believe in uWSGI."""
+
+    def __init__(self, settings: Settings, *, supervised: bool) -> None:
+        self._settings = settings
+        self._supervised = supervised
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the specification of one of the two."""
+        return ModuleSpec(fullname, self) if fullname in {"uwsgi", "uwsgidecorators"} else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make a module."""
+        if spec.name == "uwsgi":
+            return Uwsgi(self._settings, supervised=self._supervised)
+        return Decorators()
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: it is complete."""
+
+
+def install(settings: Settings, *, supervised: bool) -> None:
+    """Let the application find the modules from now on."""
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, Finder)]
+    sys.meta_path.insert(0, Finder(settings, supervised=supervised))
+
+
+def begin() -> None:
+    """Do in a worker what the application has asked the modules for while it was loaded."""
+    module = sys.modules.get("uwsgi")
+    hook = vars(module).get("post_fork_hook") if module is not None else None
+    if callable(hook):
+        hook()
+    decorators = sys.modules.get("uwsgidecorators")
+    if isinstance(decorators, Decorators):
+        decorators.begin()
+    if module is not None and callable(last := vars(module).get("atexit")):
+        atexit.register(last)
+    SIGNALS.begin()

@@ -1,0 +1,180 @@
+"""The module ``uwsgi``: what an application may ask of its server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal as unix
+import socket
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from setproctitle import setproctitle
+
+from appserver import __version__
+from appserver.access import LOGVARS
+from appserver.clock import Clock
+from appserver.compat.features import WHY, refuse
+from appserver.compat.signals import SIGNALS, Alarm, Timer
+from appserver.identity import worker_id
+from appserver.options import Kind
+from appserver.plan import ConcurrencyOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from appserver.options import Settings
+    from appserver.wsgi import Application
+
+log = logging.getLogger("appserver.application")
+
+_logvars: ContextVar[dict[str, str] | None] = ContextVar("logvars", default=None)
+
+
+class WithLogvars:
+    """Call *app* so that ``uwsgi.set_logvar`` knows of which request it is."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        variables: dict[str, str] = {}
+        environ[LOGVARS] = variables
+        _logvars.set(variables)
+        return self._app(environ, start_response)
+
+
+class Uwsgi(ModuleType):
+    """Its functions have uWSGI's names and arguments; what is not here raises `NotImplementedError`."""
+
+    SPOOL_RETRY, SPOOL_IGNORE, SPOOL_OK = -1, 0, -2
+
+    def __init__(self, settings: Settings, *, supervised: bool) -> None:
+        super().__init__("uwsgi", __doc__)
+        self._supervised = supervised
+        concurrency = settings.of(ConcurrencyOptions)
+        self.version = f"appserver {__version__}".encode()
+        self.hostname = socket.gethostname().encode()
+        self.numproc = concurrency.processes
+        self.cores = max(concurrency.threads, concurrency.gevent, 1)
+        self.opt = _options(settings)
+        self.magic_table: dict[str, str] = {}
+        self.unbit = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in WHY:
+            raise AttributeError(f"module 'uwsgi' has no attribute {name!r}")
+
+        def absent(*_: object, **__: object) -> None:
+            raise refuse(f"uwsgi.{name}")
+
+        absent.__name__ = name
+        return absent
+
+    # Processes
+
+    def worker_id(self) -> int:
+        """Return this worker's number, from 1."""
+        return worker_id()
+
+    def mule_id(self) -> int:
+        """Return 0: this is no mule."""
+        return 0
+
+    def in_farm(self, _: str = "") -> bool:
+        """Return False: this is no mule."""
+        return False
+
+    def i_am_the_spooler(self) -> bool:
+        """Return False."""
+        return False
+
+    def masterpid(self) -> int:
+        """Return the master's pid, 0 where there is none."""
+        return os.getppid() if self._supervised else 0
+
+    def setprocname(self, name: str) -> None:
+        """Give this process a title."""
+        setproctitle(name)
+
+    def mem(self) -> tuple[int, int]:
+        """Return the bytes of memory that are resident, and all."""
+        with open("/proc/self/statm") as file:
+            size, resident = (int(each) * os.sysconf("SC_PAGE_SIZE") for each in file.read().split()[:2])
+        return resident, size
+
+    def reload(self) -> bool:
+        """Have the master reload."""
+        if not self._supervised:
+            raise NotImplementedError("uwsgi.reload: nothing is reloaded without a master; set master = true")
+        os.kill(os.getppid(), unix.SIGHUP)
+        return True
+
+    def stop(self) -> None:
+        """Have the server stop."""
+        os.kill(os.getppid() if self._supervised else os.getpid(), unix.SIGTERM)
+
+    # Logs
+
+    def log(self, text: str | bytes) -> bool:
+        """Write a line to the log."""
+        log.info("%s", text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text)
+        return True
+
+    def set_logvar(self, name: str, value: str | bytes) -> None:
+        """Set what %(name) in log-format stands for in the line about this request."""
+        variables = _logvars.get()
+        if variables is not None:
+            text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+            variables[name] = text
+
+    def get_logvar(self, name: str) -> bytes | None:
+        """Return what was set; None for nothing."""
+        value = (_logvars.get() or {}).get(name)
+        return None if value is None else value.encode("utf-8", "surrogateescape")
+
+    # Signals
+
+    def register_signal(self, number: int, target: str, handler: Callable[[int], object]) -> None:
+        """Have *handler* called with the number of a signal."""
+        SIGNALS.register(number, target, handler)
+
+    def signal_registered(self, number: int) -> bool:
+        """Tell whether a signal has a handler."""
+        return SIGNALS.registered(number)
+
+    def signal(self, number: int, _: object = None) -> None:
+        """Call the handler of a signal, in this worker."""
+        SIGNALS.raise_(number)
+
+    def add_timer(self, number: int, seconds: float) -> None:
+        """Raise a signal every so many seconds, in the first worker."""
+        SIGNALS.add(Timer(number, seconds))
+
+    def add_rb_timer(self, number: int, seconds: float, times: int = 0) -> None:
+        """Raise a signal every so many seconds, so many times."""
+        SIGNALS.add(Timer(number, seconds, times))
+
+    def add_cron(  # noqa: PLR0917  (the arguments are uWSGI's)
+        self, number: int, minute: int, hour: int, day: int, month: int, weekday: int
+    ) -> None:
+        """Raise a signal in the minutes that match; -1 is any, -5 every fifth."""
+        SIGNALS.add(Alarm(number, Clock(minute, hour, day, month, weekday)))
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return ``uwsgi.opt``: bytes by name, True for a flag without a value, lists for what repeats."""
+    found: dict[str, Any] = {"enable-threads": True, "master": True}
+    seen: set[str] = set()
+    for each in settings.given:
+        if each.kind is not Kind.OPTION:
+            continue
+        value = each.value.encode("utf-8", "surrogateescape") if each.value else True
+        if each.name in seen:
+            before = found[each.name]
+            found[each.name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            found[each.name] = value
+        seen.add(each.name)
+    return found

@@ -1,0 +1,1 @@
+"""Static files, served before the application is asked."""

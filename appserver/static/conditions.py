@@ -1,0 +1,73 @@
+"""What a request asks of a file beside its bytes: whether it has changed, and which part of it (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+
+_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
+_CODING = re.compile(r"\s*(gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNORECASE)
+
+
+class Unsatisfiable(Exception):
+    """Say that a range has nothing of the file in it."""
+
+
+def unchanged(tag: str, modified: float, none_match: str | None, modified_since: str | None) -> bool:
+    """Tell whether the client has this file; *tag* is its entity tag, *modified* seconds of its clock."""
+    if none_match is not None:
+        tags = [each.strip().removeprefix("W/") for each in none_match.split(",")]
+        return "*" in tags or tag in tags
+    return modified_since is not None and int(modified) <= _time(modified_since)
+
+
+def part(
+    size: int, tag: str, modified: float, asked: str | None, if_range: str | None
+) -> tuple[int, int] | None:
+    """Return the first byte and the end of the range that is asked for; None for the whole file.
+
+    Several ranges, and what is no range, get the whole. Raise `Unsatisfiable`.
+    """
+    match = _RANGE.fullmatch(asked or "")
+    if match is None or match.groups() == ("", ""):
+        return None
+    if if_range is not None and if_range.strip() != tag and not _same_second(modified, if_range):
+        return None
+    if not match[1]:
+        count = min(int(match[2]), size)
+        if not count:
+            raise Unsatisfiable
+        return size - count, size
+    first = int(match[1])
+    end = min(int(match[2]) + 1, size) if match[2] else size
+    if match[2] and int(match[2]) < first:
+        return None
+    if first >= size:
+        raise Unsatisfiable
+    return first, end
+
+
+def takes_gzip(accepted: str | None) -> bool:
+    """Tell whether ``Accept-Encoding`` allows gzip."""
+    qualities = {}
+    for coding in (accepted or "").split(","):
+        match = _CODING.fullmatch(coding)
+        if match is not None:
+            qualities[match[1].lower()] = float(match[2]) if _is_number(match[2]) else 1.0
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def _is_number(text: str | None) -> bool:
+    return bool(re.fullmatch(r"[0-9]+(\.[0-9]*)?", text or ""))
+
+
+def _time(text: str) -> float:
+    """Return the seconds of a date; the far past for what is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return -1.0
+
+
+def _same_second(modified: float, text: str) -> bool:
+    return int(modified) == _time(text)

@@ -1,0 +1,111 @@
+"""Find the file of a request: below its directory, or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from stat import S_ISDIR, S_ISREG
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from appserver.static.options import StaticOptions
+
+
+@dataclass
+class Found:
+    """An open file; whoever has it closes ``fd``."""
+
+    fd: int
+    path: str  # without symbolic links
+    status: os.stat_result
+
+
+class Roots:
+    """The directories that files are served from, and what may be there."""
+
+    def __init__(self, options: StaticOptions) -> None:
+        # The application may change the directory later.
+        self._maps = [(prefix, os.path.abspath(path), False) for prefix, path in options.static_map]
+        self._maps += [(prefix, os.path.abspath(path), True) for prefix, path in options.static_map2]
+        self._checked = [os.path.abspath(path) for path in options.check_static]
+        self._safe = [os.path.abspath(path) for path in options.static_safe]
+        self._index = options.static_index
+        self._skipped = options.static_skip_ext
+
+    def find(self, path: str) -> Found | None:
+        """Return the file at the path of a request, as WSGI has it; None if none is to be served."""
+        try:
+            name = os.fsdecode(path.encode("latin-1"))
+        except UnicodeEncodeError:
+            return None
+        if "\0" in name:
+            return None
+        for root, rest in self._candidates(name):
+            found = self._served(root, rest)
+            if found is not None:
+                return found
+        return None
+
+    def _candidates(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield directories, and the paths in them that may be meant."""
+        for root in self._checked:
+            yield root, name
+        for prefix, root, whole in self._maps:
+            if name == prefix or name.startswith(f"{prefix}/"):
+                yield root, name if whole else name[len(prefix) :]
+
+    def _served(self, root: str, rest: str) -> Found | None:
+        found = self._open(root, root + rest)
+        if found is None:
+            return None
+        if S_ISDIR(found.status.st_mode):
+            os.close(found.fd)
+            for index in self._index:
+                found = self._open(root, os.path.join(root + rest, index))
+                if found is not None and self._allowed(found):
+                    return found
+            return None
+        return found if self._allowed(found) else None
+
+    def _allowed(self, found: Found) -> bool:
+        """Tell whether it is a file to serve; close any other."""
+        if S_ISREG(found.status.st_mode) and not found.path.endswith(self._skipped):
+            return True
+        os.close(found.fd)
+        return False
+
+    def _open(self, root: str, path: str) -> Found | None:
+        """Open what is below *root*, or below where links may lead; None for all else.
+
+        What has been opened is looked at, not the path: that could be another file by then.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except (OSError, ValueError):
+            return None
+        try:
+            real = os.readlink(f"/proc/self/fd/{fd}")
+            if _below(real, [root, *self._safe]):
+                return Found(fd, real, os.fstat(fd))
+        except OSError:
+            pass
+        os.close(fd)
+        return None
+
+    def beside(self, found: Found, ending: str) -> Found | None:
+        """Return the file that has the same path with *ending* behind it, if there is one."""
+        other = self._open(os.path.dirname(found.path), found.path + ending)
+        if other is not None and not S_ISREG(other.status.st_mode):
+            os.close(other.fd)
+            return None
+        return other
+
+
+def _below(path: str, roots: Iterable[str]) -> bool:
+    for root in roots:
+        real = os.path.realpath(root)
+        if path == real or path.startswith(real.rstrip("/") + "/"):
+            return True
+    return False

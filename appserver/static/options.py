@@ -1,0 +1,101 @@
+"""Options of static files, and the conversions of their values."""
+
+from __future__ import annotations
+
+import re  # noqa: TC003  (the types of fields are looked up)
+from dataclasses import dataclass
+
+from appserver.options import BadValue, one_of, option, regex
+
+
+def mapping(text: str) -> tuple[str, str]:
+    """Convert ``static-map``: ``/prefix=path``."""
+    prefix, equals, path = text.partition("=")
+    if not equals or not prefix.startswith("/") or not path.strip():
+        raise BadValue("/prefix=directory, or /path=file")
+    return prefix.strip().rstrip("/"), path.strip()
+
+
+def expiry(text: str) -> tuple[re.Pattern[str], int]:
+    """Convert ``static-expires``: a regular expression and seconds."""
+    matched, _, count = text.rpartition(" ")
+    if not matched.strip() or not (count.isascii() and count.isdigit()):
+        raise BadValue("a regular expression, a blank and a number of seconds")
+    return regex(matched.strip()), int(count)
+
+
+def expiry_of_type(text: str) -> tuple[str, int]:
+    """Convert ``static-expires-type``: ``type=seconds``."""
+    kind, _, count = text.partition("=")
+    if "/" not in kind or not (count.isascii() and count.isdigit()):
+        raise BadValue("type/subtype=seconds")
+    return kind.strip().lower(), int(count)
+
+
+def suffix(text: str) -> str:
+    """Convert the end of a file's name."""
+    if not text:
+        raise BadValue("the end of a file's name, such as .php")
+    return text
+
+
+@dataclass(frozen=True)
+class StaticOptions:
+    """Static files."""
+
+    static_map: tuple[tuple[str, str], ...] = option(
+        (), "Serve the files below this directory for the paths below this prefix.", convert=mapping,
+        expects="/prefix=directory", example="/static=/srv/mysite/static",
+        note="The prefix ends at a slash: /static is not /staticfoo.",
+    )  # fmt: skip
+    static_map2: tuple[tuple[str, str], ...] = option(
+        (), "The same, with the prefix as a part of the file's path.", convert=mapping,
+        expects="/prefix=directory", example="/static=/srv/mysite",
+    )  # fmt: skip
+    check_static: tuple[str, ...] = option(
+        (), "Serve a file below this directory whenever there is one at the request's path.",
+        aliases=("static-check",), expects="directory",
+    )  # fmt: skip
+    static_index: tuple[str, ...] = option(
+        (), "Serve this file for its directory.", expects="file", example="index.html"
+    )
+    static_safe: tuple[str, ...] = option(
+        (), "Symbolic links may lead here, too.", expects="directory", example="/srv/shared"
+    )
+    static_skip_ext: tuple[str, ...] = option(
+        (), "Serve no files whose names end so.", convert=suffix, expects="suffix", example=".php"
+    )
+    static_expires: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "Let files whose names match expire after so many seconds.", convert=expiry,
+        expects="regex seconds", example="\\.css$ 86400",
+    )  # fmt: skip
+    static_expires_uri: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "The same, by the request's target.", convert=expiry, expects="regex seconds",
+        example="^/static/ 86400", aliases=("static-expires-path-info",),
+    )  # fmt: skip
+    static_expires_type: tuple[tuple[str, int], ...] = option(
+        (), "The same, by the type of the file.", convert=expiry_of_type, expects="type=seconds",
+        example="text/css=86400",
+    )  # fmt: skip
+    static_gzip: tuple[re.Pattern[str], ...] = option(
+        (), "Serve file.gz in the place of files whose names match, where the client takes gzip.",
+        convert=regex, expects="regex", example="\\.js$",
+    )  # fmt: skip
+    static_gzip_all: bool = option(False, "Serve file.gz in the place of every file that has one.")
+    static_gzip_dir: tuple[str, ...] = option(
+        (), "Serve file.gz in the place of files below this directory.", aliases=("static-gzip-prefix",),
+        expects="directory",
+    )  # fmt: skip
+    static_gzip_ext: tuple[str, ...] = option(
+        (), "Serve file.gz in the place of files whose names end so.", aliases=("static-gzip-suffix",),
+        convert=suffix, expects="suffix", example=".css",
+    )  # fmt: skip
+    mimefile: tuple[str, ...] = option(
+        (), "Take the types of files from here, too.", aliases=("mime-file",), expects="file",
+        example="/etc/mime.types",
+    )  # fmt: skip
+    file_serve_mode: str = option(
+        "direct", "Who sends the files: this server, or the front end that is told the path.",
+        aliases=("fileserve-mode",), expects="direct, x-sendfile or x-accel-redirect",
+        convert=one_of("direct", "x-sendfile", "x-accel-redirect"), example="x-accel-redirect",
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Answer requests for static files, and leave all others to the application."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from email.utils import formatdate
+from time import time
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from appserver.static.conditions import Unsatisfiable, part, takes_gzip, unchanged
+from appserver.static.files import Found, Roots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from appserver.static.options import StaticOptions
+    from appserver.wsgi import Application
+
+_BLOCK = 65536
+_UNKNOWN = "application/octet-stream"
+
+Headers = list[tuple[str, str]]
+
+
+class _Part:
+    """Iterate over a part of a file; ``close`` closes it."""
+
+    def __init__(self, file: BinaryIO, first: int, end: int) -> None:
+        self._file = file
+        self._left = end - first
+        self.close = file.close
+        file.seek(first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._left and (data := self._file.read(min(self._left, _BLOCK))):
+            self._left -= len(data)
+            yield data
+
+
+class Static:
+    """Serve the files that the options name, and call *app* where there is none."""
+
+    def __init__(self, options: StaticOptions, app: Application) -> None:
+        self._options = options
+        self._app = app
+        self._roots = Roots(options)
+        self._gzip_directories = tuple(
+            os.path.realpath(each).rstrip("/") + "/" for each in options.static_gzip_dir
+        )
+        self._types = mimetypes.MimeTypes()
+        for path in (*mimetypes.knownfiles, *options.mimefile):
+            if os.path.isfile(path):
+                self._types.read(path)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            return self._app(environ, start_response)
+        found = self._roots.find(environ.get("PATH_INFO", ""))
+        if found is None:
+            return self._app(environ, start_response)
+        kind, coding = self._types.guess_type(found.path)
+        headers = [("Content-Type", _UNKNOWN if coding or kind is None else kind)]
+        self._expire(headers, found, kind or "", environ)
+        if self._options.file_serve_mode != "direct":
+            os.close(found.fd)
+            name = "X-Sendfile" if self._options.file_serve_mode == "x-sendfile" else "X-Accel-Redirect"
+            start_response("200 OK", [*headers, (name, os.fsencode(found.path).decode("latin-1"))])
+            return []
+        if self._may_be_zipped(found):
+            headers.append(("Vary", "Accept-Encoding"))
+            if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING")) and (
+                zipped := self._roots.beside(found, ".gz")
+            ):
+                os.close(found.fd)
+                found = zipped
+                headers.append(("Content-Encoding", "gzip"))
+        return _answer(found, headers, environ, start_response)
+
+    def _may_be_zipped(self, found: Found) -> bool:
+        options = self._options
+        return (
+            options.static_gzip_all
+            or found.path.endswith(options.static_gzip_ext)
+            or found.path.startswith(self._gzip_directories)
+            or any(regex.search(found.path) for regex in options.static_gzip)
+        )
+
+    def _expire(self, headers: Headers, found: Found, kind: str, environ: dict[str, Any]) -> None:
+        options = self._options
+        uri = environ.get("REQUEST_URI", "")
+        seconds = (
+            [count for regex, count in options.static_expires if regex.search(found.path)]
+            + [count for each, count in options.static_expires_type if each == kind]
+            + [count for regex, count in options.static_expires_uri if regex.search(uri)]
+        )
+        if seconds:
+            headers.append(("Expires", formatdate(time() + seconds[0], usegmt=True)))
+
+
+def _answer(
+    found: Found, headers: Headers, environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    """Answer with the file, a part of it, or that the client has it."""
+    size, modified = found.status.st_size, found.status.st_mtime
+    tag = f'"{found.status.st_mtime_ns:x}-{size:x}"'
+    headers += [
+        ("ETag", tag), ("Last-Modified", formatdate(int(modified), usegmt=True)), ("Accept-Ranges", "bytes"),
+    ]  # fmt: skip
+    get = environ.get
+    if unchanged(tag, modified, get("HTTP_IF_NONE_MATCH"), get("HTTP_IF_MODIFIED_SINCE")):
+        os.close(found.fd)
+        start_response("304 Not Modified", [each for each in headers if each[0] != "Content-Type"])
+        return []
+    try:
+        asked = get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
+        wanted = part(size, tag, modified, asked, get("HTTP_IF_RANGE"))
+    except Unsatisfiable:
+        os.close(found.fd)
+        start_response(
+            "416 Range Not Satisfiable", [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
+        )
+        return []
+    file = os.fdopen(found.fd, "rb")
+    if wanted is not None:
+        first, end = wanted
+        headers += [
+            ("Content-Length", str(end - first)),
+            ("Content-Range", f"bytes {first}-{end - 1}/{size}"),
+        ]
+        start_response("206 Partial Content", headers)
+        return _Part(file, first, end)
+    start_response("200 OK", [*headers, ("Content-Length", str(size))])
+    if environ["REQUEST_METHOD"] == "HEAD" or not size:
+        file.close()
+        return []
+    served: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+    return served

@@ -1,0 +1,268 @@
+"""The modules ``uwsgi`` and ``uwsgidecorators``: alone, and in an application that is served."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+from appserver.compat import finder, signals
+from appserver.compat.features import WHY
+from appserver.compat.module import WithLogvars
+from appserver.compat.signals import Signals, Timer
+from appserver.configuration import Configuration
+from tests.support.server import Server
+
+NAMES = ("uwsgi", "uwsgidecorators")
+
+
+@pytest.fixture(autouse=True)
+def _no_finder(monkeypatch):
+    """Leave out what other tests of this process have installed, and leave nothing behind."""
+    others = [each for each in sys.meta_path if not isinstance(each, finder.Finder)]
+    monkeypatch.setattr(sys, "meta_path", others)
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Import both as an application does, and leave nothing behind."""
+    shared = Signals()
+    for module in (
+        sys.modules["appserver.compat.module"],
+        sys.modules["appserver.compat.decorators"],
+        finder,
+    ):
+        monkeypatch.setattr(module, "SIGNALS", shared)
+    arguments = [
+        "--http",
+        ":0",
+        "--module",
+        "x",
+        "--processes",
+        "3",
+        "--env",
+        "A=1",
+        "--env",
+        "B=2",
+        "--vacuum",
+    ]
+    finder.install(Configuration(arguments).settings, supervised=False)
+    yield [importlib.import_module(name) for name in NAMES]
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def test_there_is_no_such_module_without_the_server():
+    for name in NAMES:
+        assert name not in sys.modules
+        with pytest.raises(ImportError):
+            importlib.import_module(name)
+
+
+def test_the_options_are_as_uwsgi_has_them(modules):
+    uwsgi, _ = modules
+    assert uwsgi.opt["module"] == b"x"
+    assert uwsgi.opt["env"] == [b"A=1", b"B=2"]
+    assert uwsgi.opt["vacuum"] is True
+    assert uwsgi.opt["enable-threads"] is True
+    assert uwsgi.numproc == 3
+    assert uwsgi.version.startswith(b"appserver ")
+
+
+def test_what_a_process_is(modules):
+    uwsgi, _ = modules
+    assert (
+        uwsgi.worker_id(),
+        uwsgi.mule_id(),
+        uwsgi.masterpid(),
+        uwsgi.in_farm(),
+        uwsgi.i_am_the_spooler(),
+    ) == (1, 0, 0, False, False)
+    rss, vsz = uwsgi.mem()
+    assert 0 < rss < vsz
+
+
+@pytest.mark.parametrize("name", sorted(WHY))
+def test_what_is_not_here_can_be_imported_and_says_so_when_it_is_called(modules, name):
+    uwsgi, _ = modules
+    function = getattr(uwsgi, name)
+    with pytest.raises(NotImplementedError, match=rf"^uwsgi\.{name}: "):
+        function("x", y=1)
+
+
+def test_what_never_was_is_not_there(modules):
+    uwsgi, decorators = modules
+    assert not hasattr(uwsgi, "no_such_thing")
+    assert not hasattr(decorators, "no_such_thing")
+
+
+def test_reload_needs_a_master(modules):
+    with pytest.raises(NotImplementedError, match="set master = true"):
+        modules[0].reload()
+
+
+def test_logvars_are_those_of_the_request(modules):
+    uwsgi, _ = modules
+    uwsgi.set_logvar("a", "outside")
+
+    def app(environ, start_response):
+        before = uwsgi.get_logvar("a")
+        uwsgi.set_logvar("a", environ["n"])
+        uwsgi.set_logvar("b", b"bytes")
+        return [before, uwsgi.get_logvar("a")]
+
+    one, two = {"n": "1"}, {"n": "2"}
+    assert WithLogvars(app)(one, None) == [None, b"1"]
+    assert WithLogvars(app)(two, None) == [None, b"2"]
+    assert one["appserver.logvars"] == {"a": "1", "b": "bytes"}
+
+
+def test_functions_run_after_the_fork(modules):
+    uwsgi, decorators = modules
+    told = []
+    decorators.postfork(lambda: told.append("all"))
+
+    @decorators.postfork(wid=1)
+    def first():
+        told.append("first")
+
+    @decorators.postfork(wid=2)
+    def second():
+        told.append("second")
+
+    uwsgi.post_fork_hook = lambda: told.append("hook")
+    finder.begin()
+    assert told == ["hook", "all", "first"]
+    first()
+    assert told[-1] == "first"
+
+
+def test_signals_call_their_handlers(modules):
+    uwsgi, decorators = modules
+    told = []
+
+    @decorators.signal(7)
+    def handler(number):
+        told.append(number)
+
+    uwsgi.signal(7)
+    assert told == [7]
+    assert (uwsgi.signal_registered(7), uwsgi.signal_registered(8)) == (True, False)
+    with pytest.raises(ValueError, match="signal 8 has no handler"):
+        uwsgi.signal(8)
+    with pytest.raises(ValueError, match="256 is no signal"):
+        uwsgi.register_signal(256, "", print)
+    with pytest.raises(NotImplementedError, match="there are only workers"):
+        uwsgi.register_signal(1, "mule1", print)
+    uwsgi.register_signal(9, "", lambda _: 1 / 0)
+    uwsgi.signal(9)
+
+
+def test_timers_run_from_the_beginning_of_a_worker(modules):
+    uwsgi, decorators = modules
+    ran = threading.Event()
+
+    @decorators.timer(0.01)
+    def tick(number):
+        ran.set()
+
+    finder.begin()
+    assert ran.wait(20)
+    late = threading.Event()
+    uwsgi.register_signal(3, "", lambda _: late.set())
+    uwsgi.add_rb_timer(3, 0.01, 1)
+    assert late.wait(20)
+
+
+@pytest.mark.parametrize(
+    "target, worker, runs", [("", 1, True), ("", 2, False), ("workers", 2, True), ("worker2", 2, True)]
+)
+def test_one_worker_runs_a_timer_unless_all_are_to(monkeypatch, target, worker, runs):
+    monkeypatch.setattr(signals, "worker_id", lambda: worker)
+    started = []
+    monkeypatch.setattr(
+        signals.threading, "Thread", lambda **named: started.append(named) or threading.Event()
+    )
+    monkeypatch.setattr(threading.Event, "start", lambda _: None, raising=False)
+    mine = Signals()
+    mine.register(1, target, print)
+    mine.add(Timer(1, 60))
+    mine.begin()
+    assert bool(started) is runs
+
+
+def test_decorators_of_what_is_not_here_leave_the_function(modules, caplog):
+    _, decorators = modules
+
+    @decorators.spool
+    def task(arguments):
+        return arguments
+
+    @decorators.filemon("/tmp")
+    def changed(number):
+        return "called"
+
+    assert (task(1), changed(0)) == (1, "called")
+    with pytest.raises(NotImplementedError, match=r"^uwsgidecorators.spool: there is no spooler"):
+        task.spool(a=b"1")
+
+
+def test_threads(modules):
+    told = []
+
+    @modules[1].thread
+    def work(value):
+        told.append(value)
+
+    work(1).join()
+    assert told == [1]
+
+
+APP = """
+import json, os
+try:
+    import uwsgi
+except ImportError:
+    uwsgi = None
+from uwsgidecorators import postfork, timer
+
+started = []
+
+@postfork
+def begin():
+    started.append(os.getpid())
+
+@timer(3600)
+def tick(number):
+    pass
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/reload":
+        uwsgi.reload()
+    uwsgi.set_logvar("mine", "seen " + environ["PATH_INFO"])
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"pid": os.getpid(), "started": started, "worker": uwsgi.worker_id(), "master": uwsgi.masterpid()}).encode()]
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--master", "--processes", "2"), ("--master", "--lazy-apps")])
+def test_an_application_has_them_while_it_is_served(tmp_path, options):
+    (tmp_path / "app.py").write_text(APP)
+    form = "mine=%(mine) uri=%(uri) wid=%(wid)"
+    with Server(
+        "--http", "127.0.0.1:0", "--module", "app", "--log-format", form, *options, cwd=tmp_path
+    ) as server:
+        with urllib.request.urlopen(f"http://{server.addresses['http']}/x", timeout=20) as answer:
+            told = json.load(answer)
+        server.wait_until(rf"mine=seen /x uri=/x wid={told['worker']}$")
+        assert told["started"] == [told["pid"]]
+        assert told["worker"] in {1, 2}
+        assert told["master"] == (server.process.pid if options else 0)
+        if options:
+            urllib.request.urlopen(f"http://{server.addresses['http']}/reload", timeout=20).close()
+            server.wait_until("generation 2: loading app")
+        assert server.stop() == 0

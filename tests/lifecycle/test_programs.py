@@ -1,0 +1,138 @@
+"""Programs beside the workers: kept, watched by their pid files, or run by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from appserver.clock import Clock
+from appserver.configuration import Configuration
+from appserver.lifecycle import programs
+from appserver.lifecycle.child import Children
+from appserver.lifecycle.programs import Programs, command, scheduled, smart
+from appserver.options import BadValue
+from tests.lifecycle.conftest import Site
+from tests.support.fronts import poll
+
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def pids(path):
+    return [int(each) for each in path.read_text().split()] if path.exists() else []
+
+
+def test_a_program_is_kept_and_ends_with_the_server(tmp_path):
+    told = tmp_path / "pids"
+    site = Site(tmp_path).configure(
+        f"attach-daemon = echo $$ >> {told}; sleep 1000 & wait", attach_daemon="true"
+    )
+    site.ini.write_text(site.ini.read_text().replace("attach-daemon = true\n", ""))
+    with site.start().server as server:
+        [first] = poll(lambda: pids(told), "the program")
+        os.killpg(first, signal.SIGKILL)
+        _, second = poll(lambda: len(pids(told)) == 2 and pids(told), "the next one")
+        server.wait_until(rf"\(pid {first}\) ended: killed by SIGKILL; started again in")
+        assert lives(second)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_until("generation 2 serves|generation 1: .* has gone")
+        assert lives(second)
+        assert server.stop() == 0
+    assert not lives(second)
+    assert len(pids(told)) == 2
+
+
+def test_programs_need_a_master():
+    assert Configuration(["--http", ":0", "--module", "x", "--attach-daemon", "true"]).supervised
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs programs in a loop of their own until *done* returns something."""
+
+    def run(arguments, done):
+        async def main():
+            children = Children()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGCHLD, children.reap)
+            mine = Programs(Configuration(arguments).settings, children)
+            mine.start()
+            try:
+                while not (found := done()):  # noqa: ASYNC110  (files and processes tell nobody)
+                    await asyncio.sleep(0.01)
+                return found
+            finally:
+                await mine.stop()
+                loop.remove_signal_handler(signal.SIGCHLD)
+
+        return asyncio.run(asyncio.wait_for(main(), 30))
+
+    return run
+
+
+def test_a_program_with_a_pid_file_is_started_where_it_does_not_run(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(programs, "_LOOK", 0.01)
+    told, pid = tmp_path / "told", tmp_path / "pid"
+    text = f"{pid} sh -c 'echo x >> {told}; sleep 1000 & echo $! > {pid}'"
+    assert run(
+        [f"--smart-attach-daemon={text}"],
+        lambda: pids(pid) and lives(pids(pid)[0]) and told.read_text() == "x\n",
+    )
+    [first] = pids(pid)
+    os.kill(first, signal.SIGKILL)
+    assert run(
+        [f"--smart-attach-daemon={text}"],
+        lambda: told.read_text() == "x\nx\n" and pids(pid) not in ([first], []),
+    )
+    os.kill(pids(pid)[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_commands_run_by_the_clock(tmp_path, monkeypatch, caplog, run, unique):
+    # The next minute is always near.
+    monkeypatch.setattr(
+        programs,
+        "time",
+        SimpleNamespace(time=lambda: 59.99, localtime=time.localtime, monotonic=time.monotonic),
+    )
+    told = tmp_path / "told"
+    option = "unique-cron" if unique else "cron"
+    wait = "sleep 1000" if unique else "true"
+    arguments = [
+        f"--{option}=-1 -1 -1 -1 -1 echo $$ >> {told}; {wait}",
+        f"--{option}=-1 -1 -1 13 -1 touch {tmp_path}/never",
+    ]
+    if unique:
+        run(arguments, lambda: "it still runs" in caplog.text)
+        assert len(pids(told)) <= 1
+    else:
+        run(arguments, lambda: len(pids(told)) > 2)
+    assert not (tmp_path / "never").exists()
+
+
+def test_values():
+    assert scheduled("0 3 -1 -5 7  do this ; and that") == (Clock(0, 3, -1, -5, 7), "do this ; and that")
+    assert smart(" /run/x.pid  x -d ") == ("/run/x.pid", "x -d")
+    assert command(" a b ") == "a b"
+
+
+@pytest.mark.parametrize("text", ["", "1 2 3 4 5", "1 2 3 4 x y", "* * * * * x", "x"])
+def test_bad_times(text):
+    with pytest.raises(BadValue, match=r"^minute hour day month weekday command"):
+        scheduled(text)
+
+
+@pytest.mark.parametrize("convert, text", [(smart, ""), (smart, "/run/x.pid"), (command, " ")])
+def test_bad_commands(convert, text):
+    with pytest.raises(BadValue):
+        convert(text)

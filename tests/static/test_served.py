@@ -1,0 +1,92 @@
+"""Static files through every listener, with all that stands around the application."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.clients import FastcgiClient, HttpClient, ScgiClient, UwsgiClient
+from tests.support.server import Server
+
+APP = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Powered-By", "me")])
+    return [environ["SCRIPT_NAME"].encode() + b" app " + environ["PATH_INFO"].encode()]
+"""
+LARGE = b"0123456789" * 100_000
+CLIENTS = {"http": HttpClient, "uwsgi": UwsgiClient, "fastcgi": FastcgiClient, "scgi": ScgiClient}
+
+
+@pytest.fixture(scope="module", params=["false", "true"], ids=["alone", "master"])
+def server(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("site")
+    (directory / "files").mkdir()
+    (directory / "files" / "large.bin").write_bytes(LARGE)
+    (directory / "files" / "small.txt").write_text("small")
+    (directory / "files" / "link").symlink_to("/etc/passwd")
+    (directory / "app_static.py").write_text(APP)
+    (directory / "site.ini").write_text(
+        f"[uwsgi]\nmaster = {request.param}\nmount = /=app_static.py\nmount = /deep=app_static.py\nmanage-script-name\n"
+        "static-map = /static=files\nadd-header = X-Frame-Options: DENY\ndel-header = X-Powered-By\n"
+        "route = ^/health donotlog:\nroute = ^/private break:403\n"
+        'log-format = %(method) %(uri) %(status) %(rsize) {"agent": "%(uagent)"}\n'
+        "http-socket = 127.0.0.1:0\nsocket = 127.0.0.1:0\nprotocol = http\nuwsgi-socket = 127.0.0.1:0\n"
+        "fastcgi-socket = 127.0.0.1:0\nscgi-socket = 127.0.0.1:0\n"
+    )
+    with Server("--ini", "site.ini", cwd=directory) as server:
+        yield server
+
+
+@pytest.fixture(params=sorted(CLIENTS))
+def client(request, server):
+    with CLIENTS[request.param](server.addresses[request.param]) as client:
+        yield client
+
+
+def test_plain_sockets_speak_what_they_are_told_to(server):
+    assert sorted(name for name, _ in server.all_addresses) == ["fastcgi", "http", "http", "scgi", "uwsgi"]
+
+
+def test_files_are_served_whole_and_in_part(client):
+    assert client.request("GET", "/static/small.txt").body == b"small"
+    answer = client.request("GET", "/static/large.bin")
+    assert (answer.status, answer.body == LARGE, answer.header("Content-Length")) == (
+        200,
+        True,
+        str(len(LARGE)),
+    )
+    answer = client.request("GET", "/static/large.bin", [("Range", "bytes=5-200004")])
+    assert (answer.status, answer.body == LARGE[5:200005]) == (206, True)
+    answer = client.request("HEAD", "/static/large.bin")
+    assert (answer.status, answer.body, answer.header("Content-Length")) == (200, b"", str(len(LARGE)))
+    tag = answer.header("ETag")
+    assert client.request("GET", "/static/large.bin", [("If-None-Match", tag)]).status == 304
+
+
+def test_what_is_no_file_is_the_applications(client):
+    for target in ("/static/none", "/static/link", "/static/", "/static/%2e%2e/site.ini"):
+        answer = client.request("GET", target)
+        assert (answer.status, answer.body[:5]) == (200, b" app "), target
+
+
+def test_applications_are_mounted(client):
+    assert client.request("GET", "/deep/x").body == b"/deep app /x"
+    assert client.request("GET", "/other").body == b" app /other"
+
+
+def test_fields_are_added_and_taken_away(client):
+    for target in ("/", "/static/small.txt", "/private"):
+        answer = client.request("GET", target)
+        assert answer.header("X-Frame-Options") == "DENY"
+        assert answer.header("X-Powered-By") is None
+
+
+def test_rules_refuse(client):
+    answer = client.request("GET", "/private/x")
+    assert (answer.status, answer.body) == (403, b"Forbidden\n")
+
+
+def test_lines_have_their_form_and_some_requests_have_none(server, client):
+    client.request("GET", "/health")
+    client.request("GET", f"/seen-{client.__class__.__name__}", [("User-Agent", 'a "b"\\')])
+    server.wait_until(rf'^GET /seen-{client.__class__.__name__} 200 \d+ {{"agent": "a \\"b\\"\\\\"}}$')
+    assert "GET /health" not in server.log

@@ -1,0 +1,294 @@
+"""Static files: which are served, and with what fields."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from email.utils import formatdate
+
+import pytest
+
+from appserver.static.options import StaticOptions, expiry, expiry_of_type
+from appserver.static.service import Static
+from appserver.wsgi import FileWrapper
+
+PAST = 1_600_000_000
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Make files to serve, and some that may not be."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "static/a.txt": "hello, world", "static/a.txt.gz": "", "static/sub/index.html": "<p>", "static/x.css": "body{}",
+        "static/empty": "", "static/script.php": "<?", "static/caf\xe9": "e", "staticfoo/a.txt": "no", "secret": "no",
+        "shared/s.txt": "shared", "robots.txt": "none", "static/archive.tar.gz": "tar",
+    }  # fmt: skip
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (PAST, PAST))
+    (tmp_path / "static/a.txt.gz").write_bytes(gzip.compress(b"hello, world"))
+    os.symlink("../secret", tmp_path / "static/out")
+    os.symlink("a.txt", tmp_path / "static/in")
+    os.symlink("../shared", tmp_path / "static/shared")
+    os.mkfifo(tmp_path / "static/pipe")
+    return tmp_path
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status = int(status[:3])
+        self.headers = dict(headers)
+        assert len(self.headers) == len(headers)
+        self.body = body
+
+
+def ask(options, path, method="GET", **fields):
+    """Return the answer, or None where the application was asked."""
+    told = []
+
+    def app(environ, start_response):
+        return None
+
+    def start_response(status, headers):
+        told.append((status, headers))
+
+    environ = {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "REQUEST_URI": path, "wsgi.file_wrapper": FileWrapper,
+        **{f"HTTP_{name.upper()}": value for name, value in fields.items()},
+    }  # fmt: skip
+    result = Static(options, app)(environ, start_response)
+    if result is None:
+        assert not told
+        return None
+    body = b"".join(result)
+    if hasattr(result, "close"):
+        result.close()
+    [(status, headers)] = told
+    return Answer(status, headers, body)
+
+
+MAP = StaticOptions(static_map=(("/static", "static"), ("/robots.txt", "robots.txt")))
+
+
+def test_a_file_is_served_with_what_caches_need(tree):
+    answer = ask(MAP, "/static/a.txt")
+    status = os.stat("static/a.txt")
+    assert (answer.status, answer.body) == (200, b"hello, world")
+    assert answer.headers == {
+        "Content-Type": "text/plain", "ETag": f'"{status.st_mtime_ns:x}-c"', "Accept-Ranges": "bytes",
+        "Last-Modified": formatdate(PAST, usegmt=True), "Content-Length": "12",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("/static/sub/index.html", b"<p>"), ("/static/in", b"hello, world"), ("/static/empty", b""), ("/robots.txt", b"none"),
+        ("/static//a.txt", b"hello, world"), ("/static/sub/../a.txt", b"hello, world"),
+        ("/static/caf\xc3\xa9", b"e"), ("/static/./x.css", b"body{}"),
+    ],
+)  # fmt: skip
+def test_what_is_below_the_directory_is_served(tree, path, body):
+    assert ask(MAP, path).body == body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static", "/static/", "/static/sub", "/static/sub/", "/static/none", "/static/../secret", "/static/../static/a.txt/",
+        "/static/out", "/static/shared/s.txt", "/staticfoo/a.txt", "/static/pipe", "/static/a.txt/x", "/static/a\0.txt",
+        "/static/../../../../../../etc/passwd", "/static//etc/passwd", "/robots.txtx", "/", "", "/static/caf\xe9",
+        "/static/\u20ac", "/static/" + "x" * 5000,
+    ],
+)  # fmt: skip
+def test_all_else_is_the_applications(tree, path):
+    assert ask(MAP, path) is None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_other_methods_are_the_applications(tree, method):
+    assert ask(MAP, "/static/a.txt", method) is None
+
+
+def test_links_may_lead_where_it_is_safe(tree):
+    options = StaticOptions(static_map=MAP.static_map, static_safe=("shared",))
+    assert ask(options, "/static/shared/s.txt").body == b"shared"
+    assert ask(options, "/static/out") is None
+
+
+def test_the_whole_path_counts_for_static_map2_and_check_static(tree):
+    assert ask(StaticOptions(static_map2=(("/static", "."),)), "/static/a.txt").body == b"hello, world"
+    assert ask(StaticOptions(check_static=("static",)), "/a.txt").body == b"hello, world"
+    assert ask(StaticOptions(check_static=("static",)), "/") is None
+
+
+def test_an_index_is_served_for_its_directory(tree):
+    options = StaticOptions(static_map=MAP.static_map, static_index=("none.html", "index.html"))
+    assert ask(options, "/static/sub/").body == b"<p>"
+    assert ask(options, "/static/") is None
+
+
+def test_endings_are_skipped(tree):
+    options = StaticOptions(static_map=MAP.static_map, static_skip_ext=(".php",))
+    assert ask(options, "/static/script.php") is None
+    assert ask(MAP, "/static/script.php") is not None
+
+
+def test_the_directory_is_that_of_the_start(tree):
+    static = Static(MAP, lambda *_: None)
+    os.chdir("/")
+    environ = {"REQUEST_METHOD": "HEAD", "PATH_INFO": "/static/a.txt"}
+    assert static(environ, lambda *_: None) == []
+
+
+def test_head_has_the_fields_and_no_body(tree):
+    get, head = ask(MAP, "/static/a.txt"), ask(MAP, "/static/a.txt", "HEAD")
+    assert (head.headers, head.body) == (get.headers, b"")
+
+
+@pytest.mark.parametrize("path, kind", [("/static/x.css", "text/css"), ("/static/empty", "application/octet-stream"), ("/static/archive.tar.gz", "application/octet-stream")])  # fmt: skip
+def test_types(tree, path, kind):
+    assert ask(MAP, path).headers["Content-Type"] == kind
+
+
+def test_types_of_ones_own(tree):
+    (tree / "types").write_text("text/x-mine css\n")
+    options = StaticOptions(static_map=MAP.static_map, mimefile=("types",))
+    assert ask(options, "/static/x.css").headers["Content-Type"] == "text/x-mine"
+
+
+class TestConditions:
+    def test_a_client_that_has_it_is_told_so(self, tree):
+        tag = ask(MAP, "/static/a.txt").headers["ETag"]
+        for value in (tag, f'"other", W/{tag}', "*"):
+            answer = ask(MAP, "/static/a.txt", if_none_match=value)
+            assert (answer.status, answer.body) == (304, b"")
+            assert answer.headers["ETag"] == tag
+            assert "Content-Length" not in answer.headers
+        assert ask(MAP, "/static/a.txt", if_none_match='"other"').status == 200
+
+    @pytest.mark.parametrize("seconds, status", [(0, 304), (1, 304), (-1, 200)])
+    def test_dates(self, tree, seconds, status):
+        since = formatdate(PAST + seconds, usegmt=True)
+        assert ask(MAP, "/static/a.txt", if_modified_since=since).status == status
+        assert ask(MAP, "/static/a.txt", if_modified_since=since, if_none_match='"x"').status == 200
+
+    def test_what_is_no_date_is_none(self, tree):
+        assert ask(MAP, "/static/a.txt", if_modified_since="yesterday").status == 200
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        "asked, told, body",
+        [
+            ("bytes=0-4", "bytes 0-4/12", b"hello"), ("bytes=7-", "bytes 7-11/12", b"world"),
+            ("bytes=-5", "bytes 7-11/12", b"world"), ("bytes=-50", "bytes 0-11/12", b"hello, world"),
+            ("bytes=11-500", "bytes 11-11/12", b"d"),
+        ],
+    )  # fmt: skip
+    def test_a_part_is_served(self, tree, asked, told, body):
+        answer = ask(MAP, "/static/a.txt", range=asked)
+        assert (answer.status, answer.body) == (206, body)
+        assert (answer.headers["Content-Range"], answer.headers["Content-Length"]) == (told, str(len(body)))
+
+    @pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "bytes=-", "bytes=4-2", "items=0-1", "bytes=a-b", ""])
+    def test_what_is_not_one_range_gets_the_whole(self, tree, asked):
+        answer = ask(MAP, "/static/a.txt", range=asked)
+        assert (answer.status, answer.body) == (200, b"hello, world")
+
+    @pytest.mark.parametrize("asked", ["bytes=12-", "bytes=100-200", "bytes=-0"])
+    def test_nothing_of_it(self, tree, asked):
+        answer = ask(MAP, "/static/a.txt", range=asked)
+        assert (answer.status, answer.body, answer.headers["Content-Range"]) == (416, b"", "bytes */12")
+
+    def test_if_range(self, tree):
+        tag = ask(MAP, "/static/a.txt").headers["ETag"]
+        date = formatdate(PAST, usegmt=True)
+        for value, status in (
+            (tag, 206),
+            (date, 206),
+            ('"other"', 200),
+            (formatdate(PAST - 9, usegmt=True), 200),
+        ):
+            assert ask(MAP, "/static/a.txt", range="bytes=0-1", if_range=value).status == status
+
+    def test_head_has_no_ranges(self, tree):
+        assert ask(MAP, "/static/a.txt", "HEAD", range="bytes=0-1").status == 200
+
+
+class TestGzip:
+    OPTIONS = (
+        {"static_gzip_all": True}, {"static_gzip_ext": (".txt",)}, {"static_gzip_dir": ("static",)},
+        {"static_gzip": (re.compile(r"a\.t"),)},
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("options", OPTIONS)
+    def test_the_zipped_file_is_served_to_whom_takes_it(self, tree, options):
+        options = StaticOptions(static_map=MAP.static_map, **options)
+        answer = ask(options, "/static/a.txt", accept_encoding="br, gzip")
+        assert gzip.decompress(answer.body) == b"hello, world"
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Content-Type"] == "text/plain"
+        plain = ask(options, "/static/a.txt", accept_encoding="br")
+        assert (plain.body, plain.headers["Vary"]) == (b"hello, world", "Accept-Encoding")
+        assert plain.headers["ETag"] != answer.headers["ETag"]
+
+    @pytest.mark.parametrize(
+        "accepted, zipped",
+        [("gzip", 1), ("GZIP;q=0.5", 1), ("gzip;q=0", 0), ("*", 1), ("*;q=0", 0), ("gzip;q=0, *", 0), ("", 0), ("x-gzip", 0), ("gzip;q=.", 1)],
+    )  # fmt: skip
+    def test_qualities(self, tree, accepted, zipped):
+        options = StaticOptions(static_map=MAP.static_map, static_gzip_all=True)
+        assert (
+            "Content-Encoding" in ask(options, "/static/a.txt", accept_encoding=accepted).headers
+        ) == bool(zipped)
+
+    def test_files_without_one_are_served_as_they_are(self, tree):
+        options = StaticOptions(static_map=MAP.static_map, static_gzip_all=True)
+        assert ask(options, "/static/x.css", accept_encoding="gzip").body == b"body{}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"static_expires": (expiry(r"\.css$ 60"),)}, {"static_expires_uri": (expiry("^/static/ 60"),)},
+        {"static_expires_type": (expiry_of_type("text/css=60"),)},
+    ],
+)  # fmt: skip
+def test_files_expire(tree, options, monkeypatch):
+    monkeypatch.setattr("appserver.static.service.time", lambda: PAST)
+    options = StaticOptions(static_map=MAP.static_map, **options)
+    assert ask(options, "/static/x.css").headers["Expires"] == formatdate(PAST + 60, usegmt=True)
+    if not options.static_expires_uri:
+        assert "Expires" not in ask(options, "/static/a.txt").headers
+
+
+@pytest.mark.parametrize(
+    "mode, name", [("x-sendfile", "X-Sendfile"), ("x-accel-redirect", "X-Accel-Redirect")]
+)
+def test_the_front_end_may_send_it(tree, mode, name):
+    options = StaticOptions(static_map=MAP.static_map, file_serve_mode=mode)
+    answer = ask(options, "/static/x.css")
+    assert (answer.headers[name], answer.body) == (f"{tree}/static/x.css", b"")
+
+
+def test_no_descriptor_is_left_open(tree):
+    before = len(os.listdir("/proc/self/fd"))
+    options = StaticOptions(
+        static_map=MAP.static_map, static_gzip_all=True, static_skip_ext=(".php",), static_index=("a.txt",)
+    )
+    for path in ("a.txt", "in", "out", "pipe", "sub", "", "empty", "script.php", "x.css", "shared/s.txt"):
+        for fields in (
+            {},
+            {"range": "bytes=0-0"},
+            {"range": "bytes=99-"},
+            {"if_none_match": "*"},
+            {"accept_encoding": "gzip"},
+        ):
+            for method in ("GET", "HEAD"):
+                ask(options, f"/static/{path}", method, **fields)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,254 @@
+"""``--check``: what it says of every kind of line, its exit codes, and how it looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from appserver.cli import main
+from appserver.configuration import Configuration
+
+APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x']\n"
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path, monkeypatch):
+    (tmp_path / "checked.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("checked", None)
+
+
+def ini(*lines, section="uwsgi", name="site.ini"):
+    with open(name, "w") as file:
+        file.write("\n".join([f"[{section}]", "module = checked:app", "http = :0", *lines, ""]))
+
+
+def judged(*lines, section="uwsgi", arguments=()):
+    """Return the verdicts about *lines*, which begin at line 4."""
+    ini(*lines, section=section)
+    verdicts = Configuration(["site.ini", *arguments]).verdicts
+    return [
+        (each.judgement.value, each.text) for each in verdicts if each.setting.place.rpartition(":")[2] >= "4"
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, word, text",
+    [
+        ("threads = 2", "honoured", "Application calls at once in native threads."),
+        ("workers = 2", "honoured", "Worker processes; auto = as many as processors may be used."),
+        ("thunder-lock = true", "unnecessary", "The kernel wakes one worker for each connection; there is no lock to take."),
+        ("plugins = python3", "unnecessary", "Python is built in; there are no plug-ins to load for it."),
+        ("cache2 = name=x", "unsupported", "There is no shared cache: use Redis or memcached."),
+        ("logger = syslog", "unsupported", "Expected zeromq:ENDPOINT, file:PATH or stdio."),
+        ("harakari = 30", "unknown", "There is no such option; did you mean harakiri? It is a variable that nothing uses."),
+        ("buffer_size = 1", "unknown", "There is no such option; did you mean buffer-size? It is a variable that nothing uses."),
+        ("xyzzy = 1", "unknown", "There is no such option. It is a variable that nothing uses."),
+        ("env = A=1 ; one", "dangerous", "uWSGI has no comments behind a value: all of it is the value."),
+        ("processes = 8 ; note", "wrong",
+         "Expected a whole number, 1 or more, or auto; uWSGI takes it for 8, and has no comments behind a value, so put this one on a line of its own."),
+        ("vacuum = false # not yet", "wrong",
+         "Expected true or false; uWSGI takes it for true, and has no comments behind a value, so put this one on a line of its own."),
+        ("harakiri = soon", "wrong", "Expected a number of seconds; uWSGI takes it for 0."),
+        ("listen = -4", "wrong", "Expected a whole number, 0 or more; uWSGI refuses it."),
+        ("chmod-socket = 88", "wrong", "Expected three octal digits, such as 660."),
+        ("set = threads", "wrong", "Expected name=value."),
+        ("if-exists = %(base)/x", "dangerous", "Nothing is expanded here, as in uWSGI: the text counts as it stands."),
+        ("chmod-socket = 666", "dangerous",
+         "Everybody on this machine may talk to the application as if they were its front end; try 660."),
+        ("if-env = NOT_THERE", "honoured", "It belongs to the language of the file and has been obeyed."),
+    ],
+)  # fmt: skip
+def test_verdicts(line, word, text):
+    assert judged(line) == [(word, text)]
+
+
+def test_what_a_condition_leaves_out():
+    assert judged("if-env = NOT_THERE", "nonsense = 1", "end")[1] == (
+        "skipped", "The condition or loop that it stands in leaves it out.",
+    )  # fmt: skip
+
+
+def test_variables_that_are_used_are_honoured():
+    assert judged("a = 1", "set-ph = b=2", "env = X=%(a + b)")[:3] == [
+        ("honoured", "A variable, for %(a)."),
+        ("honoured", "It belongs to the language of the file and has been obeyed."),
+        ("honoured", "A variable, for %(b)."),
+    ]
+
+
+def test_a_value_that_does_not_count_says_which_does():
+    assert judged("threads = 2", "threads = 3")[0] == (
+        "honoured", "Application calls at once in native threads. The later one counts: site.ini:5: threads = 3.",
+    )  # fmt: skip
+
+
+def test_our_own_section_is_stricter():
+    assert judged("harakari = 1", section="appserver") == [
+        ("wrong", "There is no such option; did you mean harakiri?")
+    ]
+    assert judged("cache2 = x", section="appserver") == [
+        ("wrong", "There is no shared cache: use Redis or memcached.")
+    ]
+    assert judged("thunder-lock", section="appserver")[0][0] == "unnecessary"
+    assert judged("threads = 2 ; two", section="appserver")[0][0] == "honoured"
+
+
+def test_strict_is_as_strict_in_uwsgis_section():
+    assert judged("strict = true", "harakari = 1")[1] == (
+        "wrong",
+        "There is no such option; did you mean harakiri?",
+    )
+
+
+def test_a_file_that_comes_behind_an_argument_is_told(capsys):
+    ini("threads = 2")
+    assert main(["--threads", "4", "site.ini", "--check"]) == 0
+    out = capsys.readouterr().out
+    assert "command line\n       dangerous    --threads = 4\n" in out
+    assert "site.ini:4: threads = 2 is read later and counts; name the file first." in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    "line, arguments, code",
+    [
+        ("threads = 2", [], 0), ("threads = 2", ["--strict"], 0), ("cache2 = x", [], 0), ("cache2 = x", ["--strict"], 1),
+        ("harakari = 1", [], 0), ("harakari = 1", ["--strict"], 2), ("threads = x", [], 2), ("module = absent_one", [], 2),
+        ("thunder-lock", ["--strict"], 0), ("env = A=%Y", ["--strict"], 1),
+    ],
+)  # fmt: skip
+def test_exit_codes(line, arguments, code, capsys):
+    ini(line)
+    assert main(["--check", "site.ini", *arguments]) == code
+    out, err = capsys.readouterr()
+    assert ("the server would start" in out) is (code < 2)
+    assert ("the server would not start" in out) is (code == 2)
+    assert bool(err) is (code == 2)
+
+
+def test_the_report(capsys):
+    with open("base.ini", "w") as file:
+        file.write("[uwsgi]\nthreads = 2\n")
+    ini("ini = base.ini", "port = 8080", "env = PORT=%(port)", "harakari = 30", "\x1b[2J = 1")
+    assert main(["--check", "site.ini"]) == 0
+    assert capsys.readouterr().out == (
+        "site.ini\n"
+        "    2  honoured     module = checked:app\n"
+        "                    The application: pkg.mod, pkg.mod:callable or pkg.mod:factory().\n"
+        "    3  honoured     http = :0\n"
+        "                    Serve HTTP on this address.\n"
+        "    4  honoured     ini = base.ini\n"
+        "                    It belongs to the language of the file and has been obeyed.\n"
+        "base.ini\n"
+        "    2  honoured     threads = 2\n"
+        "                    Application calls at once in native threads.\n"
+        "site.ini\n"
+        "    5  honoured     port = 8080\n"
+        "                    A variable, for %(port).\n"
+        "    6  honoured     env = PORT=%(port)  ->  PORT=8080\n"
+        "                    Set an environment variable for the application.\n"
+        "    7  unknown      harakari = 30\n"
+        "                    There is no such option; did you mean harakiri? It is a variable that nothing\n"
+        "                    uses.\n"
+        "    8  unknown      \\x1b[2J = 1\n"
+        "                    There is no such option. It is a variable that nothing uses.\n"
+        "\n"
+        "listener: http :0\n"
+        "application: checked:app\n"
+        "concurrency: up to 2 requests at once in threads\n"
+        "6 honoured, 2 unknown; the server would start\n"
+    )
+
+
+def test_the_report_for_machines(capsys):
+    ini("threads = %k", "harakari = 1", "cores = x")
+    assert main(["--check", "--json", "site.ini", "--env", "A=1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) == {"lines", "listeners", "application", "concurrency", "warnings", "problems", "exit"}
+    assert told["listeners"] == [{"name": "http", "address": ":0"}]
+    assert (told["application"], told["problems"], told["exit"]) == ("checked:app", [], 0)
+    assert told["lines"][3]["option"] == "harakari"
+    assert told["lines"][3] == {
+        "file": "site.ini", "line": 5, "place": "site.ini:5", "option": "harakari", "value": "1", "written": "1",
+        "verdict": "unknown",
+        "text": "There is no such option; did you mean harakiri? It is a variable that nothing uses.",
+    }  # fmt: skip
+    assert (told["lines"][-1]["file"], told["lines"][-1]["line"]) == ("command line", None)
+    assert len(told["warnings"]) == 2
+
+
+def test_colours_are_for_terminals(monkeypatch):
+    from appserver.check import Report
+
+    ini("harakari = 1")
+    report = Report(Configuration(["site.ini"]), "")
+    assert "\033[33munknown     \033[0m" in report.text(colour=True)
+    assert "\033" not in report.text(colour=False)
+
+
+class TestEnvironment:
+    def test_variables_are_settings_before_all_others(self, monkeypatch):
+        monkeypatch.setenv("APPSERVER_THREADS", "4")
+        monkeypatch.setenv("APPSERVER_HTTP_SOCKET", "127.0.0.1:1")
+        ini()
+        configuration = Configuration(["site.ini"])
+        assert [each.address for each in configuration.listeners] == ["127.0.0.1:1", ":0"]
+        assert configuration.plan.reason == "up to 4 requests at once in threads"
+
+    def test_the_rest_counts_more(self, monkeypatch):
+        monkeypatch.setenv("APPSERVER_THREADS", "4")
+        ini("threads = 2")
+        assert Configuration(["site.ini"]).plan.cores == 2
+
+    def test_bad_values_and_names_that_are_none(self, monkeypatch):
+        monkeypatch.setenv("APPSERVER_THREADS", "many")
+        monkeypatch.setenv("APPSERVER_SERVICE_HOST", "10.0.0.1")
+        ini()
+        configuration = Configuration(["site.ini"])
+        assert configuration.problems == ["$APPSERVER_THREADS = many: expected a whole number, 1 or more"]
+        assert any(
+            each.startswith("$APPSERVER_SERVICE_HOST = 10.0.0.1: unknown: ")
+            for each in configuration.warnings
+        )
+
+    @pytest.mark.parametrize("asked", [False, True])
+    @pytest.mark.parametrize("how", ["argument", "variable"])
+    def test_those_of_uwsgi_are_read_where_it_is_asked_for(self, monkeypatch, capsys, asked, how):
+        monkeypatch.setenv("UWSGI_THREADS", "3")
+        monkeypatch.setenv("UWSGI_RELOADS", "1")
+        monkeypatch.setenv("APPSERVER_UWSGI_ENV", "true" if asked and how == "variable" else "0")
+        ini()
+        more = ["--uwsgi-env"] if asked and how == "argument" else []
+        assert Configuration(["site.ini", *more]).plan.cores == (3 if asked else 1)
+        assert main(["--check", "site.ini", *more]) == 0
+        assert ("environment\n       honoured     $UWSGI_THREADS = 3\n" in capsys.readouterr().out) is asked
+
+
+def test_module_counts_where_there_is_a_file_too(capsys):
+    ini("wsgi-file = nope.py")
+    assert Configuration(["site.ini"]).warnings == [
+        "site.ini:4: wsgi-file = nope.py: site.ini:2: module = checked:app is the application, as in uWSGI; remove one of them"
+    ]
+    assert main(["--check", "site.ini"]) == 0
+
+
+@pytest.mark.parametrize("text", ["http", "fastcgi", "scgi", "uwsgi", "http11"])
+def test_what_is_spoken_on_a_plain_socket_is_an_option(text):
+    ini("socket = :1", "uwsgi-socket = :2", f"protocol = {text}")
+    names = [each.name for each in Configuration(["site.ini"]).listeners]
+    assert names == ["http", text.removesuffix("11"), "uwsgi"]
+
+
+def test_options_of_uwsgi_on_the_command_line(capsys):
+    ini()
+    arguments = ["site.ini", "--thunder-lock", "--plugin", "python3", "--need-app", "--offload-threads=2"]
+    configuration = Configuration(arguments)
+    assert configuration.problems == []
+    assert main(["site.ini", "--cache2", "name=x"]) == 1
+    assert capsys.readouterr().err == (
+        "appserver: --cache2 name=x: it is not supported. There is no shared cache: use Redis or memcached.\n"
+    )

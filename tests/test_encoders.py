@@ -1,0 +1,167 @@
+"""What becomes of lines: encoders, and the routes to loggers with names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from appserver.encoders import Ruled, Rules, encoder, route
+from appserver.log import Log, LogOptions
+from appserver.options import BadValue, UnsupportedValue
+
+from .support.logs import Lines
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("prefix >", '>a "b"'), ("suffix  <", 'a "b"<'), ("nl", 'a "b"'), ("format [${msg}]", '[a "b"]'),
+        ("format ${msgnl}${nope}", 'a "b"'), ('json {"m": "${msg}"}', r'{"m": "a \"b\""}'), ("strftime", 'a "b"'),
+    ],
+)  # fmt: skip
+def test_encoders(text, expected):
+    assert encoder(text).encode('a "b"') == expected
+
+
+def test_times():
+    line = encoder(
+        'json {"unix": ${unix}, "micros": ${micros}, "year": "${strftime:%Y}", "msg": "${msg}"}'
+    ).encode("\n\x00")
+    told = json.loads(line)
+    assert abs(told["unix"] - time.time()) < 60
+    assert abs(told["micros"] / 1e6 - told["unix"]) < 60
+    assert told["msg"] == "\n\x00"
+    assert re.fullmatch(r"\d{4}", told["year"])
+    assert re.fullmatch(r"\d{4}", encoder("strftime").encode("%Y"))
+
+
+@pytest.mark.parametrize("text", ["", "gzip", "jason {}", ":x"])
+def test_unknown_encoders(text):
+    with pytest.raises(BadValue, match=r"^prefix, suffix"):
+        encoder(text)
+
+
+@pytest.mark.parametrize("text", ["", "name", "name ", "name ("])
+def test_bad_routes(text):
+    with pytest.raises(BadValue):
+        route(text)
+
+
+def written(lines, **rules):
+    sinks = {"": Lines(), "errors": Lines(), "other": Lines()}
+    ruled = Ruled(list(sinks.items()), Rules(**rules))
+    for line in lines:
+        ruled.write(line)
+    return {name: sink.lines for name, sink in sinks.items()}
+
+
+def test_lines_go_by_their_text_to_the_logger_of_that_name():
+    assert written(["an ERROR", "fine"], routes=[route("errors ERROR")]) == {
+        "": ["fine"], "errors": ["an ERROR"], "other": ["fine"],
+    }  # fmt: skip
+
+
+def test_encoders_may_be_for_one_logger():
+    assert written(["x"], encoders=[encoder("prefix:errors >"), encoder("suffix <")]) == {
+        "": ["x<"], "errors": [">x<"], "other": ["x<"],
+    }  # fmt: skip
+
+
+def test_lines_are_dropped():
+    assert written(
+        ["a", "ab", "b", "c"], drained=[re.compile("c")], kept=[re.compile("a"), re.compile("^b$")]
+    )[""] == ["a", "ab", "b"]
+
+
+def test_a_log_has_all_of_it(tmp_path):
+    log = Log(
+        LogOptions(
+            logger=(f"file:{tmp_path}/all", f"bad file:{tmp_path}/bad"), log_route=(route("bad boom"),),
+            log_encoder=(encoder("prefix:bad >"),), log_drain=(re.compile("quiet"),), log_date="%%",
+        )
+    )  # fmt: skip
+    try:
+        import logging
+
+        for text in ("hello", "boom", "quiet"):
+            logging.getLogger("appserver").info(text)
+    finally:
+        log.close()
+    assert (tmp_path / "all").read_text() == "[%] INFO hello\n"
+    assert (tmp_path / "bad").read_text() == ">[%] INFO boom\n"
+
+
+@pytest.mark.parametrize("convert, text", [("logger", "syslog:uwsgi"), ("logger", "mine rsyslog:127.0.0.1"), ("logto", "127.0.0.1:9000"), ("logto", ":9000")])  # fmt: skip
+def test_what_uwsgi_has_and_we_have_not_is_told_apart(convert, text):
+    from appserver.log import destination, log_file
+
+    with pytest.raises(UnsupportedValue):
+        (destination if convert == "logger" else log_file)(text)
+
+
+class TestRotation:
+    def test_a_new_file_is_begun(self, tmp_path):
+        from appserver.sinks import FileSink
+
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), most=10, backup=str(old))
+        for line in ("12345", "67890", "abcde", "fghij", "k"):
+            sink.write(line)
+        sink.close()
+        assert (old.read_text(), path.read_text()) == ("abcde\nfghij\n", "k\n")
+
+    def test_the_time_is_in_the_name_otherwise(self, tmp_path):
+        from appserver.sinks import FileSink
+
+        sink = FileSink(str(tmp_path / "log"), most=1)
+        sink.write("a")
+        sink.write("b")
+        sink.close()
+        [old] = tmp_path.glob("log.*")
+        assert re.fullmatch(r"log\.\d+", old.name)
+
+    def test_processes_that_share_a_file_lose_no_line(self, tmp_path):
+        import os
+
+        from appserver.sinks import FileSink
+
+        names = []
+        for number in range(3):
+            pid = os.fork()
+            if not pid:
+                sink = FileSink(str(tmp_path / "log"), most=2000, backup=str(tmp_path / f"old.{number}"))
+                for line in range(40):
+                    sink.write(f"{number} {line} {'x' * 20}")
+                os._exit(0)
+            names.append(pid)
+        for pid in names:
+            os.waitpid(pid, 0)
+        lines = [line for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+        assert len(set(lines)) == len(lines) == 120
+
+    def test_permissions(self, tmp_path):
+        from appserver.sinks import FileSink
+
+        FileSink(str(tmp_path / "log"), 0o604).close()
+        assert (tmp_path / "log").stat().st_mode & 0o777 == 0o604
+
+    def test_the_form_of_uwsgis_file_logger(self, tmp_path):
+        log = Log(
+            LogOptions(
+                logger=(f"file:logfile={tmp_path}/log,maxsize=10,backupname={tmp_path}/old",), log_date="%%"
+            )
+        )
+        try:
+            import logging
+
+            for text in ("one", "two"):
+                logging.getLogger("appserver").info(text)
+        finally:
+            log.close()
+        assert ((tmp_path / "old").read_text(), (tmp_path / "log").read_text()) == (
+            "[%] INFO one\n",
+            "[%] INFO two\n",
+        )

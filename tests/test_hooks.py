@@ -1,0 +1,134 @@
+"""Commands and actions at the stages of the server's life."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from appserver.hooks import HookError, HookOptions, action, command, run
+from appserver.options import BadValue, UnsupportedValue
+from tests.support.server import Server
+
+
+@pytest.mark.parametrize(
+    "hook, check",
+    [
+        ("mkdir:made", lambda: os.path.isdir("made")),
+        ("creat:made", lambda: Path("made").read_text() == ""),
+        ("write:made a b", lambda: Path("made").read_text() == "a b"),
+        ("writen:made a", lambda: Path("made").read_text() == "a\n"),
+        ("append:there +", lambda: Path("there").read_text() == "x+"),
+        ("appendn:there +", lambda: Path("there").read_text() == "x+\n"),
+        ("unlink:there", lambda: not os.path.exists("there")),
+        ("chmod:there 640", lambda: os.stat("there").st_mode & 0o777 == 0o640),
+        (f"chown:there {os.getuid()} {os.getgid()}", lambda: os.stat("there").st_uid == os.getuid()),
+        ("chdir:sub", lambda: os.getcwd().endswith("/sub")),
+        ("putenv:HOOKED=a=b", lambda: os.environ["HOOKED"] == "a=b"),
+        ("exec:echo $HOME > made", lambda: os.path.exists("made")),
+        ("safeexec:false", lambda: True),
+        ("print:hello", lambda: True),
+        ("unix_signal:15 gracefully_kill_them_all", lambda: True),
+    ],
+)
+def test_actions(tmp_path, monkeypatch, hook, check):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    (tmp_path / "there").write_text("x")
+    (tmp_path / "sub").mkdir()
+    run(HookOptions(hook_asap=(action(hook),)), "asap")
+    assert check()
+
+
+@pytest.mark.parametrize(
+    "options, option, reason",
+    [
+        ({"exec_asap": ("exit 3",)}, "exec-asap", "the command exited with 3"),
+        ({"exec_asap": ("kill -9 $$",)}, "exec-asap", "the command was ended by signal 9"),
+        ({"hook_asap": (("exec", "false"),)}, "hook-asap", "the command exited with 1"),
+        ({"hook_asap": (("mkdir", "/proc/x"),)}, "hook-asap", "No such file or directory"),
+        (
+            {"hook_asap": (("chmod", "/ 8"),)},
+            "hook-asap",
+            "it is malformed: invalid literal for int() with base 8: '8'",
+        ),
+        ({"hook_asap": (("chown", "/"),)}, "hook-asap", "it is malformed: "),
+    ],
+)
+def test_what_fails_is_told(options, option, reason):
+    with pytest.raises(HookError) as caught:
+        run(HookOptions(**options), "asap")
+    assert caught.value.option == option
+    assert str(caught.value).startswith(reason)
+
+
+def test_the_first_failure_is_the_last_action(tmp_path):
+    with pytest.raises(HookError):
+        run(HookOptions(exec_asap=("false", f"touch {tmp_path}/made")), "asap")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "mount:proc", "unix_signal:9 kill_them_all", "mkdir", "!exec:x"])
+def test_actions_that_are_not_here(text):
+    with pytest.raises(UnsupportedValue):
+        action(text)
+
+
+def test_commands():
+    assert command("a b") == "a b"
+    with pytest.raises(BadValue):
+        command("")
+
+
+STAGES = ["asap", "as-root", "as-user", "pre-app", "post-app", "as-user-atexit"]
+APP = "import os\nos.system('echo load >> told')\ndef application(e, s):\n    s('200 OK', [])\n    return [b'x']\n"
+
+
+@pytest.mark.parametrize("master", [False, True])
+def test_the_stages_come_in_their_order(tmp_path, master):
+    (tmp_path / "app.py").write_text(APP)
+    lines = [f"exec-{stage} = echo {stage} >> {tmp_path}/told" for stage in STAGES]
+    lines += [
+        f"hook-{stage} = appendn:{tmp_path}/told hook-{stage}"
+        for stage in [*STAGES, "post-fork", "master-start"]
+    ]
+    (tmp_path / "site.ini").write_text(
+        "\n".join(["[appserver]", "module = app", "http = 127.0.0.1:0", f"master = {master}", *lines])
+    )
+    with Server("--ini", "site.ini", cwd=tmp_path, env={"PYTHONPATH": os.pathsep.join(sys.path)}) as server:
+        assert server.stop() == 0
+    told = (tmp_path / "told").read_text().split()
+    expected = [f"{kind}{stage}" for stage in STAGES for kind in ("hook-", "")]
+    assert [each for each in told if each in expected] == expected
+    assert told.index("pre-app") < told.index("load") < told.index("hook-post-app")
+    assert ("hook-master-start" in told) is master
+    assert ("hook-post-fork" in told) is master
+
+
+@pytest.mark.parametrize("stage", ["asap", "as-user", "pre-app"])
+@pytest.mark.parametrize("master", [False, True])
+def test_a_failure_keeps_the_server_from_starting(tmp_path, stage, master):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "site.ini").write_text(
+        f"[appserver]\nmodule = app\nhttp = 127.0.0.1:0\nmaster = {master}\nexec-{stage} = exit 4\n"
+    )
+    server = Server("--ini", "site.ini", cwd=tmp_path)
+    assert server.process.wait(20) == 1
+    server.__exit__()
+    assert f"site.ini:5: exec-{stage} = exit 4: the command exited with 4" in server.log
+
+
+def test_check_runs_no_command(tmp_path, capsys, monkeypatch):
+    from appserver.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "app_checked.py").write_text("def application(*_): pass\n")
+    lines = [f"exec-{stage} = touch {tmp_path}/made" for stage in STAGES]
+    (tmp_path / "site.ini").write_text(
+        "\n".join(["[appserver]", "module = app_checked", "http = :0", *lines])
+    )
+    assert main(["--check", "site.ini"]) == 0
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,111 @@
+"""Several applications in one server: which of them gets a request, and what it sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from appserver.application import ApplicationOptions, LoadError, load
+from appserver.configuration import Configuration
+from appserver.mounts import Mounts, mount
+from appserver.options import BadValue
+from appserver.surroundings import prepare
+
+
+def app(name):
+    def application(environ, start_response):
+        return [name, environ["SCRIPT_NAME"], environ["PATH_INFO"]]
+
+    return application
+
+
+def ask(mounts, path, script_name=""):
+    told = []
+    answer = mounts({"SCRIPT_NAME": script_name, "PATH_INFO": path}, lambda status, _: told.append(status))
+    return told[0][:3] if told else tuple(answer)
+
+
+APPS = {"/a": app("a"), "/a/b": app("b"), "/long": app("l")}
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("/a", ("a", "/a", "")),
+        ("/a/", ("a", "/a", "/")),
+        ("/a/x", ("a", "/a", "/x")),
+        ("/a/b", ("b", "/a/b", "")),
+        ("/a/b/c", ("b", "/a/b", "/c")),
+        ("/a/bc", ("a", "/a", "/bc")),
+        ("/ab", ("d", "", "/ab")),
+        ("/", ("d", "", "/")),
+        ("", ("d", "", "")),
+    ],
+)
+def test_the_longest_prefix_counts_where_the_server_manages_script_names(path, expected):
+    assert ask(Mounts(APPS, app("d"), manage=True), path) == expected
+
+
+@pytest.mark.parametrize(
+    "script_name, expected",
+    [("/a", "a"), ("/a/", "a"), ("/a/b", "b"), ("", "d"), ("/nope", "d"), ("/a/b/c", "d")],
+)
+def test_the_front_end_chooses_otherwise(script_name, expected):
+    answer = ask(Mounts(APPS, app("d"), manage=False), "/a/b/c", script_name)
+    assert answer == (expected, script_name, "/a/b/c")
+
+
+@pytest.mark.parametrize("manage", [False, True])
+def test_what_is_mounted_nowhere_is_not_found(manage):
+    assert ask(Mounts(APPS, None, manage=manage), "/x") == "404"
+
+
+@pytest.mark.parametrize("manage", [False, True])
+def test_an_application_at_the_root_is_the_default(manage):
+    assert ask(Mounts({**APPS, "": app("root")}, None, manage=manage), "/x") == ("root", "", "/x")
+
+
+@pytest.mark.parametrize(
+    "text, pair",
+    [
+        ("/a=m:app", ("/a", "m:app")),
+        (" /a/ = m.py ", ("/a", "m.py")),
+        ("/=m", ("", "m")),
+        ("/a=b=c", ("/a", "b=c")),
+    ],
+)
+def test_values(text, pair):
+    assert mount(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", "/a", "a=b", "/a=", "=b"])
+def test_bad_values(text):
+    with pytest.raises(BadValue, match=r"^/prefix=module:callable or /prefix=file.py$"):
+        mount(text)
+
+
+def test_applications_are_loaded_as_module_and_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "def app(environ, start_response):\n    return [__name__, environ['SCRIPT_NAME']]\nother = app\n"
+    for name in ("mod_m1.py", "mod_m2.py"):
+        (tmp_path / name).write_text(code)
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nmount = /one=mod_m1:other\nmount = /two=mod_m2.py\ncallable = app\nmanage-script-name\nhttp = :0\n"
+    )
+    configuration = Configuration(["site.ini"])
+    assert configuration.problems == []
+    assert configuration.what == "mod_m1:other at /one, mod_m2.py at /two"
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    prepare(configuration.settings)
+    mounts = load(configuration.settings)
+    assert ask(mounts, "/one/x") == ("mod_m1", "/one")
+    assert ask(mounts, "/two") == ("appserver_wsgi_mod_m2", "/two")
+    assert ask(mounts, "/") == "404"
+
+
+def test_an_application_that_is_not_there_names_the_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    configuration = Configuration(["--mount", "/a=absent_mod:app", "--http", ":0"])
+    with pytest.raises(LoadError) as caught:
+        load(configuration.settings)
+    assert caught.value.option == "mount"
+    assert configuration.settings.of(ApplicationOptions).module == ""

@@ -1,0 +1,70 @@
+"""docs/options.md and the catalogue of uWSGI's options: complete, and no staler than the code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from appserver.access import NAMES as LOG_VARIABLES
+from appserver.configuration import Configuration
+from appserver.foreign import FOREIGN
+from appserver.ini.reader import NAMES as LANGUAGE
+from appserver.reference import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+CATALOGUE = Configuration([]).catalogue
+TEXT = (ROOT / "docs" / "options.md").read_text()
+
+
+def test_the_reference_is_made_of_the_declarations():
+    assert reference(CATALOGUE) == TEXT, "run python -m appserver.reference > docs/options.md"
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE.by_name))
+def test_every_option_has_a_row_with_an_example_that_is_right(name):
+    option = CATALOGUE.by_name[name]
+    [row] = re.findall(rf"(?m)^\| `{option.name}`[, ].*$", TEXT)
+    cells = re.split(r" \| ", row.strip("| "))
+    assert len(cells) == 5
+    assert f"`{name}`" in cells[0]
+    assert cells[1].startswith(option.help.replace("|", "&#124;"))
+    example = re.fullmatch(r"`(\S+) = (.*)`", cells[3])
+    assert example[1] == option.name
+    option.convert(example[2].replace("&#124;", "|").replace("%%", "%"))
+    assert cells[4]
+
+
+def test_help_ends_as_sentences_do():
+    for option in CATALOGUE.by_name.values():
+        assert option.help.endswith((".", ". ...")), option.name
+        assert option.help[0].isupper() or option.help.startswith("With"), option.name
+
+
+def test_every_option_of_uwsgis_is_one_of_ours_or_has_a_reason():
+    assert not set(FOREIGN) & (set(CATALOGUE.by_name) | LANGUAGE)
+    for each in FOREIGN.values():
+        assert each.takes in {"", "?", "="}
+        assert re.fullmatch(r"[A-Z].+\.", each.why), each.why
+        assert f"`{each.name}`" in TEXT
+    assert len(FOREIGN) > 1000
+
+
+def test_every_variable_of_log_format_is_listed():
+    for name in LOG_VARIABLES:
+        assert f"`{name}`" in TEXT
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(shutil.which("uwsgi") is None, reason="uwsgi is not installed (Debian: uwsgi-core)")
+def test_the_names_are_those_of_a_real_uwsgi():
+    done = subprocess.run(["uwsgi", "--help"], capture_output=True, text=True, timeout=30)
+    theirs = set(re.findall(r"(?m)^ +(?:-\w\|)?--([\w-]+)", done.stdout + done.stderr))
+    assert len(theirs) > 500
+    unknown = {name for name in theirs if not CATALOGUE.knows(name) and name not in LANGUAGE}
+    assert unknown == set()
+    own = {option.name for option in CATALOGUE.by_name.values() if option.note.startswith("own")}
+    assert not own & theirs
