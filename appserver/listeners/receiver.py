@@ -145,9 +145,7 @@ class Receiver:
         """Tell whether all that Mongrel2 has dealt is answered, and nothing more will come."""
         dispatch = self._dispatch
         # Being dry comes first: it leaves Mongrel2 in time, and may give out the last requests.
-        if not self._draining or not self._dry() or dispatch.jobs or self._held:
-            return False
-        if dispatch.jobs or self._more:  # of what came before the end
+        if not self._draining or not self._dry() or dispatch.jobs or self._held or self._more:
             return False
         if dispatch.size and not dispatch.consumers:  # nobody will answer them any more
             for job in dispatch.refuse_all():

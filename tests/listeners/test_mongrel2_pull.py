@@ -35,6 +35,7 @@ def test_a_receiver_answers_what_came_with_the_end():
     jobs = {}
     receiver = object.__new__(Receiver)
     receiver._draining = True
+    receiver._more = False
     receiver._held = deque()
     receiver._dispatch = SimpleNamespace(jobs=jobs, size=0, consumers=[])
     receiver._dry = lambda: not jobs.update({1: "in hand"})
