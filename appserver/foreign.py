@@ -40,7 +40,7 @@ Clients that leave cost one line in the log, never an exception or a signal.
 Python's own after-fork hooks are always run.
     py-call-osafterfork py-call-uwsgi-fork-hooks
 The option gevent patches the standard library before the application is loaded.
-    gevent-monkey-patch gevent-early-monkey-patch gevent-wait-for-hub
+    gevent-early-monkey-patch gevent-wait-for-hub
 The event loop sends files and answers to slow readers; no thread of the application waits for them.
     offload-threads= offload-thread=
 Processes log by themselves; no master has to collect the lines.

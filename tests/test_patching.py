@@ -136,7 +136,7 @@ def test_threads_and_an_application_that_patches_exclude_each_other(tmp_path):
     """The threads would be greenlets that wait in the real queue, and nothing would ever be served."""
     (tmp_path / "site.ini").write_text("[appserver]\n\nthreads = 3\n")
     done = command(tmp_path, "--check", "--ini", "site.ini", first=PATCHES.format(""))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"appserver: site.ini:3: threads = 3: {tmp_path}/app.py:3 calls gevent.monkey.patch_all(): "
         "threads would be greenlets of one thread; set gevent = N instead"

@@ -67,13 +67,14 @@ class Mongrel2Options:
     )  # fmt: skip
     zeromq_dispatch: str = option(
         "auto",
-        "worker: every thread subscribes to Mongrel2; shared: one receiver hands requests to the least busy;"
-        " auto: shared where there are several processes.",
-        convert=dispatch, expects="auto, worker or shared",
+        "Who reads Mongrel2's requests: every thread for itself (worker), or one receiver, which hands each to"
+        " the least busy (shared); auto is shared where there are several processes.",
+        convert=dispatch, expects="auto, worker or shared", example="shared",
+        note="own; there it is always worker.",
     )  # fmt: skip
     zeromq_queue: int = option(
         1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",
-        convert=positive, expects="number",
+        convert=positive, expects="number", note="own.",
     )  # fmt: skip
     mongrel2_upload_dir: str = option(
         "",
