@@ -42,8 +42,9 @@ class Request:
     """
 
     __slots__ = (
-        "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held", "held_size",
-        "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens", "waiter", "x",
+        "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
+        "held_size", "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens",
+        "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +65,8 @@ class Request:
         self.error = error
         self.gone = False
         self.given_up = False
-        self.ended = False  # the last message has been sent
+        self.begun = False  # a message of the answer has been sent
+        self.ended = False  # and the last one
         self.failed = error is not None  # the connection cannot be kept
         self.held: list[bytes] = []  # pieces of a stream that wait to be one message
         self.held_size = 0

@@ -12,6 +12,7 @@ from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.protocols import handoff
 from appserver.protocols.handoff import Frames, frame, frames
+from appserver.protocols.mongrel2 import sender
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -146,29 +147,43 @@ class Share(Intake):
             self._departed.add(number)
 
     def _lose_receiver(self) -> None:
-        """End, where that was to come; else break off what is in hand and join the next receiver."""
-        if self.draining or self._released:
+        """End, where that was to come; else break off what is in hand and join the next receiver.
+
+        Who is leaving joins only to tell what was in hand: there may be no next one.
+        """
+        orphans = self._orphans()
+        if self._released or (self.draining and not orphans):
             self._released = True
             self._packet_watcher.stop()
             self._stream_watcher.stop()
             return
         log.error("mongrel2 %s: the receiver has gone; requests in hand are given up", self.listener.pull)
-        orphans = b""
-        for request in self._requests.values():
-            if not request.gone and not request.ended:
-                request.depart()
-                begun = request.x is not None and request.x.begun
-                orphans += frame(handoff.ORPHAN, begun, b"%b %b " % request.client)
-        while packet := self._unread():
-            for each in frames(packet):
-                if each.kind == handoff.REQUEST:
-                    orphans += frame(handoff.ORPHAN, 0, each.data)
         self._requests.clear()
+        self._departed.clear()  # the next one counts from 1 again
         self._slow.clear()
         self._flow_control = False
         self._part()
         self._join()
+        if self.draining:
+            self._released = True
+            self._packet_watcher.stop()
+            self._stream_watcher.stop()
+            orphans += frame(handoff.LEAVE, 0)
         self._write(orphans)
+
+    def _orphans(self) -> bytes:
+        """Give up what is in hand or has not been taken, and return what the next receiver has to know."""
+        found = b""
+        for request in self._requests.values():
+            if not request.gone and not request.ended:
+                request.depart()
+                found += frame(handoff.ORPHAN, request.begun, b"%b %b " % request.client)
+        while packet := self._unread():
+            for each in frames(packet):
+                client = sender(each.data) if each.kind == handoff.REQUEST else None
+                if client is not None:
+                    found += frame(handoff.ORPHAN, 0, b"%b %b " % client)
+        return found
 
     def _unread(self) -> bytes:
         try:
@@ -178,19 +193,20 @@ class Share(Intake):
 
     # What goes
 
-    def _write(self, data: bytes) -> None:
-        """Send frames, in pieces if the receiver has no room for them."""
+    def _write(self, data: bytes) -> bool:
+        """Send frames, in pieces if the receiver has no room for them; return False after its end."""
         with self._lock:
             if not self._outbox:
                 try:
                     data = data[self._stream.send(data) :]
                 except BlockingIOError:
                     pass
-                except OSError:  # the receiver has gone
-                    return
+                except OSError:
+                    return False
             if data:
                 self._outbox += data
                 self.loop.run_callback_threadsafe(self._write_watcher.start, self._write_more)
+            return True
 
     def _write_more(self) -> None:
         with self._lock:
@@ -225,14 +241,16 @@ class Share(Intake):
     def try_send(self, request: Request, data: bytes, last: bool) -> bool:
         if request.gone:
             raise ClientGone
-        if self._outbox:
+        if self._outbox and not request.ended:  # else a watchdog answers, who tries only once
             return False
         kind = handoff.PIECE
         if last and request.closes:
             kind = handoff.LAST_CLOSE if data else handoff.CLOSE
         elif last:
             kind = handoff.LAST if data else handoff.END
-        self._write(frame(kind, request.origin, data))
+        if not self._write(frame(kind, request.origin, data)):
+            return False  # the receiver has gone, as `_hear` will tell
+        request.begun = True
         return True
 
     def credited(self, request: Request) -> bool:
@@ -248,8 +266,10 @@ class Share(Intake):
         """Make room for the next request."""
         self.in_hand -= 1
         self._slow.discard(request.origin)
-        if self._requests.pop(request.origin, None) is request and not request.ended:
-            self._write(frame(handoff.END, request.origin))
+        if self._requests.get(request.origin) is request:  # not another one, of the next receiver
+            del self._requests[request.origin]
+            if not request.ended:
+                self._write(frame(handoff.END, request.origin))
 
     def drain(self) -> None:
         """Go on until the receiver says that there is no more."""
