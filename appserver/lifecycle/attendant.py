@@ -101,9 +101,14 @@ class Attendants:
             kept.send(message)
 
     def drain(self) -> None:
-        """Have all attendants take what is there, hand it out and end."""
+        """Have all attendants take what is there, hand it out and end.
+
+        One that has just died is begun again for it: workers may wait for what it says.
+        """
         for kept in self._kept.values():
             kept.let_go()
+            if kept.child is not None and kept.child.exited.done():
+                kept.child = self._start(kept.listener)
         self.send("drain")
 
     async def end(self, listener: Listener) -> None:

@@ -176,10 +176,10 @@ class Master:
         """Answer all that was received, and end every process."""
         self._notifier.stopping("stopping")
         await self._stop_changing()
+        self.attendants.drain()
         for listener in self.configuration.listeners:
             listener.refuse()
             listener.close()  # the workers have their own; the last of them closes it for all
-        self.attendants.drain()
         mercy = 0.0
         if self.generation is not None:
             if self._mercy is not None:

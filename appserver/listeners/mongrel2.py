@@ -67,8 +67,8 @@ class Mongrel2Options:
     )  # fmt: skip
     zeromq_dispatch: str = option(
         "auto",
-        "Who reads Mongrel2's requests: every thread for itself (worker), or one receiver, which hands each to"
-        " the least busy (shared); auto is shared where there are several processes.",
+        "Who reads Mongrel2's requests: every thread for itself (worker), or one receiver, which hands each"
+        " to the least busy (shared); auto is shared where there are several processes.",
         convert=dispatch, expects="auto, worker or shared", example="shared",
         note="own; there it is always worker.",
     )  # fmt: skip

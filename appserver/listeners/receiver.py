@@ -353,8 +353,12 @@ class Receiver:
     # The loops
 
     def _join(self) -> None:
-        pid, cores, fds = self._rendezvous.accept()
-        consumer = Consumer(pid, cores, fds)
+        """Accept the loops that join: all, as those that still wait at the end would do so for ever."""
+        with suppress(BlockingIOError):
+            while True:
+                self._accept(Consumer(*self._rendezvous.accept()))
+
+    def _accept(self, consumer: Consumer) -> None:
         self._dispatch.consumers.append(consumer)
         self._consumers[consumer.stream.fileno()] = consumer
         self._epoll.register(consumer.stream, select.EPOLLIN if not self._held else select.EPOLLET)

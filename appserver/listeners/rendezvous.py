@@ -26,6 +26,7 @@ class Rendezvous:
 
     def __init__(self) -> None:
         self._receivers, self._loops = _socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._receivers.setblocking(False)
 
     def join(self, cores: int) -> Joined:
         """Join the receiver from this process, as a loop with so many cores; both sockets do not block."""
@@ -44,7 +45,10 @@ class Rendezvous:
         return self._receivers.fileno()
 
     def accept(self) -> tuple[int, int, list[int]]:
-        """Return the pid and cores of a loop that joins, and the descriptors to be given to a `Consumer`."""
+        """Return the pid and cores of a loop that joins, and the descriptors to be given to a `Consumer`.
+
+        Raise `BlockingIOError` where none does.
+        """
         data, fds, _, _ = _recv_fds(self._receivers, 64, 3)
         pid, cores = map(int, data.split())
         return pid, cores, fds

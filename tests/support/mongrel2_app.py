@@ -189,6 +189,15 @@ def spin(environ, start_response, gates):
     return plain(start_response, b"%d" % os.getpid())
 
 
+def forked(environ, start_response, gates):
+    """Hold, with a child that outlives this process."""
+    if not os.fork():
+        wait_for(gates, 1)
+        os._exit(0)
+    wait_for(gates, 0)
+    return plain(start_response, b"")
+
+
 def stubborn(environ, start_response, gates):
     """Hold as `hold` does, whatever is raised here."""
     tell(gates, 0)
@@ -232,5 +241,5 @@ ANSWERS = {
     "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
     "large": large, "fail": fail, "read": read, "gated": gated, "counted": counted, "waiting": waiting,
     "busy": busy, "lingering": lingering, "hold": hold, "nap": nap, "thread": thread,
-    "pid": pid, "spin": spin, "stubborn": stubborn,
+    "pid": pid, "spin": spin, "stubborn": stubborn, "forked": forked,
 }  # fmt: skip
