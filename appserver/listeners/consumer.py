@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import FAREWELL, GONE, PROBE, REQUEST, Frames, frame, frames
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Consumer:
         except OSError:  # it has gone already, or belongs to another name space: the stream tells
             self.life = -1
         self._frames = Frames()
-        self._outbox = b""
+        self._outbox = Outbox(self.stream.fileno())
         self._jobs: list[Job] = []  # given, and not sent yet
         self._given = 0.0  # when it was given what it may not have taken yet; 0 = it has taken all
         self._answered = 0.0  # when its last answer ended
@@ -116,18 +117,15 @@ class Consumer:
 
     def say(self, kind: int, number: int, data: bytes = b"") -> None:
         """Send a frame over the stream, now or when there is room."""
-        self._outbox += frame(kind, number, data)
+        self._outbox.put([frame(kind, number, data)])
         self.write()
 
     def write(self) -> None:
         """Send what waits for room in the stream."""
         try:
-            sent = self.stream.send(self._outbox)
-        except BlockingIOError:
-            return
+            self._outbox.flush()
         except OSError:  # it has gone
-            sent = len(self._outbox)
-        self._outbox = self._outbox[sent:]
+            self._outbox.clear()
 
     @property
     def writes(self) -> bool:

@@ -10,6 +10,7 @@ import gevent
 
 from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
+from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff
 from appserver.protocols.handoff import Frames, frame, frames
 from appserver.protocols.mongrel2 import sender
@@ -48,13 +49,11 @@ class Share(Intake):
         self._slow: set[int] = set()  # whose clients do not keep pace
         self._released = False  # the receiver gives us no more
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
-        self._outbox = b""
-        self._frames = Frames()
         self._join()
 
     def _join(self) -> None:
         self._packets, self._stream = self._rendezvous.join(self.cores.count)
-        self._outbox = b""
+        self._outbox = Outbox(self._stream.fileno())
         self._frames = Frames()
         self._packet_watcher = self.loop.io(self._packets.fileno(), _READ)
         self._stream_watcher = self.loop.io(self._stream.fileno(), _READ)
@@ -196,26 +195,28 @@ class Share(Intake):
     def _write(self, data: bytes) -> bool:
         """Send frames, in pieces if the receiver has no room for them; return False after its end."""
         with self._lock:
-            if not self._outbox:
-                try:
-                    data = data[self._stream.send(data) :]
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    return False
-            if data:
-                self._outbox += data
-                self.loop.run_callback_threadsafe(self._write_watcher.start, self._write_more)
+            waits = bool(self._outbox)
+            self._outbox.put([data])
+            if waits:
+                return True
+            try:
+                self._outbox.flush()
+            except OSError:
+                self._outbox.clear()
+                return False
+            if self._outbox:
+                self.loop.run_callback_threadsafe(self._wait_for_room)
             return True
+
+    def _wait_for_room(self) -> None:
+        self._write_watcher.start(self._write_more)
 
     def _write_more(self) -> None:
         with self._lock:
             try:
-                self._outbox = self._outbox[self._stream.send(self._outbox) :]
-            except BlockingIOError:
-                return
+                self._outbox.flush()
             except OSError:
-                self._outbox = b""
+                self._outbox.clear()
             if not self._outbox:
                 self._write_watcher.stop()
 
