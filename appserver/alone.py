@@ -13,6 +13,7 @@ import gevent
 from gevent import get_hub
 
 from appserver import __version__, address, stacks
+from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.lifecycle.signals import MASTER
@@ -96,10 +97,10 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             listener.bind(passed)
         for name in passed:
             log.warning("systemd passes a socket for %s, which no option names", name)
-        watching = configuration.settings.of(HarakiriOptions)
+        watching = configuration.settings.of(HarakiriOptions), configuration.settings.of(BlockingOptions)
         watchdog = None
-        if Watchdog.wanted(watching, plan.greenlets):  # without a master nobody replaces this process
-            watchdog = Watchdog(watching, lambda _: None, lambda: None, pings=plan.greenlets > 1)
+        if Watchdog.wanted(*watching, plan.greenlets):  # without a master nobody replaces this process
+            watchdog = Watchdog(*watching, lambda _: None, lambda: None, pings=plan.greenlets > 1)
             watchdog.start()
         server = Server(
             listeners, plan, app, logs.access, queue=configuration.settings.of(QueueOptions),

@@ -15,6 +15,7 @@ from appserver.address import BindOptions
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
+from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
@@ -51,6 +52,7 @@ _OWN = (
     FileOptions,
     *APPLICATION_OPTIONS,
     ConcurrencyOptions,
+    BlockingOptions,
     QueueOptions,
     BindOptions,
     StreamOptions,

@@ -19,12 +19,14 @@ import logging
 import signal
 import sys
 from dataclasses import dataclass
+from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
 from appserver import stacks
+from appserver.blocking import Places, described
 from appserver.interrupt import interrupt
 from appserver.listeners.listener import Service
 from appserver.options import option
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from greenlet import greenlet
 
+    from appserver.blocking import BlockingOptions
     from appserver.exchange import Channel, Exchange
 
 log = logging.getLogger("appserver.harakiri")
@@ -44,7 +47,6 @@ _start, _sleep, get_ident, _Lock = _thread.start_new_thread, sleep, _thread.get_
 
 _LOOK = 0.1  # seconds between looks at what runs
 _IDLE = 0.5  # seconds between looks while nothing does
-_PING = 1.0  # seconds without an answer after which a loop counts as blocked
 _GRACE = 2.0  # seconds that an interrupted request has to end
 _SIGNAL = signal.SIGRTMIN + 1
 
@@ -73,11 +75,13 @@ class _Loop:
         self.loop = get_hub().loop
         self.thread = get_ident()
         self.pinged = 0.0  # when it was asked for an answer that has not come; 0 = it has
-        self.reported = False
+        self.looked = 0.0  # for how long it had been blocked when that was last looked into
+        self.sentenced = False  # it has been told that this is interrupted
 
     def answer(self) -> None:
         self.pinged = 0.0
-        self.reported = False
+        self.looked = 0.0
+        self.sentenced = False
 
 
 class Running:
@@ -113,6 +117,7 @@ class Watchdog:
     def __init__(
         self,
         options: HarakiriOptions,
+        blocking: BlockingOptions,
         give_up: Callable[[str], None],
         end: Callable[[], None],
         beat: Callable[[], None] = lambda: None,
@@ -120,7 +125,9 @@ class Watchdog:
         pings: bool,
     ) -> None:
         self._limit = options.harakiri
-        self._block_limit = options.gevent_block_limit
+        self._block_limit = options.gevent_block_limit or inf
+        self._block_warning = blocking.gevent_block_warning or inf
+        self._places = Places()
         self._give_up = give_up
         self._end = end
         self._beat = beat
@@ -130,12 +137,15 @@ class Watchdog:
         self._given_up = False
         self._main = 0  # the thread that signals' handlers run in; gevent gives it another identity
         self.limits = self._limit > 0  # of requests
-        self._pings = pings and self._block_limit > 0
+        soon = min(self._block_limit, self._block_warning)
+        self._pings = pings and soon < inf
+        self._idle = min(_IDLE, soon / 2) if self._pings else _IDLE
 
     @classmethod
-    def wanted(cls, options: HarakiriOptions, greenlets: int) -> bool:
+    def wanted(cls, options: HarakiriOptions, blocking: BlockingOptions, greenlets: int) -> bool:
         """Tell whether there is anything to watch."""
-        return options.harakiri > 0 or (options.gevent_block_limit > 0 and greenlets > 1)
+        limits = options.gevent_block_limit, blocking.gevent_block_warning
+        return options.harakiri > 0 or (any(limits) and greenlets > 1)
 
     def start(self) -> None:
         """Begin to watch; in the main thread."""
@@ -180,7 +190,7 @@ class Watchdog:
                         self._ping(loop, now)
             except Exception:  # nobody else would tell that nothing is watched any more
                 log.exception("the watchdog failed")
-            _sleep(_LOOK if self._running else _IDLE)
+            _sleep(min(_LOOK, self._idle) if self._running else self._idle)
 
     def _overdue(self, run: Running, now: float) -> None:
         if not run.told:
@@ -224,7 +234,7 @@ class Watchdog:
                 run.hit = True
                 raise Harakiri
         loop = self._loops.get(get_ident())
-        if loop is not None and loop.reported and monotonic() - loop.pinged >= self._block_limit:
+        if loop is not None and loop.sentenced:
             raise Harakiri
 
     def _abandon(self, run: Running) -> None:
@@ -252,18 +262,22 @@ class Watchdog:
             loop.loop.run_callback_threadsafe(loop.answer)
             return
         blocked = now - loop.pinged
-        if blocked < min(_PING, self._block_limit):
+        if blocked < min(self._block_limit, max(self._block_warning, 2 * loop.looked)):
             return
         frame = sys._current_frames().get(loop.thread)  # noqa: SLF001  (there is no other way)
         if frame is None:
             return
-        if not loop.reported:
-            loop.reported = True
-            log.error(
-                "the loop has been blocked for %.1f s: %s", blocked, stacks.described("its stack", frame)
-            )
         if blocked < self._block_limit:
+            loop.looked = blocked
+            if self._places.new(frame):
+                log.warning(
+                    "a call keeps the loop from all other requests, for %.1f s now (told once a place): %s",
+                    blocked, described(frame),
+                )  # fmt: skip
             return
+        if not loop.sentenced:
+            loop.sentenced = True
+            log.error("the loop has been blocked for %.1f s by %s", blocked, described(frame))
         if stacks.call_on(frame) is not None and blocked < self._block_limit + _GRACE:
             signal.pthread_kill(loop.thread, _SIGNAL)
             return

@@ -15,6 +15,7 @@ from gevent import get_hub
 
 from appserver import hooks, stacks
 from appserver.application import LoadError, load
+from appserver.blocking import BlockingOptions
 from appserver.compat import finder
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
@@ -72,19 +73,22 @@ class Worker:
         finder.begin()
         plan = self._configuration.plan
         assert plan is not None
-        options = self._configuration.settings.of(HarakiriOptions)
+        settings = self._configuration.settings
+        watching = settings.of(HarakiriOptions), settings.of(BlockingOptions)
         watchdog = None
-        if Watchdog.wanted(options, plan.greenlets):
-            watchdog = Watchdog(options, self._give_up, self._end, self._board.beat, pings=plan.greenlets > 1)
+        if Watchdog.wanted(*watching, plan.greenlets):
+            watchdog = Watchdog(
+                *watching, self._give_up, self._end, self._board.beat, pings=plan.greenlets > 1
+            )
             watchdog.start()
         server = Server(
             self._configuration.listeners,
             plan,
             app,
             self._logs.access,
-            queue=self._configuration.settings.of(QueueOptions),
+            queue=settings.of(QueueOptions),
             load=self._board.row,
-            stream_mercy=self._configuration.settings.of(StopOptions).stream_reload_mercy,
+            stream_mercy=settings.of(StopOptions).stream_reload_mercy,
             watchdog=watchdog,
         )
         os.set_blocking(self._channel.fd, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -11,7 +12,7 @@ import pytest
 from tests.support.fronts import poll
 
 APP = """
-import os, time
+import os, pathlib, sys, time
 
 def spin():
     while True:
@@ -46,8 +47,19 @@ def cleaning():
     finally:
         open("cleaned", "w").close()
 
+real_sleep = time.sleep if "gevent.monkey" not in sys.modules else sys.modules["gevent.monkey"].get_original("time", "sleep")
+
+def block():
+    end = time.monotonic() + (0.6 if os.path.exists("told") else 1000)
+    while not os.path.exists("released") and time.monotonic() < end:
+        real_sleep(0.05)
+
+def read():
+    pathlib.Path("fifo").read_bytes()
+
 WAYS = {
-    "sleep": lambda: time.sleep(1000), "read": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
+    "block": block, "read": read,
+    "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
     "forgiving": forgiving, "cleaning": cleaning,
 }
 
@@ -82,7 +94,7 @@ def limited(site):
     return start
 
 
-WAYS = ["sleep", "read", "spin", "forgiving", "cleaning"]
+WAYS = ["sleep", "pipe", "spin", "forgiving", "cleaning"]
 KINDS = [({}, way) for way in WAYS] + [({"gevent": 10}, way) for way in WAYS] + [({"threads": 2}, "spin")]
 
 
@@ -173,8 +185,40 @@ def test_a_greenlet_that_blocks_the_loop_is_told_and_interrupted(limited):
     before = site.told()["pid"]
     status, _ = site.get("/stuck?spin")
     assert status == 504
-    site.wait_until(r"the loop has been blocked for .* s: its stack, serving GET /stuck\?spin HTTP/1.1")
+    site.wait_until(
+        r"WARNING a call keeps the loop from all other requests, for \S+ s now \(told once a place\): app "
+    )
+    site.wait_until(
+        r"the loop has been blocked for \S+ s by app \(.*its stack, serving GET /stuck\?spin HTTP/1.1"
+    )
     assert site.told()["pid"] == before
+
+
+def test_a_blocking_call_is_told_once_for_each_place(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit=0, gevent_block_warning="0.1")
+    first = site.begin("/stuck?block")
+    told = r"WARNING a call keeps the loop from all other requests, .*: app \(\S+/app.py:\d+, in {}\): {}; its stack, serving GET "
+    site.wait_until(told.format("block", r"real_sleep\(0.05\)") + r"/stuck\?block HTTP/1.1:$")
+    (site.directory / "told").touch()
+    (site.directory / "released").touch()
+    assert first()[0] == 200
+    (site.directory / "released").unlink()
+    assert site.get("/stuck?block")[0] == 200  # for six times as long as it takes to be told
+    fifo = site.directory / "fifo"
+    os.mkfifo(fifo)
+    second = site.begin("/stuck?read")
+    reads = r'pathlib.Path\("fifo"\).read_bytes\(\), within pathlib\S* \(\S+, in \w+\)'
+    site.wait_until(told.format("read", reads) + r"/stuck\?read HTTP/1.1:$")
+    fifo.write_bytes(b"")
+    assert second()[0] == 200
+    assert [site.count(f"in {name}): ") for name in ("block", "read")] == [1, 1]
+
+
+def test_what_blocks_is_interrupted_without_a_warning_before(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="0.5", gevent_block_warning=0)
+    assert site.get("/stuck?spin")[0] == 504
+    site.wait_until(r"ERROR the loop has been blocked for \S+ s by app \(")
+    assert "a call keeps the loop" not in site.log
 
 
 def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):

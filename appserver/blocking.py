@@ -1,0 +1,72 @@
+"""What keeps a loop from all other requests: named by the application's own line, once for each place."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appserver import stacks
+from appserver.options import option
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_MANY = 1000  # places that are remembered
+_OURS = os.path.dirname(os.path.abspath(__file__))
+_LIBRARY = tuple(
+    {f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")} | {f"{_OURS}{os.sep}", "<"}
+)
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+@dataclass(frozen=True)
+class BlockingOptions:
+    """Blocking."""
+
+    gevent_block_warning: float = option(
+        1.0, "With gevent: seconds after which a call that keeps the loop from all others is told; 0 = never."
+    )
+
+
+class Places:
+    """The functions that have been told of: what computes is in one line now, and soon in another."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, int]] = set()
+
+    def new(self, frame: FrameType) -> bool:
+        """Tell whether the stack that ends with *frame* blocks in another function than those before."""
+        code = own(frame).f_code
+        key = code.co_filename, code.co_firstlineno
+        if key in self._told or len(self._told) >= _MANY:
+            return False
+        self._told.add(key)
+        return True
+
+
+def own(frame: FrameType) -> FrameType:
+    """Return the innermost frame of the stack that is the application's own code, or else the innermost."""
+    at: FrameType | None = frame
+    while at is not None:
+        path = at.f_code.co_filename
+        if not path.startswith(_LIBRARY) and not any(each in path for each in _PACKAGES):
+            return at
+        at = at.f_back
+    return frame
+
+
+def described(frame: FrameType) -> str:
+    """Return where the stack that ends with *frame* blocks: the application's own line, then all of it."""
+    place = own(frame)
+    source = linecache.getline(place.f_code.co_filename, place.f_lineno, place.f_globals).strip()
+    within = f", within {_named(frame)}" if place is not frame else ""
+    return f"{_named(place)}: {source or '(no source)'}{within}; {stacks.described('its stack', frame)}"
+
+
+def _named(frame: FrameType) -> str:
+    code = frame.f_code
+    module = frame.f_globals.get("__name__", "?")
+    return f"{module} ({code.co_filename}:{frame.f_lineno}, in {code.co_name})"
