@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__, hooks
+from appserver import __version__, doctor, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError, load
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _USAGE = """\
 usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
        appserver ctl [--socket PATH | --ini FILE] COMMAND
+       appserver doctor [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
 
 Serve one WSGI application over every listener that the options mount. Every option can stand in
 the ini file without its dashes, and on the command line; the last value counts, and an option
@@ -40,6 +41,7 @@ that names a listener's address may be given several times. APPSERVER_THREADS=4 
 is threads = 4 before all others; docs/options.md tells all of each option.
 
   ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
+  doctor                 Load the application, and look for what would block with gevent.
   --ini FILE[:SECTION]   Take options from this file.
   --check                Tell what becomes of every line, load the application, listen on nothing.
                          Exit with 2 if it would not start, and with --strict 1 for warnings.
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["ctl"]:
         return ctl.main(arguments[1:])
+    if arguments[:1] == ["doctor"]:
+        return doctor.main(arguments[1:])
     try:
         configuration = Configuration(arguments)
     except ConfigurationError as error:
