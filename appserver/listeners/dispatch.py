@@ -22,6 +22,7 @@ class Job:
 
     __slots__ = (
         "attachment", "before", "begun", "connection", "consumer", "gone", "message", "number", "refused",
+        "uploads",
     )  # fmt: skip
 
     def __init__(self, number: int, connection: Connection, message: bytes, attachment: int) -> None:
@@ -34,6 +35,7 @@ class Job:
         self.begun = False  # a part of the answer has been sent
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
+        self.uploads = False  # more of its body will come
 
 
 class Dispatch:

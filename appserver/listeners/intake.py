@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from io import BytesIO
+from contextlib import suppress
+from io import BufferedReader, BytesIO
 from typing import IO, TYPE_CHECKING
 
 from gevent import get_hub
 
 from appserver.body import too_long
 from appserver.listeners import upload
+from appserver.listeners.inflow import Inflow
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import DONE, START, Message, Mongrel2Codec, parse, sender
+from appserver.protocols.mongrel2 import DONE, LAST, OFFSET, START, Message, Mongrel2Codec, parse, sender
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_BUFFER = 65536  # bytes that are read of a body at once
 _ERROR = "500 Internal Server Error"
 
 
@@ -56,6 +59,14 @@ class Intake:
 
     def try_send(self, request: Request, data: bytes, last: bool) -> bool:
         """Send as `send` does, if that can be done now; may be called by a native thread."""
+        raise NotImplementedError
+
+    def order(self, request: Request, message: bytes) -> bool:
+        """Send Mongrel2 a message that it obeys itself; return False where it takes none now."""
+        raise NotImplementedError
+
+    def proceed(self, piece: Message, origin: int) -> None:
+        """Have a request take a later piece of its body."""
         raise NotImplementedError
 
     def credited(self, request: Request) -> bool:
@@ -98,13 +109,31 @@ class Intake:
         if parsed.credits:
             self.learn(origin)
         fields = parsed.fields
-        if START in fields and upload.announced(parsed):
+        if OFFSET in fields and LAST not in fields and not parsed.continues:
+            self._inflow(parsed, origin)
+        elif parsed.continues:
+            self.proceed(parsed, origin)
+            return False
+        elif START in fields and upload.announced(parsed):
             if DONE not in fields:
                 return False  # the file is still growing; an answer now would end the upload
             self._upload(parsed, origin)
         else:
             self._serve(parsed, origin, BytesIO(parsed.body), len(parsed.body))
         return True
+
+    def _inflow(self, message: Message, origin: int) -> None:
+        """Serve a request whose body comes in pieces."""
+        x = self.codec.exchange(message, -1 if self.listener.streams else None)
+        listener = self.listener
+        length = x.environ.get("CONTENT_LENGTH")
+        inflow = Inflow(message, int(length) if length else None, listener.limit_post, listener.timeout)
+        body = x.environ["wsgi.input"] = BufferedReader(inflow, _BUFFER)
+        error = None
+        if length and 0 < listener.limit_post < int(length):
+            error = too_long(listener.limit_post)
+            self._warn(error)
+        self._enter(Request(self, origin, message.connection, x, body=body, inflow=inflow, error=error))
 
     def _upload(self, message: Message, origin: int) -> None:
         options = self.listener.options
@@ -131,7 +160,12 @@ class Intake:
             self.listener.count(error.reason)
             return False
         self._warn(error)
-        self._enter(Request(self, origin, client, None, error=error))
+        inflow = None
+        with suppress(ProtocolError):
+            parsed = parse(message)
+            if OFFSET in parsed.fields and LAST not in parsed.fields:  # its rest has to be read over
+                inflow = Inflow(parsed, None, 0, self.listener.timeout)
+        self._enter(Request(self, origin, client, None, inflow=inflow, error=error))
         return True
 
     def _warn(self, error: ProtocolError) -> None:

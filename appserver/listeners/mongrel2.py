@@ -111,6 +111,7 @@ class Mongrel2Listener:
         self.timeout = stream.socket_timeout
         self.several = settings.of(ConcurrencyOptions).processes > 1
         self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, self.several)
+        self.streams = self.shared or not self.several  # later pieces of a body find their request
         self.turns = Turns()
         self.flow_control = 0  # the attachment of which it is known that Mongrel2 controls the flow
         self.accounts: Credits | None = None  # of this process's subscriptions

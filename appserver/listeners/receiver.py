@@ -25,7 +25,16 @@ from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.protocols import handoff
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
-from appserver.protocols.mongrel2 import CREDITS, addressee, envelope, parse, sender
+from appserver.protocols.mongrel2 import (
+    CREDITS,
+    LAST,
+    addressee,
+    control,
+    envelope,
+    may_continue,
+    parse,
+    sender,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +180,8 @@ class Receiver:
         """Tell whether an answer is on its way that needs to hear from Mongrel2."""
         if self._credits.waits:
             return True
-        return self._flow_control and any(job.begun and not job.gone for job in self._dispatch.jobs.values())
+        jobs = self._dispatch.jobs.values()
+        return any((job.uploads or (job.begun and self._flow_control)) and not job.gone for job in jobs)
 
     # Mongrel2
 
@@ -234,6 +244,8 @@ class Receiver:
             if parsed.notice is not None:
                 self._notice(parsed, message)
                 return
+        if may_continue(message, connection) and self._continue(connection, message):
+            return
         if not self._flow_control and message.find(_CREDITS, 0, _HEAD) >= 0:
             with suppress(ProtocolError):  # a loop refuses it
                 if parse(message).credits:
@@ -265,6 +277,23 @@ class Receiver:
         if notice.notice == "disconnect":
             self._credits.forget((self._attachment, connection))
             self._dispatch.disconnect(connection)
+
+    def _continue(self, connection: Connection, message: bytes) -> bool:
+        """Pass a later piece of a body to the loop that has its request; return False where it is none."""
+        try:
+            parsed = parse(message)
+        except ProtocolError:  # a loop refuses it
+            return False
+        if not parsed.continues:
+            return False
+        job = self._dispatch.holder(connection)
+        if job is not None and not job.gone:
+            job.uploads = LAST not in parsed.fields
+            self._say(job, handoff.BODY, message)
+        else:
+            with suppress(ClientGone):
+                self._pass_on(control(connection, credits=1, cancel=True), self._attachment)
+        return True
 
     def _lose(self, connection: Connection) -> None:
         """Note that a client is no more."""
@@ -400,6 +429,11 @@ class Receiver:
         job = self._dispatch.jobs.get(told.number)
         if job is None:
             return
+        if told.kind == handoff.ORDER:
+            job.uploads = True
+            with suppress(ClientGone):
+                self._pass_on(told.data, job.attachment)
+            return
         if not job.gone and (told.data or told.kind in {handoff.LAST_CLOSE, handoff.CLOSE}):
             close = told.kind in {handoff.LAST_CLOSE, handoff.CLOSE}
             job.begun = True
@@ -432,6 +466,9 @@ class Receiver:
         for job in broken:
             if not job.gone:
                 self._give_up(job.connection, job.attachment, begun=job.begun)
+                if job.uploads:  # else Mongrel2 would not see that its connection ends
+                    with suppress(ClientGone):
+                        self._pass_on(control(job.connection, credits=1), job.attachment)
             self._dispatch.finish(job.number)
         if broken:
             log.error(

@@ -13,14 +13,16 @@ from appserver.exchange import ClientGone
 from appserver.interrupt import cancel
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
+from appserver.protocols.mongrel2 import control
 
 if TYPE_CHECKING:
     from greenlet import greenlet
 
     from appserver.exchange import Exchange
+    from appserver.listeners.inflow import Inflow
     from appserver.listeners.intake import Intake
     from appserver.listeners.mongrel2 import Mongrel2Listener
-    from appserver.protocols.mongrel2 import Connection
+    from appserver.protocols.mongrel2 import Connection, Message
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
 # how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
@@ -31,6 +33,7 @@ _INTERVAL = 0.1  # seconds in which a client is taken to read one more,
 _RATE = 1048576  # and the bytes of a message in one second more
 _PIECES = 12  # messages into which a body of known length is cut at most
 _BURST_OF_LENGTH = 3.0  # smaller ones that may leave besides, while the application is slow
+_LINGER = 5.0  # seconds that a client has to send the rest of a body that nobody reads
 _SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, and held at most
 
 
@@ -38,13 +41,14 @@ class Request:
     """The task of one request, and the channel of its answer.
 
     *origin* is where *intake* has it from. *x* is None where a message is no request; with *error* it
-    is refused in its turn, and its connection closed. *body* is closed at the end.
+    is refused in its turn, and its connection closed. *body* is closed at the end; it may read from
+    *inflow*, of which nothing is left over when the connection goes on.
     """
 
     __slots__ = (
         "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "intake", "interval", "least", "origin", "paced", "refilled", "timer", "tokens",
-        "waiter", "x",
+        "held_size", "inflow", "intake", "interval", "least", "lingers", "origin", "paced", "refilled", "timer",
+        "tokens", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +59,7 @@ class Request:
         x: Exchange | None,
         *,
         body: IO[bytes] | None = None,
+        inflow: Inflow | None = None,
         error: ProtocolError | None = None,
     ) -> None:
         self.intake = intake
@@ -62,6 +67,9 @@ class Request:
         self.client = client
         self.x = x
         self.body = body
+        self.inflow = inflow
+        if inflow is not None:
+            inflow.of(self)
         self.error = error
         self.gone = False
         self.given_up = False
@@ -90,7 +98,9 @@ class Request:
 
     @property
     def expects(self) -> bool:
-        """Whether Mongrel2 will tell something that the answer needs."""
+        """Whether Mongrel2 will tell something that the request needs."""
+        if self.inflow is not None and not self.inflow.finished:
+            return True
         return self.x is not None and self.x.begun and not self.ended and self.intake.credited(self)
 
     # The task: in a core, and after it
@@ -122,6 +132,8 @@ class Request:
         """End the application where it waits: in `send`, which raises `ClientGone`, or anywhere else."""
         if self.waiter is not None:
             self.waiter.switch()
+        elif self.lingers:
+            self._finish()
         elif self.x is not None:
             cancel(self.x)
 
@@ -141,14 +153,57 @@ class Request:
         """Close what must be closed and let the next request of the connection run."""
         if self.given_up:
             return
-        if self.timer is not None:
-            self.timer.stop()
-            self.timer.close()
+        self._end_timer()
+        if self.inflow is not None and not self.inflow.finished and not self.gone:
+            self.lingers = True
+            self.timer = self.intake.loop.timer(_LINGER)
+            self.timer.start(self.drop)
+            self.inflow.discard()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.lingers = False
+        self._end_timer()
+        self.inflow = None
         if self.body is not None:
             self.body.close()
         if not self.gone and not self.ended:
             self._publish(b"", last=True)
         self.intake.end(self)
+
+    def _end_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer.close()
+            self.timer = None
+
+    # The body that comes in pieces
+
+    def feed(self, piece: Message) -> None:
+        """Take a piece of the body; in the loop."""
+        inflow = self.inflow
+        if inflow is None or self.gone:
+            self.order(credits=1, cancel=True)
+            return
+        inflow.feed(piece)
+        if self.lingers and inflow.finished:
+            self._finish()
+
+    def order(self, **orders: int | bool) -> bool:
+        """Have Mongrel2 obey (see `control`), unless it takes nothing now; then return False."""
+        try:
+            return self.intake.order(self, control(self.client, **orders))
+        except ClientGone:
+            self.gone = True
+            return True
+
+    def drop(self) -> None:
+        """End the connection of a client that does not send what it should."""
+        self.order(credits=1, cancel=True)  # without credit Mongrel2's task would sleep on
+        self.gone = True
+        if self.lingers:
+            self._finish()
 
     # The channel: in a core
 
@@ -160,7 +215,7 @@ class Request:
             self._hold(pieces)
             self.intake.cores.turn()
             while self.intake.held_up(self) and not self.gone:
-                self._wait()
+                self.wait()
         elif self.held:
             self.held += pieces
             self._publish(self._take_held(), last=True)
@@ -169,13 +224,20 @@ class Request:
         if self.gone:
             raise ClientGone
 
-    def _wait(self) -> None:
-        """Let the application wait in its core until `go_on` is called."""
+    def wait(self, seconds: float = 0.0) -> None:
+        """Let the application wait in its core until `go_on` is called, or so long (0 = any time)."""
         self.waiter = getcurrent()
+        timer = None
+        if seconds > 0:
+            timer = self.intake.loop.timer(seconds)
+            timer.start(self.go_on)
         try:
             get_hub().switch()
         finally:  # a time limit may be raised here
             self.waiter = None
+            if timer is not None:
+                timer.stop()
+                timer.close()
 
     def go_on(self) -> None:
         """Let it look again whether it still has to wait; to be called by the loop."""
@@ -199,6 +261,8 @@ class Request:
             answer = b"" if self.x.begun else self.intake.codec.refuse(OVERDUE)
             with suppress(ClientGone):
                 self.intake.try_send(self, answer, last=True)
+            if self.inflow is not None and not self.inflow.finished:
+                self.order(credits=1)  # else Mongrel2 would not see that its connection ends
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends
@@ -206,6 +270,8 @@ class Request:
             self.intake.end(self)
 
     def _publish(self, data: bytes, last: bool = False) -> None:
+        if last and self.inflow is not None and not self.inflow.finished:
+            last = False  # the connection goes on until the body has come
         try:
             self.intake.send(self, data, last)
             self.ended |= last

@@ -119,7 +119,7 @@ class Share(Intake):
         if told.kind == handoff.REQUEST:
             if not self.take(told.data, told.number):
                 self._write(frame(handoff.END, told.number))
-        elif told.kind == handoff.NOTICE:
+        elif told.kind in {handoff.NOTICE, handoff.BODY}:
             self.take(told.data, told.number)
         elif told.kind == handoff.GONE:
             self._forget(told.number)
@@ -253,6 +253,15 @@ class Share(Intake):
             return False  # the receiver has gone, as `_hear` will tell
         request.begun = True
         return True
+
+    def order(self, request: Request, message: bytes) -> bool:
+        self._write(frame(handoff.ORDER, request.origin, message))
+        return True
+
+    def proceed(self, piece: Message, origin: int) -> None:
+        request = self._requests.get(origin)
+        if request is not None:
+            request.feed(piece)
 
     def credited(self, request: Request) -> bool:
         return self._flow_control

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.pull import Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
-from appserver.protocols.mongrel2 import MOST_CREDITS, envelope
+from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope
 
 if TYPE_CHECKING:
     import zmq
@@ -119,6 +121,20 @@ class Subscription(Intake):
         elif message.notice == "disconnect":
             self.accounts.forget(line)
             self.listener.turns.gone(line)
+
+    def order(self, request: Request, message: bytes) -> bool:
+        return self.responder.try_send(message, request.origin)
+
+    def proceed(self, piece: Message, origin: int) -> None:
+        """Give a piece to the thread whose request it belongs to; what belongs to none is cut off."""
+        request = self.listener.turns.first((origin, piece.connection))
+        if request is None:
+            with suppress(ClientGone):
+                self.responder.try_send(control(piece.connection, credits=1, cancel=True), origin)
+        elif request.intake is self:
+            request.feed(piece)
+        else:
+            request.intake.loop.run_callback_threadsafe(request.feed, piece)
 
     def credited(self, request: Request) -> bool:
         return request.origin == self.listener.flow_control

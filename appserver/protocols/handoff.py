@@ -19,6 +19,7 @@ FAREWELL = 4  # no more requests will come
 PROBE = 12  # nothing: shows, as the last of the packets, whether they are taken
 WAIT = 13  # the client does not read as fast as the answer comes
 GO_ON = 14  # it has caught up
+BODY = 16  # a message of Mongrel2 with a later piece of a request's body
 FLOW = 15  # the number is 1 if Mongrel2 tells what clients have read, else 0
 
 # From a loop
@@ -28,6 +29,7 @@ LAST_CLOSE = 7  # the same, and the end of the connection
 CLOSE = 8  # the answer cannot be completed: the connection ends
 END = 9  # the request has ended without an answer
 LEAVE = 10  # no more requests, please
+ORDER = 17  # a message that Mongrel2 obeys
 ORPHAN = 11  # the id of a client whose receiver has died; the number is 1 if its answer has begun
 
 

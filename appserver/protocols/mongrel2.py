@@ -184,18 +184,19 @@ class Mongrel2Codec(HttpAnswers):
         self.script_name = script_name
 
     def exchange(self, message: Message, size: int | None = None) -> Exchange:
-        """Return the request of a message, whose body has *size* bytes (default: as it carries).
+        """Return the request of a message, whose body has *size* bytes.
+
+        By default it is what the message carries; with -1 the message has only its beginning.
 
         Raise `ProtocolError` for what no request may carry.
         """
         fields = message.fields
-        if "UPLOAD_STREAM" in fields and (
-            fields["UPLOAD_STREAM"] != "0" or "UPLOAD_STREAM_DONE" not in fields
-        ):
+        if OFFSET in fields and (fields[OFFSET] != "0" or (LAST not in fields and size != -1)):
             raise ProtocolError(
                 "501 Not Implemented",
                 "Mongrel2 sends the body in pieces, which is not served here.",
-                hint="Set upload.temp_store instead of upload.stream in mongrel2.conf.",
+                hint="Set zeromq-dispatch = shared, or upload.temp_store instead of upload.stream in "
+                "mongrel2.conf.",
             )
         environ = self.base.copy()
         method = _text(fields, "METHOD")
@@ -263,9 +264,11 @@ class Mongrel2Codec(HttpAnswers):
         coding = fields.get("transfer-encoding")
         if coding is not None and (given is not None or coding != "chunked"):
             raise ProtocolError(BAD_REQUEST, "The request's Transfer-Encoding leaves its length open.")
+        if given is not None and size < 0:
+            size = content_length(given)
         if given is not None and content_length(given) != size:
             raise ProtocolError(BAD_REQUEST, f"The body has {size} bytes, its Content-Length says {given}.")
-        if given is not None or size:
+        if given is not None or size > 0:
             environ["CONTENT_LENGTH"] = str(size)
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 

@@ -34,6 +34,20 @@ def size(environ, start_response):
     return [b"%d" % count]
 
 
+def store(environ, start_response, path):
+    """Write the body to a file; name the exception of one that is cut in another."""
+    try:
+        with open(path, "wb") as file:
+            while data := environ["wsgi.input"].read(65536):
+                file.write(data)
+    except OSError as error:
+        with open(f"{path}.error", "w", encoding="ascii") as file:
+            file.write(type(error).__name__)
+        raise
+    start_response("200 OK", TEXT)
+    return [b"stored"]
+
+
 def pieces(environ, start_response, count, size):
     """Answer with numbered pieces, none of them before it is asked for; the length is not known."""
     start_response("200 OK", TEXT)
@@ -105,6 +119,6 @@ def slow(environ, start_response, seconds, path=""):
 
 
 HANDLERS = {
-    "": environ_json, "environ": environ_json, "size": size, "pieces": pieces, "big": big, "fail": fail,
+    "": environ_json, "environ": environ_json, "size": size, "store": store, "pieces": pieces, "big": big, "fail": fail,
     "endless": endless, "meet": meet, "thread": thread, "slow": slow, "x": environ_json,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Mongrel2 with ``download.flow_control``: it tells what its clients have read."""
+"""Mongrel2 with ``download.flow_control`` and ``upload.stream``: credits both ways."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ pytestmark = pytest.mark.peers
 def site(request, start):
     """Return the URL of a Mongrel2 that controls the flow, and the server behind it."""
     start.configs.edit(
-        "mongrel2.conf", "flow.conf", ('"zeromq.threads"', '"download.flow_control": 1, "zeromq.threads"')
-    )
+        "mongrel2.conf", "flow.conf",
+        ('"upload.temp_store": .*', '"download.flow_control": 1, "upload.stream": 1,'),
+    )  # fmt: skip
     server = start(
         None, "--zeromq", start.configs.specs(), "--zeromq-dispatch", request.param, "--gevent", 20,
         "--wsgi-file", APPS,
@@ -81,3 +82,53 @@ def test_a_client_that_leaves_in_the_middle_ends_the_application(site, tmp_path)
             client.take(100_000 * number + 1)
         poll(lambda number=number: (tmp_path / str(number)).exists(), "the application goes on")
         site.server.wait_until(rf"GET /endless\S*/{number} .* 499 ")
+
+
+# Uploads
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+def test_an_upload_streams_with_flat_memory(site, how):
+    """128 MiB; Mongrel2 has no directory for it to wait in."""
+    get(site.url("/size"), "--data-binary", "@-", input=bytes(100_000))
+    processes = family(site.server.process.pid)
+    before = {pid: memory(pid, "VmRSS") for pid in processes}
+    for pid in processes:
+        forget_peak(pid)
+    arguments = ["-T", "-"] if how == "chunked" else ["--data-binary", "@-", "-H", "Expect:"]
+    reply = get(site.url("/size"), "-X", "POST", *arguments, input=bytes(128 << 20))
+    assert reply.body == b"%d" % (128 << 20)
+    for pid in processes:
+        assert memory(pid, "VmHWM") < before[pid] + 16
+
+
+def test_a_connection_carries_uploads_of_all_sizes(site):
+    with Raw(site.port) as client:
+        for size in (0, 1, 20_480, 20_481, 150_000, 1_000_000):
+            client.send(f"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n" + "x" * size)
+            assert client.answer().body == b"%d" % size
+
+
+def test_an_upload_that_is_cut_reaches_nobody_as_whole(site, tmp_path):
+    with Raw(site.port) as client:
+        client.send(
+            f"POST /store?path={tmp_path}/body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+        )
+        client.send("x" * 300_000)
+        poll((tmp_path / "body").exists, "the body is not read")
+    site.server.wait_until("POST /store.* 499 ")
+    assert (tmp_path / "body.error").read_text() == "ClientGone"
+    assert get(site.url("/size"), "-d", "12345").body == b"5"
+
+
+def test_an_upload_that_is_not_read_is_answered(site):
+    """The application answers at once; the client sends everything, or leaves."""
+    reply = get(
+        site.url("/thread"), "-X", "POST", "--data-binary", "@-", "-H", "Expect:", input=bytes(3 << 20)
+    )
+    assert reply.status == 200
+    with Raw(site.port) as client:
+        client.send("POST /thread HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + "x" * 100_000)
+        assert client.answer().status == 200
+        assert client.closed()  # after it has had its time
+    assert get(site.url("/size"), "-d", "12345").body == b"5"

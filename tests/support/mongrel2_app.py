@@ -164,6 +164,42 @@ def read(environ, start_response):
     return plain(start_response, f"{size} {crc}".encode())
 
 
+def progress(environ, start_response, path):
+    """Read what there is, and make a file of its size each time."""
+    size = 0
+    while data := environ["wsgi.input"].read1(65536):
+        size += len(data)
+        with open(os.path.join(path, str(size)), "wb"):
+            pass
+    return plain(start_response, b"%d" % size)
+
+
+def late(environ, start_response, gates):
+    """Read the first byte of the body, and the rest once there is a file 0."""
+    first = environ["wsgi.input"].read(1)
+    wait_for(gates, 0)
+    data = first + environ["wsgi.input"].read()
+    return plain(start_response, f"{len(data)} {zlib.crc32(data)}".encode())
+
+
+def cut(environ, start_response, path, case=""):
+    """Read the body; write what that raises to a file."""
+    try:
+        environ["wsgi.input"].read()
+    except OSError as error:
+        with open(path + "~", "w") as file:
+            file.write(f"{type(error).__name__}: {error}")
+        os.rename(path + "~", path)
+        if not case:
+            raise
+    return plain(start_response, b"whole")
+
+
+def die(environ, start_response):
+    environ["wsgi.input"].read(100)
+    os._exit(1)
+
+
 def gated(environ, start_response, gates, pieces="1", length="", **_):
     """Yield a piece as soon as there is a file of its number; tell the log of the end."""
     start_response("200 OK", [("Content-Length", str(7 * int(pieces)))] if length else [])
@@ -239,7 +275,8 @@ def tell(gates, number):
 
 ANSWERS = {
     "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
-    "large": large, "fail": fail, "read": read, "gated": gated, "counted": counted, "waiting": waiting,
+    "large": large, "fail": fail, "read": read, "gated": gated, "counted": counted, "progress": progress,
+    "late": late, "cut": cut, "die": die, "waiting": waiting,
     "busy": busy, "lingering": lingering, "hold": hold, "nap": nap, "thread": thread,
     "pid": pid, "spin": spin, "stubborn": stubborn, "forked": forked,
 }  # fmt: skip
