@@ -47,8 +47,8 @@ class Request:
 
     __slots__ = (
         "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "inflow", "intake", "interval", "least", "lingers", "origin", "paced", "refilled", "timer",
-        "tokens", "waiter", "x",
+        "held_size", "inflow", "intake", "interval", "least", "lingers", "origin", "paced", "refilled",
+        "timer", "tokens", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class Request:
         self.given_up = False
         self.begun = False  # a message of the answer has been sent
         self.ended = False  # and the last one
+        self.lingers = False  # the application is done, and the client still sends what it has not read
         self.failed = error is not None  # the connection cannot be kept
         self.held: list[bytes] = []  # pieces of a stream that wait to be one message
         self.held_size = 0
