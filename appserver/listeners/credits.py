@@ -104,6 +104,11 @@ class Credits:
         account = self._accounts.get(line)
         return account is not None and account.held_up
 
+    def reads(self, line: Line) -> bool:
+        """Tell whether nothing waits for a client to read."""
+        account = self._accounts.get(line)
+        return account is None or not account.waiting
+
     def _send(self, line: Line, account: _Account) -> None:
         """Send what there is credit for; forget an account that is even."""
         attachment, connection = line

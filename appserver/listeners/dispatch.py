@@ -21,8 +21,8 @@ class Job:
     """One request, from Mongrel2 to the end of its answer."""
 
     __slots__ = (
-        "attachment", "before", "begun", "connection", "consumer", "gone", "message", "number", "refused",
-        "uploads",
+        "attachment", "before", "begun", "connection", "consumer", "gone", "lasts", "message", "number",
+        "refused", "uploads",
     )  # fmt: skip
 
     def __init__(self, number: int, connection: Connection, message: bytes, attachment: int) -> None:
@@ -36,6 +36,7 @@ class Job:
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
         self.uploads = False  # more of its body will come
+        self.lasts = False  # see `lasting`
 
 
 class Dispatch:
@@ -151,6 +152,15 @@ class Dispatch:
         """Return the request of a connection that a loop has."""
         line = self._lines.get(connection)
         return line[0] if line is not None and line[0].number in self.jobs else None
+
+    def lasting(self) -> list[Job]:
+        """Return the first requests of their connections that this has found before, dealt or not."""
+        found = []
+        for line in self._lines.values():
+            if line[0].lasts:
+                found.append(line[0])
+            line[0].lasts = True
+        return found
 
     def disconnect(self, connection: Connection) -> None:
         """Note that a client has left: what waits for it only needs to be logged."""

@@ -76,6 +76,9 @@ class Mongrel2Options:
         1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",
         convert=positive, expects="number", note="own.",
     )  # fmt: skip
+    mongrel2_keepalive: float = option(
+        30.0, "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never."
+    )
     mongrel2_upload_dir: str = option(
         "",
         "The directory of Mongrel2's upload.temp_store, as this server sees it.",
@@ -115,6 +118,7 @@ class Mongrel2Listener:
         self.turns = Turns()
         self.flow_control = 0  # the attachment of which it is known that Mongrel2 controls the flow
         self.accounts: Credits | None = None  # of this process's subscriptions
+        self.kept_alive = 0.0  # when that was last done for this process's requests
         self.strange: Counter[str] = Counter()  # malformed messages of nobody, by kind
         self._lock = Lock()
         self._context: zmq.Context[Any] | None = None

@@ -86,6 +86,7 @@ class Receiver:
         self._consumers: dict[int, Consumer] = {}  # by the descriptors of their stream and their life
         self._draining = False
         self._look_at = self._follow_at = 0.0
+        self._keep_alive_at = 0.0 if listener.options.mongrel2_keepalive else float("inf")
         self._refused = 0  # requests in a row that there was no room for
         self._epoll = select.epoll()
 
@@ -199,7 +200,17 @@ class Receiver:
         for _, connection in self._credits.look():
             log.info("%s: a client that reads nothing is dropped", self._name)
             self._lose(connection)
+        if now >= self._keep_alive_at:
+            self._keep_alive()
+            self._keep_alive_at = now + self._listener.options.mongrel2_keepalive
         self._follow_at = now + (POLL_ATTACHED if self._attachment else POLL)
+
+    def _keep_alive(self) -> None:
+        """Have Mongrel2 not take long work for an idle connection, also where that blocks a loop."""
+        for job in self._dispatch.lasting():
+            if not job.gone and self._credits.reads((job.attachment, job.connection)):
+                with suppress(ClientGone):
+                    self._pass_on(control(job.connection, keep_alive=True), job.attachment)
 
     def _attach(self, attachment: int) -> None:
         self._attachment = attachment

@@ -33,6 +33,7 @@ _INTERVAL = 0.1  # seconds in which a client is taken to read one more,
 _RATE = 1048576  # and the bytes of a message in one second more
 _PIECES = 12  # messages into which a body of known length is cut at most
 _BURST_OF_LENGTH = 3.0  # smaller ones that may leave besides, while the application is slow
+_TRY_AGAIN = 0.01  # seconds between tries to end an answer
 _LINGER = 5.0  # seconds that a client has to send the rest of a body that nobody reads
 _SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, and held at most
 
@@ -47,8 +48,8 @@ class Request:
 
     __slots__ = (
         "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "inflow", "intake", "interval", "least", "lingers", "origin", "paced", "refilled",
-        "timer", "tokens", "waiter", "x",
+        "held_size", "inflow", "intake", "interval", "lasts", "least", "lingers", "origin", "paced",
+        "refilled", "timer", "tokens", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class Request:
             inflow.of(self)
         self.error = error
         self.gone = False
+        self.lasts = False  # see `Turns.lasting`
         self.given_up = False
         self.begun = False  # a message of the answer has been sent
         self.ended = False  # and the last one
@@ -165,12 +167,23 @@ class Request:
 
     def _finish(self) -> None:
         self.lingers = False
-        self._end_timer()
         self.inflow = None
         if self.body is not None:
             self.body.close()
+        self._end()
+
+    def _end(self) -> None:
+        """End the answer in the way that the connection needs, and let the next request run."""
+        self._end_timer()
         if not self.gone and not self.ended:
-            self._publish(b"", last=True)
+            try:
+                if not self.intake.try_send(self, b"", last=True):
+                    self.timer = self.intake.loop.timer(_TRY_AGAIN)
+                    self.timer.start(self._end)
+                    return
+                self.ended = True
+            except ClientGone:
+                self.gone = True
         self.intake.end(self)
 
     def _end_timer(self) -> None:

@@ -6,8 +6,6 @@ import logging
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import gevent
-
 from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.outbox import Outbox
@@ -28,7 +26,7 @@ log = logging.getLogger("appserver.listeners")
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once; more than a packet has
 _BATCH = 16  # packets taken in one turn of the loop
-_TRY_AGAIN = 0.01  # seconds between tries while the receiver takes nothing more
+_TRY_AGAIN = 0.01  # seconds after which to try again at the latest while the receiver takes nothing more
 _REMEMBERED = 1000  # numbers of requests that were given up before they came
 
 
@@ -49,6 +47,7 @@ class Share(Intake):
         self._slow: set[int] = set()  # whose clients do not keep pace
         self._released = False  # the receiver gives us no more
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
+        self._blocked: list[Request] = []  # that wait until the outbox is empty
         self._join()
 
     def _join(self) -> None:
@@ -219,6 +218,9 @@ class Share(Intake):
                 self._outbox.clear()
             if not self._outbox:
                 self._write_watcher.stop()
+                blocked, self._blocked = self._blocked, []
+                for request in blocked:
+                    self.loop.run_callback(request.go_on)
 
     # The intake
 
@@ -237,7 +239,8 @@ class Share(Intake):
         if self.cores.count == 1:
             self._hear()  # what the application may have kept the loop from
         while not self.try_send(request, data, last):
-            gevent.sleep(_TRY_AGAIN)
+            self._blocked.append(request)
+            request.wait(_TRY_AGAIN)
 
     def try_send(self, request: Request, data: bytes, last: bool) -> bool:
         if request.gone:

@@ -74,7 +74,20 @@ class Subscription(Intake):
             for line in self.accounts.look():
                 log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
                 self.listener.turns.gone(line)
+            self._keep_alive()
             gevent.sleep(POLL_ATTACHED if self.attachment else POLL)
+
+    def _keep_alive(self) -> None:
+        """Have Mongrel2 not take long work for an idle connection, whichever thread does it."""
+        listener = self.listener
+        every = listener.options.mongrel2_keepalive
+        now = monotonic()
+        if not every or now < listener.kept_alive + every:
+            return
+        listener.kept_alive = now
+        for request in listener.turns.lasting():
+            if self.accounts.reads((request.origin, request.client)):
+                request.order(keep_alive=True)
 
     def _attach(self, attachment: int) -> None:
         self.attachment = attachment

@@ -52,6 +52,16 @@ class Turns:
             for request in self._lines.get(line, ()):
                 request.depart()
 
+    def lasting(self) -> list[Request]:
+        """Return those requests, of whose turn it is, that this has found before."""
+        with self._lock:
+            found = []
+            for line in self._lines.values():
+                if line[0].lasts:
+                    found.append(line[0])
+                line[0].lasts = True
+            return found
+
     def expects(self) -> bool:
         """Tell whether an answer is on its way that needs to hear from Mongrel2."""
         with self._lock:
