@@ -132,3 +132,30 @@ def test_an_upload_that_is_not_read_is_answered(site):
         assert client.answer().status == 200
         assert client.closed()  # after it has had its time
     assert get(site.url("/size"), "-d", "12345").body == b"5"
+
+
+# Long work
+
+
+@pytest.mark.parametrize("dispatch", ["worker", "shared"])
+@pytest.mark.parametrize("every, survives", [("0.3", True), ("0", False)])
+def test_long_work_outlives_mongrel2_s_limits_if_it_is_kept_alive(start, dispatch, every, survives):
+    limits = ", ".join(
+        f'"limits.{name}": {value}'
+        for name, value in {
+            "tick_timer": 1,
+            "min_ping": 1,
+            "min_read_rate": 10**6,
+            "min_write_rate": 10**6,
+        }.items()
+    )
+    start.configs.edit(
+        "mongrel2.conf", "limits.conf", ('"zeromq.threads"', f'{limits}, "zeromq.threads"')
+    )  # fmt: skip
+    start(
+        None, "--zeromq", start.configs.specs(), "--zeromq-dispatch", dispatch, "--gevent", 20,
+        "--mongrel2-keepalive", every, "--wsgi-file", APPS,
+    )  # fmt: skip
+    start(Mongrel2, "limits.conf")
+    reply = curl(start.configs.url(6767, "/slow?seconds=5"))
+    assert (reply.exit == 0) == survives
