@@ -14,7 +14,17 @@ from appserver.listeners import upload
 from appserver.listeners.inflow import Inflow
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import DONE, LAST, OFFSET, START, Message, Mongrel2Codec, parse, sender
+from appserver.protocols.mongrel2 import (
+    CREDITS,
+    DONE,
+    LAST,
+    OFFSET,
+    START,
+    Message,
+    Mongrel2Codec,
+    parse,
+    sender,
+)
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -106,14 +116,14 @@ class Intake:
         if parsed.path == b"@*" and parsed.notice is not None:
             self.notice(parsed, origin)
             return False
-        if parsed.credits:
-            self.learn(origin)
         fields = parsed.fields
-        if OFFSET in fields and LAST not in fields and not parsed.continues:
-            self._inflow(parsed, origin)
-        elif parsed.continues:
+        if CREDITS in fields and parsed.credits:
+            self.learn(origin)
+        if OFFSET in fields and parsed.continues:
             self.proceed(parsed, origin)
             return False
+        if OFFSET in fields and LAST not in fields:
+            self._inflow(parsed, origin)
         elif START in fields and upload.announced(parsed):
             if DONE not in fields:
                 return False  # the file is still growing; an answer now would end the upload

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import DONE, START, envelope, parse, sender
+from appserver.protocols.mongrel2 import DONE, START, control, envelope, may_continue, parse, sender
 
 from .feeding import mongrel2, summary
 from .wire import M2, UUID, m2_message, netstring
@@ -247,3 +247,52 @@ def test_many_fields_and_values_are_read():
     assert len(environ["HTTP_X_A"]) == 3 * 100000 - 2
     environ, _ = mongrel2(m2_message(M2 | {f"x{n}": "v" for n in range(20000)}, form="tnetstring"))
     assert environ["HTTP_X19999"] == "v"
+
+
+@pytest.mark.parametrize(
+    "fields, found",
+    [
+        ({"DOWNLOAD_CREDITS": "102400"}, 102400),
+        ({"DOWNLOAD_CREDITS": "0"}, 0),
+        ({"DOWNLOAD_CREDITS": "-5"}, 0),
+        ({"DOWNLOAD_CREDITS": "9" * 30}, 0),
+        ({"DOWNLOAD_CREDITS": "\xb2"}, 0),
+        ({"DOWNLOAD_CREDITS": ["1", "2"]}, 0),
+        ({"download_credits": "102400", "x": "DOWNLOAD_CREDITS"}, 0),
+        ({}, 0),
+    ],
+)
+@FORMS
+def test_credits(fields, found, form):
+    assert parse(m2_message(M2 | fields, form=form)).credits == found
+
+
+@pytest.mark.parametrize(
+    "fields, found",
+    [
+        ({"UPLOAD_STREAM": "4034"}, True),
+        ({"UPLOAD_STREAM": "0"}, True),
+        ({"UPLOAD_STREAM": "-2147483648", "UPLOAD_STREAM_DONE": "1"}, True),
+        ({"UPLOAD_STREAM_DONE": "1", "UPLOAD_STREAM": "98242"}, True),
+        (M2 | {"UPLOAD_STREAM": "0"}, False),
+        ({"UPLOAD_STREAM": "0"} | M2, False),
+        (M2 | {"x": "UPLOAD_STREAM"}, False),
+    ],
+)
+@FORMS
+def test_a_later_piece_is_told_from_a_request_by_its_few_bytes(fields, found, form):
+    message = m2_message(fields, b"13:UPLOAD_STREAM,1:0,", form=form)
+    assert parse(message).continues == found
+    assert may_continue(message, sender(message)) == found
+
+
+@pytest.mark.parametrize(
+    "orders, data",
+    [
+        ({"credits": 16384, "cancel": True}, b"44:3:ctl,34:7:credits,5:16384#6:cancel,4:true!}]"),
+        ({"keep_alive": True}, b"31:3:ctl,21:10:keep-alive,4:true!}]"),
+        ({}, b"9:3:ctl,0:}]"),
+    ],
+)
+def test_orders(orders, data):
+    assert control((b"54c6755b-9a2d", b"37"), **orders) == b"54c6755b-9a2d 4:X 37, " + data
