@@ -171,11 +171,11 @@ class _Queueing:
         self._pumping = False
         if self._queue.size and self._expires:  # the application may have kept the loop from looking
             self._expire()
-        for _ in range(len(self._refused)):
-            greenlet(self._answer_refused, self._hub).switch(*self._refused.popleft())
         if self._when_free:
             self._invite()
         self._start_waiting()
+        for _ in range(len(self._refused)):
+            greenlet(self._answer_refused, self._hub).switch(*self._refused.popleft())
         if self._refused:
             self._pump_soon()
 
