@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.exchange import ClientGone
@@ -27,6 +28,8 @@ _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once; more than a packet has
 _BATCH = 16  # packets taken in one turn of the loop
 _TRY_AGAIN = 0.01  # seconds after which to try again at the latest while the receiver takes nothing more
+_GATHERS = 0.0005  # seconds in which answers wait for those of the same packet
+_SMALL = 16384  # bytes up to which copying frames together is cheaper than another send
 _REMEMBERED = 1000  # numbers of requests that were given up before they came
 
 
@@ -47,6 +50,8 @@ class Share(Intake):
         self._slow: set[int] = set()  # whose clients do not keep pace
         self._released = False  # the receiver gives us no more
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
+        self._gathered: list[bytes] = []  # frames that wait for those of the same packet
+        self._gathering_ends = 0.0  # when no more wait; 0 = none do
         self._blocked: list[Request] = []  # that wait until the outbox is empty
         self._join()
 
@@ -90,8 +95,14 @@ class Share(Intake):
         if not packet:  # the receiver has gone; its stream tells
             self._packet_watcher.stop()
             return False
-        for each in frames(packet):
+        found = frames(packet)
+        if len(found) > 1:
+            self._gathering_ends = monotonic() + _GATHERS
+        for each in found:
             self._obey(each)
+        if self._gathering_ends:
+            self._gathering_ends = 0.0
+            self._write(b"")
         return True
 
     def _go_on(self) -> None:
@@ -192,8 +203,20 @@ class Share(Intake):
     # What goes
 
     def _write(self, data: bytes) -> bool:
-        """Send frames, in pieces if the receiver has no room for them; return False after its end."""
+        """Send frames, in pieces if the receiver has no room for them; return False after its end.
+
+        The answers of a packet's requests go together, as long as they are made in no time: each send
+        wakes the receiver.
+        """
         with self._lock:
+            if len(data) < _SMALL and self._gathering_ends and monotonic() < self._gathering_ends:
+                self._gathered.append(data)
+                return True
+            if self._gathered:
+                data = b"".join([*self._gathered, data])
+                self._gathered.clear()
+            if not data:
+                return True
             waits = bool(self._outbox)
             self._outbox.put([data])
             if waits:
