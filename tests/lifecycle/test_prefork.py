@@ -89,7 +89,17 @@ def test_every_thread_of_every_process_subscribes(site):
     front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
     try:
         site.server = Server(
-            "-p", 4, "--threads", 8, "--zeromq", front.specs, "--module", "app", cwd=site.directory
+            "-p",
+            4,
+            "--threads",
+            8,
+            "--zeromq",
+            front.specs,
+            "--zeromq-dispatch",
+            "worker",
+            "--module",
+            "app",
+            cwd=site.directory,
         )
         site.server.start()
         front.wait_for_peers(32, 4)
