@@ -386,6 +386,30 @@ def test_threads(tmp_path, site_packages):
                 client.getresponse().read()
 
 
+def test_without_a_core_requests_are_refused(tmp_path, site_packages):
+    tmp_path.chmod(0o755)
+    with ExitStack() as stack:
+        server = stack.enter_context(served(tmp_path, site_packages, "threads = 2\nmax-queue = 0"))
+        port = stack.enter_context(apache(tmp_path, server.addresses["ajp"], "ping=5"))
+        clients = [
+            stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=GUARD)))
+            for _ in range(3)
+        ]
+        streams = []
+        for client in clients[:2]:
+            client.request("GET", "/stream")
+            streams.append(client.getresponse())
+            assert streams[-1].read1() == b"first"
+        for _ in range(2):
+            response, body = ask(clients[2], "GET", "/empty")
+            assert (response.status, response.getheader("Retry-After")) == (503, "1")
+            assert body == b"Too many requests wait.\n"
+        server.fifo.write_text("second")
+        for each in streams:
+            each.read()
+        poll(lambda: ask(clients[2], "GET", "/empty")[0].status == 204, "no core becomes free")
+
+
 def test_secret(tmp_path, site_packages):
     tmp_path.chmod(0o755)
     with ExitStack() as stack:

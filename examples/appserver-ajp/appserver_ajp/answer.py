@@ -11,7 +11,9 @@ from appserver.protocols.codec import Codec
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
+    from appserver.protocols.codec import ProtocolError
     from appserver_ajp.connection import AjpConnection
+    from appserver_ajp.listener import AjpListener
     from appserver_ajp.request import AjpRequest
 
 _HEAD_LIMIT = 8192  # bytes of a packet; mod_proxy_ajp refuses longer ones
@@ -44,11 +46,14 @@ class AjpCodec(Codec):
 class Answer:
     """The task of one request, and the channel of its answer."""
 
-    def __init__(self, service: Service, connection: AjpConnection, x: Exchange) -> None:
+    def __init__(
+        self, listener: AjpListener, service: Service, connection: AjpConnection, x: Exchange
+    ) -> None:
         self.gone = False
+        self.listener = listener
+        self.x = x
         self._service = service
         self._connection = connection
-        self._x = x
         self._ended = Event()
 
     def run(self) -> None:
@@ -59,7 +64,10 @@ class Answer:
     # The task
 
     def work(self) -> None:
-        self._service.respond(self._x, self)
+        self._service.respond(self.x, self)
+
+    def refuse(self, error: ProtocolError) -> None:
+        self._service.refuse(self.x, self, error)
 
     def done(self) -> None:
         self._ended.set()

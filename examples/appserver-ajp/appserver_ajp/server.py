@@ -47,7 +47,7 @@ class AjpServer(ajp_base.BaseAJPServer):
         body = Body(self.options.post_buffering, self.options.limit_post)
         try:
             x = self._read(request, body)
-            Answer(self.service, request.connection, x).run()
+            Answer(self._listener, self.service, request.connection, x).run()
         except ProtocolError as error:
             self.warn(error.reason)
             request.refuse(error)
