@@ -126,3 +126,7 @@ class AjpConnection(ajp_base.Connection):
         self.failed = True
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End at once; an answer that is not sent whole is never ended, so its peer sees that."""
+        self.close()
