@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Deliver = Callable[[bytes, int], bool]
 
 _AHEAD = 65536  # bytes that may wait before a stream is held up
+_MOST = 32768  # bytes of a message: a slow client has to read them before credit comes back
 _WORTH = 16384  # bytes of credit that are worth a message, where more than that waits
 _PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the client is there
 
@@ -117,7 +118,7 @@ class Credits:
             credit = MOST_CREDITS - account.outstanding
             if credit < min(account.waiting_size, _WORTH):
                 return
-            piece = waiting[0][:credit]
+            piece = waiting[0][: min(credit, _MOST)]
             if not self._deliver(envelope(connection, piece), attachment):
                 return
             size = len(piece)
