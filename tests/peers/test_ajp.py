@@ -522,7 +522,8 @@ def alone(tmp_path_factory, site_packages):
     with served(directory, site_packages, *lines, "limit-post = 20000") as server:
         server.tcp, server.path, server.abstract = [address for _, address in server.all_addresses]
         yield server
-        assert server.stop() == 0
+        code = server.stop()
+        assert code == 0, server.log
         assert "Traceback" not in server.log
         assert not os.path.exists(server.path)
 
@@ -637,5 +638,6 @@ def test_stop_finishes_what_runs(tmp_path, site_packages, threads):
         assert packet(peer)[3:-1] == b"second"
         if threads > 1:
             assert packet(peer) == b"\5\0"
-        assert server.stop() == 0
+        code = server.stop()
+        assert code == 0, server.log
         assert "Traceback" not in server.log

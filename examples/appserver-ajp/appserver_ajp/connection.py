@@ -50,7 +50,8 @@ class Written(list[bytes]):
 class AjpConnection(ajp_base.Connection):
     """flup's connection; its ``run`` is a greenlet of the loop's thread."""
 
-    deadline = float("inf")  # its greenlet has timeouts of its own, and the listener need not look
+    deadline = float("inf")  # its greenlet has timeouts of its own, and the listener need not look,
+    muted = False  # nor for its end, of which it hears by itself
 
     def __init__(self, fd: int, peer: Any, server: AjpServer) -> None:
         # flup logs two parts of the peer's address, which a Unix socket's peer has not.
