@@ -24,6 +24,7 @@ from appserver.body import Body
 from appserver.exchange import BodyError, ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
+from appserver.listeners.patience import Patience
 from appserver.listeners.sender import Sender
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
@@ -56,7 +57,8 @@ class Connection:
     """An accepted connection: also the task of its request and the channel of its answer."""
 
     __slots__ = (
-        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "keep", "listener", "muted", "reader",
+        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "head_until", "keep", "listener",
+        "muted", "patience", "reader",
         "running", "sender", "service", "skipped", "state", "x",
     )  # fmt: skip
 
@@ -78,7 +80,14 @@ class Connection:
         self.muted = False  # not read, because enough is read already
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
+        self.head_until = inf  # when a head that has begun must be whole
+        self.patience: Patience | None = None  # with the client's body
         listener.connections.add(self)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is between two requests, or before the first."""
+        return self.state == HEAD and not self.codec.buffer
 
     # Reading: callbacks of the loop
 
@@ -138,6 +147,8 @@ class Connection:
                 native = self.service.cores.native
                 body = StreamedBody(options.limit_post, x.body_left, self._wanted, native=native)
             self.body = body
+        elif self.patience is not None:
+            self.patience.moved(len(data))
         piece = self.codec.receive_body(x, data)
         if piece:
             body.add(piece)
@@ -157,7 +168,7 @@ class Connection:
         if x.expect and not x.begun:
             x.expect = False
             self._put([self.codec.ask(x)])
-        self.deadline = monotonic() + self.listener.options.socket_timeout
+        self.deadline = self._body_patience().until()
         self._watch_readable()
 
     def _take_rest(self, x: Exchange, data: bytes) -> None:
@@ -175,8 +186,11 @@ class Connection:
         try:
             piece = self.codec.receive_body(x, data)
             if type(body) is StreamedBody:
-                if body.waiting:
-                    self.deadline = inf
+                if self.patience is not None:
+                    self.patience.moved(len(data))
+                    if body.waiting:
+                        self.patience.rest()
+                        self.deadline = inf
                 body.add(piece)
                 if not x.body_left:
                     body.end()
@@ -214,12 +228,24 @@ class Connection:
         if self.gone:
             self.close()
             return
-        options = self.listener.options
-        timeout = options.socket_timeout
-        if self.state == HEAD and not self.codec.buffer:
-            timeout = options.keepalive_timeout if self.keep else _LAST_CHANCE
-        self.deadline = monotonic() + timeout
+        limits = self.listener.limits
+        now = monotonic()
+        if self.state == BODY:
+            self.deadline = self._body_patience().until()
+        elif self.codec.buffer:
+            self.head_until = min(self.head_until, now + limits.head)
+            self.deadline = min(self.head_until, now + limits.pause)
+        elif self.keep:
+            self.deadline = now + limits.idle
+        else:
+            self.deadline = now + _LAST_CHANCE
         self._watch_readable()
+
+    def _body_patience(self) -> Patience:
+        if self.patience is None:
+            limits = self.listener.limits
+            self.patience = Patience(limits, limits.body)
+        return self.patience
 
     def _watch_readable(self) -> None:
         if self.reader is None:
@@ -337,7 +363,7 @@ class Connection:
         self.running = False
         if self.body is not None:
             self.body.close()
-            self.body = None
+            self.body = self.patience = None
         if self.state == CLOSED:
             _close(self.fd)
             return
@@ -371,7 +397,7 @@ class Connection:
             else:
                 self._linger()
         elif self.gone:
-            self.close()
+            self._break_off(x)
         elif self.failed:
             self._reset()
         elif x is None or (not x.keep_alive and (self.backlog or self.codec.buffer or x.body_left)):
@@ -385,13 +411,14 @@ class Connection:
         else:
             self.x = x
             self.state = SKIP
-            self.deadline = monotonic() + self.listener.options.socket_timeout
+            self.deadline = monotonic() + self.listener.limits.pause
             self._watch_readable()
 
     def _next(self) -> None:
         """Take the next request."""
         self.x = None
         self.skipped = 0
+        self.head_until = inf
         self.state = HEAD
         data, self.backlog = self.backlog, b""
         if data or self.codec.buffer:
@@ -430,6 +457,8 @@ class Connection:
             except OSError:
                 self.gone = True
                 return
+            if sender is not None:
+                sender.wrote(sent)
             if sent == len(pieces[0]) and len(pieces) == 1:
                 return
             if sender is None:
@@ -496,13 +525,13 @@ class Connection:
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""
         if self.state == BODY or (self.state == HEAD and self.codec.buffer):
-            self._refuse(ProtocolError(_SLOW.status, _SLOW.reason, self.state == BODY))
+            self._refuse(_SLOW)
         elif self.state == RUN:
             self._expire_in_core()
         elif self.state == HEAD:
             self._close_idle()
-        else:
-            self.close()
+        elif self.state != FLUSH or self.sender is None or self.sender.late():
+            self.cut()
 
     def _expire_in_core(self) -> None:
         """End what the application waits for in vain."""
@@ -510,7 +539,7 @@ class Connection:
         x = self.x
         if x is not None and type(self.body) is StreamedBody and self.body.waiting:
             self._spoil(x, _SLOW)
-        elif self.sender is not None and self.sender.paces:
+        elif self.sender is not None and self.sender.paces and self.sender.late():
             self._leave()
 
     def _close_idle(self) -> None:
@@ -543,7 +572,9 @@ class Connection:
 
     def cut(self) -> None:
         """Close at once, and break the connection under an answer that is not sent whole."""
-        x = self.x
+        self._break_off(self.x)
+
+    def _break_off(self, x: Exchange | None) -> None:
         if x is not None and x.begun and (self.sender or not x.ended):
             self._reset()
         else:
@@ -556,6 +587,8 @@ class Connection:
         self.state = CLOSED
         self.gone = True
         self.listener.connections.discard(self)
+        if self.listener.full:
+            self.listener.go_on()
         if self.reader is not None:
             self.reader.stop()
             self.reader.close()

@@ -14,7 +14,8 @@ from appserver.protocols.readers import reader_named
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
-    from appserver.options import Settings
+    from appserver.listeners.patience import Limits
+    from appserver.listeners.stream import StreamOptions
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class HttpOptions:
     http_timeout: float | None = option(
         None, "The same as socket-timeout, for HTTP alone.", convert=seconds, expects="seconds",
         note="How long a client may be idle in a request or an answer.",
+    )  # fmt: skip
+    http_headers_timeout: float | None = option(
+        None, "The same as header-timeout, for HTTP alone.", convert=seconds, expects="seconds",
     )  # fmt: skip
     enable_proxy_protocol: bool = option(
         False, "Take HTTP clients' addresses from the PROXY protocol, version 1, before each connection.",
@@ -49,11 +53,12 @@ class HttpListener(StreamListener):
     name: ClassVar[str] = "http"
     Options: ClassVar[type] = HttpOptions
 
-    def __init__(self, spec: str, settings: Settings) -> None:
-        super().__init__(spec, settings)
-        timeout = settings.of(HttpOptions).http_timeout
-        if timeout is not None:
-            self.options = replace(self.options, socket_timeout=timeout)
+    def _limits(self, options: StreamOptions) -> Limits:
+        limits = super()._limits(options)
+        own = self.settings.of(HttpOptions)
+        pause = limits.pause if own.http_timeout is None else own.http_timeout
+        head = limits.head if own.http_headers_timeout is None else own.http_headers_timeout
+        return replace(limits, pause=pause, head=head)
 
     def start(self, service: Service) -> None:
         super().start(service)

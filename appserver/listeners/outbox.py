@@ -27,12 +27,13 @@ class Outbox:
     ``size`` counts the bytes kept, files not included. `OSError` of the descriptor escapes.
     """
 
-    __slots__ = ("_fd", "_items", "size")
+    __slots__ = ("_fd", "_items", "flushed", "size")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._items: deque[memoryview | _Span] = deque()
         self.size = 0
+        self.flushed = 0
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -53,7 +54,10 @@ class Outbox:
         self._items.append(_Span(fd, offset, count))
 
     def flush(self) -> None:
-        """Send what the kernel takes now; raise `ShortFile` for a file that has shrunk."""
+        """Send what the kernel takes now, and add it to ``flushed``.
+
+        Raise `ShortFile` for a file that has shrunk.
+        """
         try:
             while self._items:
                 first = self._items[0]
@@ -62,6 +66,7 @@ class Outbox:
                 else:
                     sent = os.write(self._fd, first)
                     self.size -= sent
+                    self.flushed += sent
                     if sent < len(first):
                         self._items[0] = first[sent:]
                         continue
@@ -74,6 +79,7 @@ class Outbox:
             sent = os.sendfile(self._fd, span.fd, span.offset, span.count)
             if not sent:
                 raise ShortFile
+            self.flushed += sent
             span.offset += sent
             span.count -= sent
         os.close(span.fd)

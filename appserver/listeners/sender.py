@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import select
+import sys
+from fcntl import ioctl
 from math import inf
+from termios import TIOCOUTQ
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from gevent import getcurrent
 
 from appserver.exchange import ClientGone
 from appserver.listeners.outbox import Outbox, ShortFile
+from appserver.listeners.patience import Patience
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -31,11 +35,14 @@ class Sender:
     A connection makes one when the kernel first takes less than all. It is true while anything waits.
     """
 
-    __slots__ = ("_connection", "_outbox", "_waiter", "_watcher")
+    __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiter", "_watcher")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._outbox = Outbox(connection.fd)
+        limits = connection.listener.limits
+        self._patience = Patience(limits, limits.send)
+        self._taken = -self._queued()  # bytes that the client has taken since
         self._watcher: Any = None
         self._waiter: greenlet | None = None
 
@@ -46,6 +53,10 @@ class Sender:
     def paces(self) -> bool:
         """Whether a greenlet waits for the client."""
         return self._waiter is not None
+
+    def wrote(self, count: int) -> None:
+        """Note what the connection has given the kernel by itself, as nothing waited."""
+        self._outbox.flushed += count
 
     def put(self, pieces: list[bytes], sent: int) -> None:
         """Keep what of *pieces* is behind the first *sent* bytes."""
@@ -70,6 +81,7 @@ class Sender:
             finally:  # a time limit may be raised here
                 self._waiter = None
                 connection.deadline = inf
+                self._patience.rest()
         if connection.gone:
             raise ClientGone
 
@@ -78,14 +90,41 @@ class Sender:
         connection = self._connection
         poll = select.poll()
         poll.register(connection.fd, select.POLLOUT)
-        limit = self._limit()
+        limit = self._patience.until()
         while self._outbox and not connection.gone:
-            if poll.poll(_LOOK * 1000):
-                if not connection.gone:
-                    self._flush()
-                limit = self._limit()
+            if poll.poll(_LOOK * 1000) and not connection.gone:
+                self._flush()
+                limit = self._patience.until()
             elif monotonic() > limit:
-                connection.gone = True
+                if not self._account():
+                    connection.gone = True
+                limit = self._patience.until()
+        self._patience.rest()
+
+    def late(self) -> bool:
+        """Tell whether the client's time is up; else give it more."""
+        if not self._account():
+            return True
+        self._connection.deadline = self._patience.until()
+        return False
+
+    def _account(self) -> bool:
+        """Credit the client with what it has taken; tell whether it is anything.
+
+        The kernel asks for more only when a third of its queue, which may be megabytes, is free.
+        """
+        taken = self._outbox.flushed - self._queued()
+        moved = taken - self._taken
+        self._taken = taken
+        self._patience.moved(moved)
+        return moved > 0
+
+    def _queued(self) -> int:
+        """Return how many bytes the kernel has that the client has not."""
+        try:
+            return int.from_bytes(ioctl(self._connection.fd, TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # it is closed already
+            return 0
 
     def drain(self) -> None:
         """Have the loop send the rest; `Connection.flushed` is called when all of it is."""
@@ -93,7 +132,7 @@ class Sender:
             self._watcher = self._connection.listener.loop.io(self._connection.fd, _WRITE)
         if not self._watcher.active:
             self._watcher.start(self._writable)
-        self._connection.deadline = self._limit()
+        self._connection.deadline = self._patience.until()
 
     def _writable(self) -> None:
         connection = self._connection
@@ -103,12 +142,8 @@ class Sender:
         if not self._outbox or connection.gone:
             self._watcher.stop()
             connection.flushed()
-        elif connection.deadline < inf:
-            connection.deadline = self._limit()
-
-    def _limit(self) -> float:
-        """Return when the client must have taken more."""
-        return monotonic() + self._connection.listener.options.socket_timeout
+        elif self.paces or not connection.running:
+            connection.deadline = self._patience.until()
 
     def _flush(self) -> None:
         """Send what the kernel takes."""
@@ -123,6 +158,7 @@ class Sender:
             self._outbox.clear()
         except OSError:
             connection.gone = True
+        self._account()
 
     def wake(self) -> None:
         """Let the application go on, if it waits here, in the loop's next turn."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 import struct
 from contextlib import suppress
 from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +20,7 @@ from gevent import get_hub
 from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
+from appserver.listeners.patience import Limits
 from appserver.options import option, seconds
 
 if TYPE_CHECKING:
@@ -31,12 +34,14 @@ log = logging.getLogger("appserver.listeners")
 _READ = 1  # libev's event bit
 _ACCEPTS = 64  # connections taken in one turn of the loop
 _EVERY = 1 << 30
+_SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _SO_ATTACH_FILTER = 26
 # The kernel's packet filter (socket(7)): load the byte of flags; if it has SYN drop the packet, else take it.
 _STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
 _NO_SYN = b"".join(struct.pack("@HBBI", *step) for step in _STEPS)
+_SILENCE = 60.0  # seconds between two warnings of the same kind
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -76,6 +81,16 @@ class StreamOptions:
         short="z",
         note="4 there.",
     )
+    header_timeout: float = option(30.0, "Seconds that a peer may take for the head of a request.")
+    body_timeout: float = option(
+        60.0, "Seconds that a peer may take for the body of a request, and more as long as it keeps min-rate."
+    )
+    send_timeout: float = option(
+        60.0, "Seconds that a peer may take to read an answer, and more as long as it keeps min-rate."
+    )
+    min_rate: int = option(
+        500, "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count."
+    )
     keepalive_timeout: float = option(
         _IDLE,
         "Seconds that a kept connection may idle.",
@@ -84,9 +99,20 @@ class StreamOptions:
         expects="seconds",
         note="own; `http-keepalive` is off there until it is set.",
     )
+    max_connections: int = option(
+        0,
+        "Connections that a listener has in a process at once; more wait in the kernel. 0 = what the limit of"
+        " open files allows.",
+    )
     ignore_client_abort: bool = option(
         False, "Finish a request whose client has closed its side of the connection; it may still read."
     )
+
+
+def _allowed() -> int:
+    """Return how many connections the limit of open files allows, some left for the application."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _EVERY if soft == resource.RLIM_INFINITY else max(1, soft - min(256, soft // 4))
 
 
 class _SocketFile:
@@ -118,6 +144,7 @@ class StreamListener:
         self.settings = settings
         self.options = settings.of(StreamOptions)
         self.address = address.checked(spec)
+        self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.tcp = False
         self.base: dict[str, Any] = {}
@@ -125,9 +152,19 @@ class StreamListener:
         self._file: _SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
         self._accepts = _ACCEPTS
+        self._most = _EVERY  # connections at once
+        self._warned: dict[str, float] = {}
+        self.full = False  # accepting waits for a connection to end
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
         self.null = -1  # the null device; `ending.close_under` wants it when there may be no more descriptors
+
+    def _limits(self, options: StreamOptions) -> Limits:
+        """Return the time limits of connections."""
+        return Limits(
+            options.socket_timeout, options.header_timeout, options.body_timeout, options.send_timeout,
+            options.min_rate, options.keepalive_timeout,
+        )  # fmt: skip
 
     def codec(self, peer: Any) -> Codec:
         """Return the codec of a new connection from *peer*, an address as accept(2) gives it."""
@@ -187,6 +224,7 @@ class StreamListener:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.base = service.environ | {"appserver.listener": self.name}
+        self._most = self.options.max_connections or _allowed()
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
@@ -204,7 +242,11 @@ class StreamListener:
     def _take(self) -> None:
         listening = self._sock
         assert listening is not None
-        for _ in range(self._accepts):
+        room = self._most - len(self.connections)
+        if room <= 0:
+            self._wait_for_room()
+            return
+        for _ in range(min(self._accepts, room)):
             try:
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -229,15 +271,38 @@ class StreamListener:
 
     def _go_on(self) -> None:
         """Accept again; what waits now is taken, though the cores may be full: it is this listener's turn."""
-        if self._sock is not None and self._watchers:
+        if self._sock is not None and self._watchers and not self._accepting.active:
             self._accepting.start(self._accept)
             self._take()
 
+    def _wait_for_room(self) -> None:
+        """Accept nothing until a connection has ended; those that idle longest make room at once."""
+        idle = sorted((c for c in self.connections if c.idle), key=attrgetter("deadline"))
+        for connection in idle[: max(1, self._most // _SHARE)]:
+            connection.expire()
+        if len(self.connections) < self._most:
+            return  # and be called again
+        self._warn(f"max-connections = {self._most} are open; more wait")
+        self.full = True
+        self._accepting.stop()
+
+    def go_on(self) -> None:
+        """Accept again, as there is room."""
+        self.full = False
+        self._go_on()
+
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
-        log.warning("%s %s: cannot accept for now: %s", self.name, self.address, error.strerror)
+        self._warn(f"cannot accept for now: {error.strerror}")
         self._accepting.stop()
-        self._resume.start(self._accepting.start, self._accept)
+        self._resume.start(self._go_on)
+
+    def _warn(self, what: str) -> None:
+        """Log why connections wait, not every time."""
+        now = monotonic()
+        if now - self._warned.get(what, -_SILENCE) >= _SILENCE:
+            self._warned[what] = now
+            log.warning("%s %s: %s", self.name, self.address, what)
 
     def _sweep(self) -> None:
         now = monotonic()
@@ -255,7 +320,7 @@ class StreamListener:
             self._accepting.stop()
             if not self.service.followed():
                 self._shared = False
-                self._accepts = _EVERY
+                self._accepts = self._most = _EVERY
                 self._accept()
         self._sock.close()
         self._sock = None

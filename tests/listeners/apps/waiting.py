@@ -219,3 +219,31 @@ def many(environ, start_response):
     """Answer with 8 MiB in one piece, whatever there is to read."""
     start_response("200 OK", TEXT)
     return [BLOCK * 128]
+
+
+@route
+def slowly(environ, start_response, naps):
+    """Read a little, nap for a second several times, and read the rest."""
+    total = len(environ["wsgi.input"].read(10))
+    for _ in range(int(naps)):
+        time.sleep(1)
+        total += len(environ["wsgi.input"].read(10))
+    total += len(environ["wsgi.input"].read())
+    start_response("200 OK", TEXT)
+    return [b"%d" % total]
+
+
+@route
+def many_blocks(environ, start_response):
+    """Answer with 64 MiB in one piece."""
+    start_response("200 OK", TEXT)
+    return [BLOCK * 1024]
+
+
+@route
+def writes(environ, start_response, count):
+    """Answer with so many blocks by write()."""
+    write = start_response("200 OK", TEXT)
+    for _ in range(int(count)):
+        write(BLOCK)
+    return []

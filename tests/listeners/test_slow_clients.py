@@ -1,0 +1,279 @@
+"""Clients that take their time: each phase has a limit, which a steady trickle does not lengthen; others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import select
+import socket
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from tests.listeners.conftest import STREAM_FRONTS
+from tests.listeners.test_cancel import gone
+from tests.support.fronts import poll
+
+NAMES = ("http", "uwsgi", "fastcgi", "scgi")
+MODES = {"one": {}, "gevent": {"gevent": 20}, "threads": {"threads": 4}}
+
+
+def trickle(client, data):
+    """Send a byte now and then, until the server has enough of it; return whether that came to pass."""
+    for at in range(len(data)):
+        if select.select([client.sock], [], [], 0.02)[0]:
+            return True
+        with suppress(ConnectionError):
+            client.sock.sendall(data[at : at + 1])
+    return False
+
+
+def ending(client):
+    """Return what the server says before the connection ends."""
+    said = b""
+    with suppress(ConnectionError):
+        while data := client.sock.recv(65536):
+            said += data
+    return said
+
+
+@pytest.mark.parametrize("front", STREAM_FRONTS)
+def test_a_head_that_trickles_in(serve, front):
+    """No pause is longer than socket-timeout, and yet the time is up."""
+    site = serve("waiting:app", [front.partition("-")[0]], header_timeout=1)
+    with site.client(front) as client:
+        data = client.encode("GET", f"/{'x' * 8000}")
+        client.start(data[:1])
+        assert trickle(client, data[1:])
+        assert b" 408 " in ending(client)
+    site.log("WARNING .*The request did not come in time.")
+
+
+@pytest.mark.parametrize("option", ["http_headers_timeout", "http_timeout"])
+def test_limits_of_http_alone(serve, option):
+    site = serve("waiting:app", ["http", "scgi"], **{option: 1})
+    with site.client("http") as client, site.client("scgi") as other:
+        data = client.encode("GET", f"/{'x' * 8000}")
+        client.start(data[:5])
+        other.start(other.encode("GET", "/ok")[:-1])
+        assert (
+            trickle(client, data[5:])
+            if option == "http_headers_timeout"
+            else select.select([client.sock], [], [], 20)[0]
+        )
+        assert ending(client).startswith(b"HTTP/1.1 408 ")
+        other.resume("GET", other.encode("GET", "/ok")[-1:])
+        assert other.receive().body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "mode", [{"post_buffering": 0, **mode} for mode in MODES.values()] + [{}], ids=[*MODES, "ahead"]
+)
+@pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
+def test_a_body_that_trickles_in(serve, front, mode, token):
+    site = serve("waiting:app", [front], body_timeout=1, min_rate=100_000, **mode)
+    with site.client(front) as client:
+        data = client.encode("POST", f"/strict?{token}", body=b"x" * 9000)
+        if front == "fastcgi":  # a byte a record
+            at = data.index(client.record(5, b"x" * 9000)[:8])
+            data = data[:at] + client.record(5, b"x") * 9000 + client.record(5, b"")
+            client.start(data[:at])
+            assert trickle_records(client, client.record(5, b"x"), 9000)
+        else:
+            at = len(data) - 9000
+            client.start(data[:at])
+            assert trickle(client, data[at:])
+        client.methods.append("POST")
+        answer = client.receive()
+    assert (answer.status, answer.body) == (408, b"The request did not come in time.\n")
+    site.log(rf'\?{token} HTTP/1\.1" 408 ')
+
+
+def trickle_records(client, record, count):
+    for _ in range(count):
+        if select.select([client.sock], [], [], 0.02)[0]:
+            return True
+        with suppress(ConnectionError):
+            client.sock.sendall(record)
+    return False
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
+def test_an_application_that_reads_slowly_is_no_slow_client(serve, front, mode, token):
+    """The time in which the application does something else is not the client's."""
+    site = serve("waiting:app", [front], post_buffering=0, body_timeout=1, min_rate=100_000_000, **mode)
+    body = b"x" * (4 << 20)
+    with site.client(front) as client:
+        answer = client.request("POST", f"/slowly/2?{token}", body=body)
+    assert (answer.status, answer.body) == (200, b"4194304")
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("path", ["blocks/10000", "many-blocks"])
+@pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
+def test_an_answer_that_is_taken_too_slowly(serve, front, mode, path, token):
+    """Both while the application waits for the client, and after it is done."""
+    site = serve("waiting:app", [front], send_timeout=1, min_rate=100_000_000, **mode)
+    with site.client(front) as client:
+        client.send("GET", f"/{path}?{token}")
+        assert client.sock.recv(100)
+        before = descriptors(site)
+        if path.startswith("blocks"):
+            gone(site, token)
+        else:
+            site.log(rf'\?{token} HTTP/1\.1" 200 ')
+            poll(lambda: descriptors(site) < before, "the connection does not end")
+        # It is reset, so that it does not pass for a whole answer.
+        with pytest.raises(ConnectionError):
+            all(iter(lambda: client.sock.recv(1 << 20), b""))
+
+
+def test_an_answer_that_is_taken_steadily(serve, token):
+    """Many times the kernel's queue is taken, and no more than that within a second."""
+    site = serve("waiting:app", ["http"], send_timeout=3, min_rate=1000, gevent=2)
+    with site.client("http") as client:
+        client.send("GET", f"/blocks/200?{token}")
+        taken = 0
+        while taken < 4 << 20:
+            select.select([], [], [], 0.01)
+            taken += len(client.sock.recv(16384))
+    gone(site, token)
+
+
+@pytest.fixture
+def many_files():
+    """Let this process, and the servers that it starts, have many connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096) if hard > 0 else 4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def descriptors(site):
+    return len(os.listdir(f"/proc/{site.server.process.pid}/fd"))
+
+
+def test_a_thousand_slow_clients_change_nothing(serve, many_files):
+    site = serve("waiting:app", NAMES)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(site.client(front)) for front in NAMES * 250]
+        requests = [client.encode("POST", "/strict", body=b"slow") for client in slow]
+        for number, (client, data) in enumerate(zip(slow, requests, strict=True)):
+            client.start(data[: (1, 20, -1)[number % 3]])
+        poll(lambda: descriptors(site) > 1000, "not all are accepted")
+        for _ in range(50):
+            for front in STREAM_FRONTS:
+                with site.client(front) as client:
+                    assert client.request("POST", "/digest", body=b"quick").status == 200
+        for number, (client, data) in enumerate(zip(slow, requests, strict=True)):
+            client.resume("POST", data[(1, 20, -1)[number % 3] :])
+            assert client.receive().body == b"4"
+
+
+# Limits of connections
+
+
+@pytest.mark.parametrize("mode", [{}, {"processes": 2}], ids=["alone", "workers"])
+def test_max_connections(serve, mode):
+    """Those beyond the limit wait in the kernel, and come when there is room; each listener has a limit of its own."""
+    site = serve("waiting:app", ["http", "scgi"], max_connections=3, **mode)
+    workers = mode.get("processes", 1)
+    with ExitStack() as stack:
+        busy = [stack.enter_context(site.client("http")) for _ in range(3 * workers)]
+        for client in busy:
+            client.start(b"GET /ok HT")  # which is not idle
+        waiting = [stack.enter_context(site.client("http")) for _ in range(5)]
+        for client in waiting:
+            client.send("GET", "/ok", [("Connection", "close")])
+        site.log(r"http .*: max-connections = 3 are open; more wait")
+        with site.client("scgi") as other:
+            assert other.request("GET", "/ok").body == b"ok"
+        assert not select.select([client.sock for client in waiting], [], [], 0)[0]
+        for client in busy:
+            client.resume("GET", b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.receive().body == b"ok"
+        for client in waiting:
+            assert client.receive().body == b"ok"
+
+
+def test_idle_connections_make_room(serve):
+    site = serve("waiting:app", ["http"], max_connections=3)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(site.client("http")) for _ in range(20)]
+        for client in clients:
+            assert client.request("GET", "/ok").body == b"ok"
+        for client in clients[:17]:
+            assert client.sock.recv(1) == b""  # the oldest are closed
+        for client in clients[17:]:
+            assert client.request("GET", "/ok").body == b"ok"
+    assert "WARNING" not in site.read_log()
+
+
+@contextmanager
+def exhausted(site):
+    """Let a running server open no more files, and have clients hold all that it could open; give those."""
+    pid = site.server.process.pid
+    limit = 11 + max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(site.client("http")) for _ in range(limit - descriptors(site))]
+        for client in clients:
+            client.start(b"GET /ok HT")
+        poll(lambda: descriptors(site) == limit, "not all are accepted")
+        yield clients
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_a_server_without_descriptors_goes_on(serve, mode):
+    site = serve("waiting:app", NAMES, max_connections=1000, **mode)
+    with ExitStack() as stack:
+        slow = stack.enter_context(exhausted(site))
+        waiting = [stack.enter_context(site.client(front)) for front in STREAM_FRONTS * 4]
+        for client in waiting:
+            client.send("POST", "/digest", body=b"x")
+        for name in NAMES:
+            site.log(rf"WARNING {name} .*: cannot accept for now: Too many open files")
+        for client in slow:
+            client.resume("GET", b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.receive().body == b"ok"
+        for client in waiting:
+            assert json.loads(client.receive().body)["size"] == 1
+            client.close()
+    assert len(re.findall("cannot accept for now", site.read_log())) == len(NAMES), "it does not spin"
+
+
+def test_a_body_that_no_descriptor_is_left_for(serve):
+    site = serve("waiting:app", ["http"], post_buffering=10, max_connections=1000)
+    with site.client("http") as client:
+        assert client.request("GET", "/ok").body == b"ok"
+        assert client.request("POST", "/digest", body=b"x" * 1000).status == 200  # finds the directory
+        assert client.request("GET", "/ok").status == 200  # the file is closed
+        with exhausted(site):
+            answer = client.request("POST", "/digest", body=b"x" * 1000)
+    assert (answer.status, answer.body) == (507, b"The body: Too many open files.\n")
+
+
+def test_max_connections_follow_the_limit_of_files(tmp_path):
+    from tests.support.server import ROOT, Server
+
+    def lower():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+
+    app = ROOT / "tests" / "listeners" / "apps" / "waiting.py"
+    with Server("--http", "127.0.0.1:0", "--wsgi-file", app, "--callable", "app", preexec_fn=lower) as server:
+        host, _, port = server.addresses["http"].rpartition(":")
+        with ExitStack() as stack:
+            slow = []
+            for _ in range(60):
+                slow.append(stack.enter_context(socket.create_connection((host, int(port)), 20)))
+                slow[-1].sendall(b"GET /ok HT")  # else it would be idle
+            server.wait_until("max-connections = 45 are open; more wait")
+            for sock in slow:
+                sock.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert b"200 OK" in sock.recv(65536)
+                sock.close()
+        assert "cannot accept" not in server.log
