@@ -20,15 +20,13 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from appserver.body import Body
 from appserver.exchange import BodyError, ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
-from appserver.listeners.patience import Patience
+from appserver.listeners.inlet import Inlet
 from appserver.listeners.sender import Sender
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
-from appserver.streamed import StreamedBody
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -44,11 +42,9 @@ _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
 _BACKLOG = 65536  # bytes of next requests taken while an answer is made
 
-_READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
 _SKIP = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
-_LEFT = "The client has gone before the end of its body."
 
 HEAD, BODY, RUN, FLUSH, SKIP, DRAIN, CLOSED = range(7)
 
@@ -57,9 +53,8 @@ class Connection:
     """An accepted connection: also the task of its request and the channel of its answer."""
 
     __slots__ = (
-        "backlog", "body", "codec", "deadline", "failed", "fd", "gone", "head_until", "keep", "listener",
-        "muted", "patience", "reader",
-        "running", "sender", "service", "skipped", "state", "x",
+        "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
+        "muted", "reader", "running", "sender", "service", "skipped", "state", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -72,7 +67,7 @@ class Connection:
         self.gone = False  # nobody reads answers any more
         self.failed = False  # the answer cannot be finished
         self.x: Exchange | None = None
-        self.body: Body | StreamedBody | None = None
+        self.inlet: Inlet | None = None  # of the request that has a body
         self.skipped = 0  # bytes of a body that nobody reads
         self.backlog = b""  # bytes that came while an answer was made
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
@@ -81,7 +76,6 @@ class Connection:
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         self.head_until = inf  # when a head that has begun must be whole
-        self.patience: Patience | None = None  # with the client's body
         listener.connections.add(self)
 
     @property
@@ -124,78 +118,57 @@ class Connection:
                 data = b""
                 self.x = x
             if x is not None and x.body_left:
-                self._take_body(x, data)
+                if self.inlet is None:
+                    self.state = BODY
+                    self.inlet = Inlet(self, x)
+                self.inlet.take(data)
         except ProtocolError as error:
             self._refuse(error)
             return
         if codec.replies:
             self._reply()
-        if x is None or (x.body_left and type(self.body) is Body):
+        if x is None:
             self._read()
-        else:
+        elif not x.body_left or (self.inlet is not None and self.inlet.streams):
             self._submit(x)
+        else:
+            self._ask(x)
+            self._read()
 
-    def _take_body(self, x: Exchange, data: bytes) -> None:
-        """Read ahead, or begin to stream what has not come with the head."""
-        body = self.body
-        if body is None:
-            options = self.listener.options
-            self.state = BODY
-            if options.post_buffering:
-                body = Body(options.post_buffering, options.limit_post, x.body_left)
-            else:
-                native = self.service.cores.native
-                body = StreamedBody(options.limit_post, x.body_left, self._wanted, native=native)
-            self.body = body
-        elif self.patience is not None:
-            self.patience.moved(len(data))
-        piece = self.codec.receive_body(x, data)
-        if piece:
-            body.add(piece)
-        if type(body) is StreamedBody:
-            if not x.body_left:
-                body.end()
-        elif x.expect and x.body_left:
-            x.expect = False
-            self._put([self.codec.ask(x)])
-
-    def _wanted(self) -> None:
-        """Read on, because the application waits for more of a streamed body."""
-        x = self.x
-        if self.state != RUN or x is None or self.gone:
-            self._fail_body(ClientGone(_LEFT))
-            return
+    def _ask(self, x: Exchange) -> None:
+        """Invite the client to send the body, where it waits for that and the answer has not begun."""
         if x.expect and not x.begun:
             x.expect = False
             self._put([self.codec.ask(x)])
-        self.deadline = self._body_patience().until()
+
+    def wanted(self, x: Exchange) -> bool:
+        """Read on in a streamed body, because the application waits; return False where nothing can come."""
+        if self.state != RUN or self.gone:
+            return False
+        self._ask(x)
         self._watch_readable()
+        return True
 
     def _take_rest(self, x: Exchange, data: bytes) -> None:
         """Go on with a streamed body, which the application reads, or has left."""
+        inlet = self.inlet
         if not data:
             self.keep = x.keep_alive = False
             self.reader.stop()
             self._leave()
-            self._fail_body(ClientGone(_LEFT))
+            if inlet is not None:
+                inlet.leave()
             if self.state == SKIP:
                 self.close()
             return
         x.expect = False  # it did not wait to be asked
-        body = self.body
         try:
-            piece = self.codec.receive_body(x, data)
-            if type(body) is StreamedBody:
-                if self.patience is not None:
-                    self.patience.moved(len(data))
-                    if body.waiting:
-                        self.patience.rest()
-                        self.deadline = inf
-                body.add(piece)
-                if not x.body_left:
-                    body.end()
-                elif body.held > _READ_AHEAD:
+            if inlet is not None:
+                inlet.take(data)
+                if inlet.full:
                     self._mute()
+            else:
+                self.codec.receive_body(x, data)
         except ProtocolError as error:
             self._spoil(x, error)
             return
@@ -216,12 +189,8 @@ class Connection:
         elif not error.answer:  # the front end has given the request up
             self.gone = True
             self._leave()
-        else:
-            self._fail_body(BodyError(error.status, error.reason))
-
-    def _fail_body(self, error: OSError) -> None:
-        if type(self.body) is StreamedBody:
-            self.body.fail(error)
+        elif self.inlet is not None:
+            self.inlet.fail(BodyError(error.status, error.reason))
 
     def _read(self) -> None:
         """Wait for more."""
@@ -230,8 +199,8 @@ class Connection:
             return
         limits = self.listener.limits
         now = monotonic()
-        if self.state == BODY:
-            self.deadline = self._body_patience().until()
+        if self.inlet is not None:
+            self.deadline = self.inlet.until()
         elif self.codec.buffer:
             self.head_until = min(self.head_until, now + limits.head)
             self.deadline = min(self.head_until, now + limits.pause)
@@ -240,12 +209,6 @@ class Connection:
         else:
             self.deadline = now + _LAST_CHANCE
         self._watch_readable()
-
-    def _body_patience(self) -> Patience:
-        if self.patience is None:
-            limits = self.listener.limits
-            self.patience = Patience(limits, limits.body)
-        return self.patience
 
     def _watch_readable(self) -> None:
         if self.reader is None:
@@ -296,8 +259,10 @@ class Connection:
         if self.state != RUN or x is None or x.ended:
             return
         self.gone = True
-        waits = type(self.body) is StreamedBody and self.body.waiting
-        self._fail_body(ClientGone(_LEFT))
+        waits = False
+        if self.inlet is not None:
+            waits = self.inlet.waits
+            self.inlet.leave()
         if self.sender is not None and self.sender.paces:
             self.sender.wake()
         elif not waits:
@@ -326,10 +291,10 @@ class Connection:
     def _submit(self, x: Exchange) -> None:
         """Give the request to a core."""
         environ = x.environ
-        if self.body is None:
+        if self.inlet is None:
             environ["wsgi.input"] = BytesIO()
         else:
-            self.body.give_to(environ)
+            self.inlet.give_to(environ)
         self.state = RUN
         self.running = True
         self.deadline = inf
@@ -361,9 +326,9 @@ class Connection:
     def done(self) -> None:
         """Send the rest of the answer, then take the next request or close."""
         self.running = False
-        if self.body is not None:
-            self.body.close()
-            self.body = self.patience = None
+        if self.inlet is not None:
+            self.inlet.close()
+            self.inlet = None
         if self.state == CLOSED:
             _close(self.fd)
             return
@@ -508,7 +473,8 @@ class Connection:
         if direct:
             return
         self.gone = True  # what the application still sends
-        self._fail_body(ClientGone(_LEFT))
+        if self.inlet is not None:
+            self.inlet.leave()
         if x.begun:
             self._reset()
         else:
@@ -537,7 +503,7 @@ class Connection:
         """End what the application waits for in vain."""
         self.deadline = inf
         x = self.x
-        if x is not None and type(self.body) is StreamedBody and self.body.waiting:
+        if x is not None and self.inlet is not None and self.inlet.waits:
             self._spoil(x, _SLOW)
         elif self.sender is not None and self.sender.paces and self.sender.late():
             self._leave()
@@ -595,9 +561,10 @@ class Connection:
         if self.sender is not None:
             self.sender.close()
         if self.running:  # and done ends it
-            self._fail_body(ClientGone(_LEFT))
+            if self.inlet is not None:
+                self.inlet.leave()
             close_under(self.fd, self.listener.null)
             return
-        if self.body is not None:
-            self.body.close()
+        if self.inlet is not None:
+            self.inlet.close()
         _close(self.fd)

@@ -1,0 +1,100 @@
+"""The body of one request on its way in: read ahead of the application, or streamed to it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from appserver.body import Body
+from appserver.exchange import ClientGone
+from appserver.listeners.patience import Patience
+from appserver.streamed import StreamedBody
+
+if TYPE_CHECKING:
+    from appserver.exchange import Exchange
+    from appserver.listeners.connection import Connection
+
+_READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
+
+
+class Inlet:
+    """Take what a connection reads of *x*'s body, and say until when more must have come.
+
+    `ProtocolError` says why a body is no good; after that nothing more is to be taken.
+    """
+
+    __slots__ = ("_body", "_connection", "_patience", "_x")
+
+    def __init__(self, connection: Connection, x: Exchange) -> None:
+        listener = connection.listener
+        options = listener.options
+        self._connection = connection
+        self._x = x
+        self._patience: Patience | None = None  # made when it is needed: most bodies come with their heads
+        self._body: Body | StreamedBody
+        if options.post_buffering:
+            self._body = Body(options.post_buffering, options.limit_post, x.body_left)
+        else:
+            native = connection.service.cores.native
+            self._body = StreamedBody(options.limit_post, x.body_left, self._wanted, native=native)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the application is called before all is there."""
+        return type(self._body) is StreamedBody
+
+    @property
+    def waits(self) -> bool:
+        """Whether the application waits for more."""
+        return type(self._body) is StreamedBody and self._body.waiting
+
+    @property
+    def full(self) -> bool:
+        """Whether enough waits for the application, so that nothing more need be read."""
+        return type(self._body) is StreamedBody and self._body.held > _READ_AHEAD
+
+    def take(self, data: bytes) -> None:
+        """Take bytes."""
+        x, body = self._x, self._body
+        patience = self._patience
+        if patience is not None:
+            patience.moved(len(data))
+        piece = self._connection.codec.receive_body(x, data)
+        if patience is not None and type(body) is StreamedBody and body.waiting:
+            patience.rest()
+            self._connection.deadline = inf
+        if piece:
+            body.add(piece)
+        if type(body) is StreamedBody and not x.body_left:
+            body.end()
+
+    def until(self) -> float:
+        """Return when more must have come, as of now."""
+        if self._patience is None:
+            limits = self._connection.listener.limits
+            self._patience = Patience(limits, limits.body)
+        return self._patience.until()
+
+    def _wanted(self) -> None:
+        """Have the connection read on, as the application waits."""
+        if self._connection.wanted(self._x):
+            self._connection.deadline = self.until()
+        else:
+            self.leave()
+
+    def give_to(self, environ: dict[str, Any]) -> None:
+        """Make the body ``wsgi.input``."""
+        self._body.give_to(environ)
+
+    def leave(self) -> None:
+        """Have reading fail, because the client has gone."""
+        self.fail(ClientGone("The client has gone before the end of its body."))
+
+    def fail(self, error: OSError) -> None:
+        """Have reading fail where it would go on."""
+        if type(self._body) is StreamedBody:
+            self._body.fail(error)
+
+    def close(self) -> None:
+        """Give the memory or the file back; safe twice."""
+        self._body.close()
