@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
-_close = os.close  # the real one: gevent's waits for a turn of the loop, and requests come meanwhile
+# The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
+_close, _poll = os.close, select.poll
 _READ = 1  # libev's event bit
 _RECV = 65536
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
@@ -54,7 +55,7 @@ class Connection:
 
     __slots__ = (
         "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "muted", "reader", "running", "sender", "service", "skipped", "state", "x",
+        "reader", "running", "sender", "service", "skipped", "state", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -72,7 +73,6 @@ class Connection:
         self.backlog = b""  # bytes that came while an answer was made
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
-        self.muted = False  # not read, because enough is read already
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         self.head_until = inf  # when a head that has begun must be whole
@@ -216,19 +216,20 @@ class Connection:
             self.reader.start(self.readable)
         elif not self.reader.active:
             self.reader.start(self.readable)
-            self.muted = False
+            self.listener.muted.discard(self)
 
     def _mute(self) -> None:
         """Read no more for now; `look` tells of the peer's end, which stands behind what is not read."""
         self.reader.stop()
-        self.muted = True
+        self.listener.muted.add(self)
 
     def look(self) -> None:
         """Find out whether the peer has gone, while nothing is read of what it says."""
-        poll = select.poll()
+        poll = _poll()
         poll.register(self.fd, 0 if self.listener.options.ignore_client_abort else select.POLLRDHUP)
         if poll.poll(0):
-            self.muted = self.keep = False
+            self.listener.muted.discard(self)
+            self.keep = False
             self._leave()
 
     def _cut(self) -> None:
@@ -553,6 +554,7 @@ class Connection:
         self.state = CLOSED
         self.gone = True
         self.listener.connections.discard(self)
+        self.listener.muted.discard(self)
         if self.listener.full:
             self.listener.go_on()
         if self.reader is not None:

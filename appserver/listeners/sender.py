@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_poll = select.poll  # the real one, also where gevent replaces it later
 _WRITE = 2  # libev's event bit
 _HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
 _LOOK = 1.0  # seconds between looks of a native thread at what else may have happened
@@ -88,7 +89,7 @@ class Sender:
     def _poll(self) -> None:
         """Send in a native thread; the loop does not write while the application runs."""
         connection = self._connection
-        poll = select.poll()
+        poll = _poll()
         poll.register(connection.fd, select.POLLOUT)
         limit = self._patience.until()
         while self._outbox and not connection.gone:

@@ -146,6 +146,7 @@ class StreamListener:
         self.address = address.checked(spec)
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
+        self.muted: set[Connection] = set()  # those that are not read because enough is read already
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
@@ -277,7 +278,8 @@ class StreamListener:
 
     def _wait_for_room(self) -> None:
         """Accept nothing until a connection has ended; those that idle longest make room at once."""
-        idle = sorted((c for c in self.connections if c.idle), key=attrgetter("deadline"))
+        idle = [c for c in self.connections if isinstance(c, Connection) and c.idle]
+        idle.sort(key=attrgetter("deadline"))
         for connection in idle[: max(1, self._most // _SHARE)]:
             connection.expire()
         if len(self.connections) < self._most:
@@ -306,11 +308,12 @@ class StreamListener:
 
     def _sweep(self) -> None:
         now = monotonic()
-        for connection in [c for c in self.connections if c.deadline < now or c.muted]:
-            if connection.deadline < now:
-                connection.expire()
-            else:
-                connection.look()
+        for connection in [c for c in self.connections if c.deadline < now]:
+            connection.expire()
+        for connection in list(self.muted):
+            connection.look()
+        if self.full and len(self.connections) < self._most:  # a plug-in's connections may end unheard
+            self.go_on()
 
     def stop(self) -> None:
         """Take what has arrived unless others will, accept no more, end connections when they are idle."""

@@ -66,6 +66,17 @@ def test_an_answer_that_waits_is_cancelled_and_closed_once(client, site, token, 
     assert site.count(rf"\?{token} HTTP") == 1
 
 
+@over("http", "uwsgi", "scgi")
+def test_a_client_that_says_too_much_and_leaves_is_found(client, site, token):
+    """What it says is not read any more, and its end stands behind that."""
+    client.send("GET", f"/wait/call?{token}")
+    site.log(rf"{token} waits")
+    client.sock.sendall(b"GET /" + b"x" * 100_000)
+    close(client)
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+
+
 @over(*STREAM_FRONTS)
 def test_close_of_the_iterable_is_not_disturbed(client, site, token, tmp_path):
     """The answer is whole, so its client may go; what the application does then is its own affair."""

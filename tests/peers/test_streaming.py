@@ -129,7 +129,7 @@ def test_events_arrive_when_they_are_yielded(site, path, tmp_path):
             said += client.take(1)
 
 
-@pytest.mark.parametrize("path", PORTS)
+@pytest.mark.parametrize("path", UPLOADS)
 def test_a_body_that_nobody_reads(site, path):
     """The answer comes; what is left of the body reaches no other request."""
     for _ in range(3):
