@@ -54,7 +54,7 @@ Request bodies are read and decoded whole, chunked ones, too.
 HTTP is served by the workers themselves; there is no router process to set up.
     http-processes= http-workers= http-stats= http-stats-server= http-ss= http-harakiri=
     http-connect-timeout= http-uid= http-gid= http-modifier1= http-modifier2= http-use-pattern=
-    http-quiet= http-cheap http-events= http-manage-source http-buffer-size= http-headers-timeout=
+    http-quiet= http-cheap http-events= http-manage-source http-buffer-size=
     http-server-name-as-http-host=
 Buffers grow as they are needed.
     max-vars= response-headers-limit=

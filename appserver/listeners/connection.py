@@ -366,7 +366,7 @@ class Connection:
             self._break_off(x)
         elif self.failed:
             self._reset()
-        elif x is None or (not x.keep_alive and (self.backlog or self.codec.buffer or x.body_left)):
+        elif x is None or (not x.keep_alive and (self.backlog or self._more_may_come(x))):
             self._linger()
         elif not x.keep_alive:
             self.close()
@@ -379,6 +379,14 @@ class Connection:
             self.state = SKIP
             self.deadline = monotonic() + self.listener.limits.pause
             self._watch_readable()
+
+    def _more_may_come(self, x: Exchange) -> bool:
+        """Tell whether the peer may still send what belongs to a request."""
+        return (
+            x.body_left != 0
+            or self.codec.buffer != b""
+            or not (self.codec.exact or x.environ["REQUEST_METHOD"] in {"GET", "HEAD"})
+        )
 
     def _next(self) -> None:
         """Take the next request."""

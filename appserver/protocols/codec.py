@@ -39,6 +39,7 @@ class Codec:
 
     dated = False  # the front end adds Date itself
     announces = True  # an answer tells the peer that its connection ends
+    exact = True  # a body ends where its request says
     multiplexed = False  # what is left of a body cannot be taken for the next request
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
 

@@ -149,6 +149,15 @@ def test_body_that_ends_early(client, site, token):
         assert counts(other, token)["seen"] == 0
 
 
+@over("scgi")
+def test_more_body_than_announced(client):
+    """nginx 1.22 with ``scgi_request_buffering off``: what it sends on must not cost it the answer."""
+    client.start(client.encode("POST", "/environ", body=b"abc"))
+    client.methods.append("POST")
+    client.sock.sendall(b"more" * 4_000_000)
+    assert client.receive().status == 200
+
+
 # The log
 
 
