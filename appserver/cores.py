@@ -54,7 +54,7 @@ class Task(Protocol):
         """Make and send the answer; may wait."""
 
     def refuse(self, error: ProtocolError) -> None:
-        """Answer without the application, in its place; may wait, in a greenlet of the loop's thread."""
+        """Answer without the application, in its place, if somebody wants that; may wait, in a greenlet."""
 
     def done(self) -> None:
         """Go on in the loop's thread after `work` or `refuse`; may not wait."""
@@ -68,6 +68,9 @@ class Cores(Protocol):
 
     def run(self, task: Task) -> None:
         """Give *task* a core, at once or when one is free, or have it refused; never waits."""
+
+    def withdraw(self, task: Task) -> None:
+        """End *task*, which knows that it is not wanted any more, if it waits; others may have its place."""
 
     def full(self) -> bool:
         """Tell whether one more task would have to wait."""
@@ -129,9 +132,20 @@ class _Queueing:
             log.error("no core is free for a request: %s; it is answered 503", why)
             self._telling.start(self._tell)
         self._count += 1
+        self._end(task, error)
+
+    def _end(self, task: Task, error: ProtocolError) -> None:
         self._refusing += 1
         self._refused.append((task, error))
         self._pump_soon()
+
+    def withdraw(self, task: Task) -> None:
+        if self._queue.size:
+            with self._lock:
+                since = self._queue.remove(task.listener, task)
+            if since is not None:
+                _note_wait(task, since)
+                self._end(task, BUSY)
 
     def _tell(self) -> None:
         """Tell how many were refused; the first one was told at once."""

@@ -67,6 +67,19 @@ class FairQueue(Generic[T]):
         self.size -= 1
         return self._lines[longest].pop()[1]
 
+    def remove(self, key: object, item: T) -> float | None:
+        """Take an item out of line *key* and return the time it came at; None if it is not there."""
+        line = self._lines.get(key, ())
+        for place, (since, each) in enumerate(line):
+            if each is item:
+                del self._lines[key][place]
+                self.size -= 1
+                if len(line) == 0:
+                    del self._lines[key]
+                    self._ring.remove(key)
+                return since
+        return None
+
     def take(self) -> tuple[T, float] | None:
         """Take the first of the next line and return it with the time it came at; None if all are empty."""
         if not self._ring:

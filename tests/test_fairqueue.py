@@ -73,6 +73,18 @@ def test_time_is_up_in_the_order_of_coming():
     assert drained(queue) == [("c", 4)]
 
 
+def test_what_is_removed_leaves_its_place_to_the_next():
+    queue = FairQueue(10.0)
+    items = [object() for _ in range(4)]
+    for number, (key, item) in enumerate(zip("aabc", items, strict=True)):
+        queue.put(key, item, float(number))
+    assert queue.remove("a", items[0]) == 0.0
+    assert queue.remove("b", items[2]) == 2.0
+    assert queue.remove("b", items[2]) is queue.remove("a", items[3]) is queue.remove("d", items[3]) is None
+    assert (queue.size, queue.lines) == (2, 2)
+    assert [queue.take(), queue.take(), queue.take()] == [(items[1], 1.0), (items[3], 3.0), None]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["put", "take", "displace"]))))
 def test_nothing_is_lost_and_nothing_comes_twice(steps):
     queue = FairQueue(0.0)

@@ -267,6 +267,7 @@ class Connection:
         if self.sender is not None and self.sender.paces:
             self.sender.wake()
         elif not waits:
+            self.service.cores.withdraw(self)
             self.listener.loop.run_callback(cancel, x)
 
     def _reply(self) -> None:
@@ -320,6 +321,9 @@ class Connection:
         """Answer without the application; the connection is kept where that would keep it."""
         x = self.x
         assert x is not None
+        if self.gone:
+            self.work()  # without it, too
+            return
         if not self.keep and self.codec.announces:
             x.keep_alive = False
         self.service.refuse(x, self, error)

@@ -138,6 +138,7 @@ class Request:
         elif self.lingers:
             self._finish()
         elif self.x is not None:
+            self.intake.service.cores.withdraw(self)
             cancel(self.x)
 
     def _refuse(self, error: ProtocolError) -> None:

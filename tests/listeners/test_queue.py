@@ -113,6 +113,25 @@ def test_pipelined_requests_are_refused_in_order(held):
     assert client.request("GET", "/peak").status == 200
 
 
+@pytest.mark.parametrize("mode, front", CASES)
+def test_who_leaves_gives_up_the_place(held, mode, front):
+    """Clients that give up and come again do not fill the queue with requests that nobody waits for."""
+    site, gate, holding, stack = held(mode, max_queue=2)
+    for count in (2, 4, 6):
+        for client in clients_of(site, stack, [front] * 2):
+            client.send("GET", "/overlap?left")
+            client.close()
+        poll(lambda count=count: site.count(r'"GET /overlap\?left HTTP/1.1" 499 ') == count, "nobody leaves")
+    waiting = clients_of(site, stack, [front] * 2)
+    for client in waiting:
+        client.send("GET", "/overlap")
+    gate.open()
+    assert {each.receive().status for each in [*holding, *waiting]} == {200}
+    told = json.loads(clients_of(site, stack, ["http"])[0].request("GET", "/peak").body)
+    assert len(told["order"]) == 2, "the application was called for those that left"
+    assert site.count("no core is free") == 0
+
+
 # Fair between listeners
 
 
