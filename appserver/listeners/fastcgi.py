@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from appserver.address import checked
 from appserver.listeners.stream import StreamListener
@@ -39,21 +39,30 @@ class FastcgiListener(StreamListener):
         return FastcgiCodec(self.base, self.options.buffer_size)
 
     def prepare(self, connection: Connection, x: Exchange) -> None:
-        if self.settings.of(FastcgiOptions).fastcgi_stderr and isinstance(x.codec, FastcgiCodec):
-            x.environ["wsgi.errors"] = StderrRecords(connection, x.codec)
+        if self.settings.of(FastcgiOptions).fastcgi_stderr:
+            x.environ["wsgi.errors"] = StderrRecords(connection, x)
 
 
 class StderrRecords:
-    """A text stream (``wsgi.errors``) each of whose writes goes to the front end at once."""
+    """A text stream (``wsgi.errors``) each of whose writes goes to the front end at once.
 
-    def __init__(self, connection: Connection, codec: FastcgiCodec) -> None:
+    What is written behind the answer, in the iterable's ``close``, goes to our log: the front end has
+    END_REQUEST by then, and takes no more of this request.
+    """
+
+    def __init__(self, connection: Connection, x: Exchange) -> None:
         self._connection = connection
-        self._codec = codec
+        self._x = x
+        self._log: TextIO = x.environ["wsgi.errors"]
 
     def write(self, text: str) -> int:
         """Send *text*; raise `ClientGone` where nobody reads it."""
-        if text:
-            self._connection.send([self._codec.errors(text.encode("utf-8", "replace"))], False)
+        if self._x.ended:
+            self._log.write(text)
+        elif text:
+            codec = self._x.codec
+            assert isinstance(codec, FastcgiCodec)
+            self._connection.send([codec.errors(text.encode("utf-8", "replace"))], False)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -62,4 +71,6 @@ class StderrRecords:
             self.write(line)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Have a line that is not ended logged; what is sent is not held back."""
+        if self._x.ended:
+            self._log.flush()

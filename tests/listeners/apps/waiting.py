@@ -59,6 +59,14 @@ def ok(environ, start_response):
 
 
 @route
+def tells(environ, start_response, size):
+    """Tell the size in so many bytes, then of the close()."""
+    environ["wsgi.errors"].write("e" * int(size))
+    start_response("200 OK", TEXT)
+    return Closing(environ, [b"told"])
+
+
+@route
 def wait(environ, start_response, where):
     """Wait for ever in the call, between two pieces, or in close() after the whole answer."""
 
