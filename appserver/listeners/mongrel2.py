@@ -74,7 +74,7 @@ class Mongrel2Options:
     )  # fmt: skip
     zeromq_queue: int = option(
         1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",
-        convert=positive, expects="number", note="own.",
+        convert=positive, expects="number", note="own; a reload leaves the running receiver's as it is.",
     )  # fmt: skip
     mongrel2_keepalive: float = option(
         30.0, "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never."
