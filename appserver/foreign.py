@@ -110,8 +110,8 @@ The application's requests find their modifiers ignored, as there is only Python
     http-socket-modifier1= http-socket-modifier2= https-socket-modifier1= https-socket-modifier2=
     fastcgi-modifier1= fastcgi-modifier2= scgi-modifier1= scgi-modifier2= raw-modifier1= raw-modifier2=
     allowed-modifiers= remap-modifier=
-Statistics are asked for over the control socket.
-    stats-http stats-minified stats-min stats-no-cores stats-no-metrics
+There are no metrics that could be left out of the statistics.
+    stats-no-metrics
 The regular expressions are Python's.
     pcre-jit
 The interpreter's site is needed, and its executable is the one that runs.
@@ -186,15 +186,13 @@ Alarms are the log collector's: let it watch the log.
     alarm-metric= alarm= alarm-cheap= alarm-freq= alarm-fd= alarm-segfault= alarm-backlog= alarm-lq=
     alarm-listen-queue= alarm-log= alarm-list alarms-list alarm-msg-size= segfault-alarm= backlog-alarm=
     lq-alarm= listen-queue-alarm= log-alarm= not-log-alarm= not-alarm-log=
-There is no metrics subsystem: appserver ctl status and the access log say what workers do.
+Statistics are not pushed, and there are no metrics: a collector asks at stats, as it asks uWSGI.
     enable-metrics metric= metric-threshold= metric-alarm= metrics-dir= metrics-dir-restore metric-dir=
     metric-dir-restore metrics-no-cores stats-push= stats-pusher-default-freq=
     stats-pushers-default-freq= carbon= carbon-timeout= carbon-freq= carbon-id= carbon-no-workers
     carbon-max-retry= carbon-retry-delay= carbon-root= carbon-hostname-dots= carbon-name-resolve
     carbon-resolve-names carbon-idle-avg= carbon-use-metrics snmp? snmp-community= zabbix-template?
     rrdtool= rrdtool-freq= rrdtool-lib=
-There is no statistics server: ask with appserver ctl status over control-socket.
-    stats= stats-server=
 The server runs in no namespace, jail or cgroup of its own: systemd and containers make them.
     unshare= unshare2= setns-socket= setns-socket-skip= setns-skip= setns= setns-preopen jailed jail=
     jail-ip4= jail-ip6= jail2= jail-attach= jid-file= jidfile= libjail= cgroup= cgroup-opt=
@@ -246,8 +244,8 @@ Whole directories are not watched: touch one file, or set py-autoreload.
     fs-reload= fs-brutal-reload=
 Workers are not reloaded without their application: use touch-reload or touch-chain-reload.
     touch-workers-reload= reload-on-fd= brutal-reload-on-fd=
-The address space says little about memory: use reload-on-rss.
-    reload-on-as= evil-reload-on-as= reload-on-uss= reload-on-pss=
+What processes share is not told apart: use reload-on-rss.
+    reload-on-uss= reload-on-pss=
 Workers are started at once, and kept: use cheaper.
     cheap idle= die-on-idle cheaper-algo= cheaper-algo-list cheaper-algos-list cheaper-list
     cheaper-rss-limit-soft= cheaper-rss-limit-hard= cheaper-busyness-max= cheaper-busyness-min=

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from appserver.access import UNLOGGED
+from appserver.exchange import ANSWERED_BY
 from appserver.headers import HeaderOptions, Headers, field
 from appserver.options import BadValue, Kind, UnsupportedValue, option, regex
 
@@ -133,6 +134,7 @@ class Routes:
             elif each.action in {"continue", "last"}:
                 break
             else:
+                environ[ANSWERED_BY] = "route"
                 return _answer(each.action, argument, added, start_response)
         if added:
             return Headers(HeaderOptions(add_header=tuple(added)), self._app)(environ, start_response)

@@ -18,6 +18,7 @@ from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
 from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import worker_id
+from appserver.memory import memory
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
 
@@ -100,9 +101,7 @@ class Uwsgi(ModuleType):
 
     def mem(self) -> tuple[int, int]:
         """Return the bytes of memory that are resident, and all."""
-        with open("/proc/self/statm") as file:
-            size, resident = (int(each) * os.sysconf("SC_PAGE_SIZE") for each in file.read().split()[:2])
-        return resident, size
+        return memory()
 
     def reload(self) -> bool:
         """Have the master reload."""

@@ -23,6 +23,8 @@ from appserver.lifecycle.reload import reread, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
 from appserver.lifecycle.watcher import look
+from appserver.stats.document import View
+from appserver.stats.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from appserver.lifecycle.notify import Notifier
     from appserver.listeners.listener import Listener
     from appserver.log import Log
+    from appserver.stats.server import StatsServer
 
 log = logging.getLogger("appserver.lifecycle")
 
@@ -57,6 +60,8 @@ class Master:
         self.generations: list[Generation] = []  # all that have workers; the last may be starting
         self.generation: Generation | None = None  # the one that serves
         self.failure = ""
+        self.ledger = Ledger()
+        self._stats: StatsServer | None = None
         self._logs = logs
         self._notifier = notifier
         self._ready = ready
@@ -99,6 +104,19 @@ class Master:
         self.children.private.add(control)
         self._control = control
         control.start(handle)
+
+    def tell(self, stats: StatsServer) -> None:
+        """Serve statistics on a socket that is bound, and remove it in the end."""
+        stats.document = lambda: self.view().document()
+        self.children.private.add(stats)
+        self._stats = stats
+        asyncio.get_running_loop().add_reader(stats.fileno(), stats.turn)
+        log.info("statistics: %s", stats.address)
+
+    def view(self) -> View:
+        """Return what statistics are made of."""
+        generation = self.generation.number if self.generation is not None else 0
+        return View(self.configuration, self.ledger, self.all_workers(), self.cheaper.wanted, generation)
 
     def watch(self, watching: Callable[[Callable[[list[str]], None]], Autoreload]) -> None:
         """Reload whenever a file of an imported module changes."""
@@ -149,7 +167,9 @@ class Master:
 
     def _next_generation(self, configuration: Configuration) -> Generation:
         self._number += 1
-        generation = Generation(self._number, configuration, self._logs, self.children, self._hurry)
+        generation = Generation(
+            self._number, configuration, self._logs, self.children, self._hurry, ledger=self.ledger
+        )
         self.generations.append(generation)
         return generation
 
@@ -158,6 +178,8 @@ class Master:
         while not stopped.done():
             await asyncio.wait({stopped}, timeout=_TICK)
             self._look()
+            if self._stats is not None:
+                self._stats.turn()
             for command, path in self._watched.look():
                 self._order(f"{path} has changed", command)
             now = asyncio.get_running_loop().time()
@@ -201,6 +223,9 @@ class Master:
         if self._control is not None:
             await self._control.finish()
             self._control.remove()
+        if self._stats is not None:
+            asyncio.get_running_loop().remove_reader(self._stats.fileno())
+            self._stats.remove()
 
     def _announce(self) -> None:
         plan = self.configuration.plan

@@ -25,6 +25,8 @@ from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
+from appserver.stats.options import StatsOptions
+from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
@@ -81,6 +83,11 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     if settings.of(ControlOptions).control_socket:
         control = Control(settings.of(ControlOptions))
         control.bind(privileges.user_id(options))
+    stats: StatsServer | None = None
+    if settings.of(StatsOptions).stats:
+        stats = StatsServer(settings)
+        stack.callback(stats.remove)
+        stats.bind(privileges.user_id(options))
     if "pidfile" in files:
         files["pidfile"].write()
     stages = settings.of(HookOptions)
@@ -105,6 +112,8 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         master = Master(configuration, logs, notifier, ready)
         if control is not None:
             master.obey(control)
+        if stats is not None:
+            master.tell(stats)
         if settings.of(TouchOptions).py_autoreload:
             master.watch(Autoreload)
         for each in (*files.values(), daemon):

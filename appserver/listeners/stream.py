@@ -19,6 +19,7 @@ from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.options import option, seconds
+from appserver.stats.backlog import backlog
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -175,6 +176,10 @@ class StreamListener:
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
             else:
                 self._sock.shutdown(socket.SHUT_RD)
+
+    def waiting(self) -> tuple[int, int]:
+        """Return how many connections wait to be accepted, and how many may."""
+        return (0, 0) if self._sock is None else backlog(self._sock)
 
     def start(self, service: Service) -> None:
         """Accept connections in this thread's loop."""

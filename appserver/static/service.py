@@ -8,6 +8,7 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from appserver.exchange import ANSWERED_BY
 from appserver.static.conditions import Unsatisfiable, part, takes_gzip, unchanged
 from appserver.static.files import Found, Roots
 
@@ -59,6 +60,7 @@ class Static:
         found = self._roots.find(environ.get("PATH_INFO", ""))
         if found is None:
             return self._app(environ, start_response)
+        environ[ANSWERED_BY] = "static"
         kind, coding = self._types.guess_type(found.path)
         headers = [("Content-Type", _UNKNOWN if coding or kind is None else kind)]
         self._expire(headers, found, kind or "", environ)
