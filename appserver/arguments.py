@@ -37,10 +37,15 @@ class CommandLine:
     """
 
     def __init__(
-        self, arguments: Sequence[str], catalogue: Catalogue, environ: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        catalogue: Catalogue,
+        environ: Mapping[str, str] | None = None,
+        *,
+        reloading: bool = False,
     ) -> None:
         self.commands: set[str] = set()
-        self._reader = Reader(catalogue.knows)
+        self._reader = Reader(catalogue.knows, reloading=reloading)
         self._own: list[str] = []
         self._catalogue = catalogue
         self._rest = list(arguments)

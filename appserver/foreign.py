@@ -372,15 +372,6 @@ An addressless log is not cut into packets.
     rsyslog-packet-size= rsyslog-split-messages
 There is one event loop, and its greenlets have the stack that they need.
     ugreen-stacksize=
-An abstract address is written as it is: socket = @name.
-    abstract-socket
-Logs are rotated by size (log-maxsize), or by logrotate with touch-logreopen or SIGUSR1.
-    touch-logrotate=
-A file that is touched runs no command: let a systemd path unit do it.
-    touch-exec=
-Files expire some time after the answer, not after their last change.
-    static-expires-type-mtime= static-expires-mtime= static-expires-uri-mtime=
-    static-expires-path-info-mtime=
 Commands by the clock have the form of cron and unique-cron, and no limit of time.
     cron2= cron-harakiri=
 Other programs are kept by attach-daemon and smart-attach-daemon alone.

@@ -47,6 +47,35 @@ class TestStderr:
 class TestFile:
     """Files."""
 
+    def test_a_file_is_moved_away_when_asked(self, tmp_path):
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), 0o640, backup=str(old))
+        other = FileSink(str(path))  # as another process has it
+        sink.rotate()
+        assert not old.exists(), "there is nothing in it"
+        sink.write("before")
+        sink.rotate()
+        other.reopen()
+        sink.write("after")
+        other.write("after")
+        assert (old.read_text(), path.read_text()) == ("before\n", "after\nafter\n")
+        assert path.stat().st_mode & 0o777 == 0o640
+        for each in (sink, other):
+            each.close()
+        sink.rotate()
+
+    def test_a_directory_without_permission(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(os, "rename", refuse)
+        sink = FileSink(str(tmp_path / "log"))
+        sink.write("before")
+        sink.rotate()
+        sink.write("after")
+        assert (tmp_path / "log").read_text() == "before\nafter\n"
+        sink.close()
+
     def test_lines_are_appended_at_once(self, tmp_path):
         path = tmp_path / "log"
         path.write_text("before\n")

@@ -43,6 +43,8 @@ async def run(master: Master, words: list[str], report: Report) -> None:
             report("the workers write their stacks to the log")
         case ["reopen-logs"]:
             master.reopen_logs()
+        case ["rotate-logs"]:
+            master.rotate_logs()
         case _:
             raise Failed(f"there is no command {' '.join(words)!r}")
 

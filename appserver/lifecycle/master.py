@@ -19,6 +19,7 @@ from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
 from appserver.lifecycle.child import Children, first
 from appserver.lifecycle.commands import run
 from appserver.lifecycle.generation import Failed, Generation
+from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.reload import reread, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
@@ -65,6 +66,7 @@ class Master:
         self._logs = logs
         self._notifier = notifier
         self._ready = ready
+        self.programs = Programs(configuration.settings, self.children)
         self._control: Control | None = None
         self._autoreload: Autoreload | None = None
         self._hurry = asyncio.Event()
@@ -182,6 +184,9 @@ class Master:
                 self._stats.turn()
             for command, path in self._watched.look():
                 self._order(f"{path} has changed", command)
+            for command, path in self._watched.look_for_programs():
+                log.info("%s has changed: %s", path, command)
+                self.programs.run(command)
             now = asyncio.get_running_loop().time()
             if self._notifier.interval and now - self._beaten >= min(self._notifier.interval, 1.0):
                 self._notifier.watchdog()
@@ -316,6 +321,11 @@ class Master:
         self.attendants.send("reopen-logs")
         for worker in self.all_workers():
             worker.send("reopen-logs")
+
+    def rotate_logs(self) -> None:
+        """Move the log files away, and have every process begin new ones."""
+        self._logs.rotate()
+        self.reopen_logs()
 
     async def reload(self, report: Report, *, chain: bool) -> None:
         """Change to a new generation; raise `Failed` where it cannot serve: this one stays then.

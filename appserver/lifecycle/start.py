@@ -22,7 +22,6 @@ from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 from appserver.stats.options import StatsOptions
@@ -120,7 +119,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
             if each is not None:
                 master.children.private.add(each)
         hooks.run(stages, "master-start")
-        programs = Programs(settings, master.children)
+        programs = master.programs
         programs.start()
         try:
             code = await master.serve()

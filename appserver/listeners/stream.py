@@ -145,7 +145,7 @@ class StreamListener:
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
-        if isinstance(wanted, str) and wanted[0] != "\0" and self._ours:
+        if isinstance(wanted, str) and self.address[0] != "@" and self._ours:
             self._file = _SocketFile(wanted)
 
     def follows(self, other: Self) -> bool:

@@ -13,7 +13,7 @@ import os
 import select
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +80,14 @@ class StatsServer:
         Raise `StartError` where it cannot be had.
         """
         options = self._settings.of(BindOptions)
-        owner = options.chown_socket or (uid, -1)
-        chosen = BindOptions(chmod_socket=options.chmod_socket, chown_socket=owner, listen=options.listen)
+        chosen = replace(options, chown_socket=options.chown_socket or (uid, -1))
         spec = self._options.stats
         try:
             self._sock = address.bind(spec, chosen, {})
         except AddressError as error:
             raise StartError("stats", str(error), spec) from None
         where = address.parse(spec)
-        if isinstance(where, str) and where[0] != "\0":
+        if isinstance(where, str) and self.address[0] != "@":
             path = os.path.abspath(where)  # the application may change the directory
             self._file = path, os.lstat(path)
         self._epoll = _Epoll()

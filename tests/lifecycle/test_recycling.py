@@ -42,6 +42,16 @@ def test_memory():
     assert memory(1 << 22) == Memory(0, 0)
 
 
+def test_address_space():
+    every = memory().every
+    assert every > memory().resident
+    assert limits(reload_on_as=every * 2).reached(0, 1, os.getpid()) is None
+    told = limits(reload_on_as=1 << 20).reached(0, 1, os.getpid())
+    assert "MB of address space (reload-on-as = 1)" in told
+    assert "(evil-reload-on-as = 1)" in limits(evil_reload_on_as=1 << 20).exceeded(os.getpid())
+    assert limits(evil_reload_on_as=every * 2, evil_reload_on_rss=every * 2).exceeded(os.getpid()) is None
+
+
 def test_nobody_is_replaced_too_soon():
     chosen = limits(max_requests=1, max_requests_delta=0, min_worker_lifetime=10)
     assert chosen.reached(5, 9.9, 0) is None
