@@ -30,6 +30,8 @@ The server never starts without its application.
     need-app? no-default-app
 SIGTERM always finishes what is in hand and stops.
     die-on-term
+Locks are the kernel's, and need nothing to be set up.
+    lock-engine= ftok= persistent-ipcsem
 The kernel wakes one worker for each connection; there is no lock to take.
     thunder-lock
 Workers notice the end of their master, finish what they have and end.
@@ -348,8 +350,6 @@ The kernel's files and interfaces are waited for by systemd: After=, Requires= o
     wait-for-iface= wait-for-iface-timeout= wait-iface= wait-iface-timeout= wait-for-fs= wait-for-file=
     wait-for-dir= wait-for-mountpoint= wait-for-fs-timeout= wait-for-socket= wait-for-socket-timeout=
     check-mountpoint= mountpoint-check= check-mount=
-IPC needs nothing to be set up.
-    locks= lock-engine= ftok= persistent-ipcsem
 The cluster over multicast has been removed from uWSGI, too.
     udp= multicast= multicast-ttl= multicast-loop= propagate-touch
 Privileges are dropped once the sockets are bound, before the application is loaded: use uid and gid.

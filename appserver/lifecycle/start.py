@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from appserver import address, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
+from appserver.compat.locks import LOCKS
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Autoreload
@@ -99,6 +100,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     if "pidfile2" in files:
         files["pidfile2"].write()
     adopt_orphans()
+    LOCKS.share()
     title.set(settings, "master")
 
     def ready() -> None:

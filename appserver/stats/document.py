@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver import __version__
 from appserver.application import ApplicationOptions
+from appserver.compat.locks import LOCKS, LockOptions
 from appserver.memory import memory
 from appserver.stats.ledger import Ledger, Name, Process, counted, tallies
 from appserver.stats.options import StatsOptions
@@ -63,6 +64,7 @@ class View:
         ]  # fmt: skip
         plan = self.configuration.plan
         assert plan is not None
+        locks = self.configuration.settings.of(LockOptions).locks
         numbers = range(1, max(plan.processes, self.wanted, *self.ledger.spawns, 1) + 1)
         workers = [self._worker(number) for number in numbers]
         return {
@@ -75,7 +77,7 @@ class View:
             "uid": os.getuid(),
             "gid": os.getgid(),
             "cwd": os.getcwd(),
-            "locks": [],
+            "locks": [{f"user {number}": LOCKS.holder(number)} for number in range(locks + 1)],
             "sockets": sockets,
             "workers": workers,
             "appserver": {
