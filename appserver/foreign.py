@@ -172,8 +172,8 @@ There is no shared cache: use Redis or memcached.
     cache-report-freed-items cache-udp-server= cache-udp-node= cache-sync= cache-use-last-modified
     cache2= add-cache-item= load-file-in-cache= load-file-in-cache-gzip= check-cache? queue=
     queue-blocksize= queue-store= queue-store-sync= sharedarea=
-Of internal routing there are route, route-run and a few more: do the rest in nginx or the application.
-    route-remote-user= route-referer= route-label= route-if= route-if-not= final-route=
+Of internal routing there are route, route-if, route-run and their kin: do the rest in the front end.
+    route-label= final-route=
     final-route-status= final-route-host= final-route-uri= final-route-qs= final-route-remote-addr=
     final-route-user-agent= final-route-remote-user= final-route-referer= final-route-label=
     final-route-if= final-route-if-not= final-route-run= error-route= error-route-status=
