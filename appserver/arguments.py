@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from appserver.options import Catalogue
 
-COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--version", "--help", "-h"})
+COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--version"})
 
 _PREFIX = "APPSERVER_"
 _UWSGI_PREFIX = "UWSGI_"
