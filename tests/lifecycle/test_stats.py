@@ -19,8 +19,9 @@ from appserver.options import Catalogue, Setting
 from appserver.stats import server as stats_server
 from appserver.stats.options import StatsOptions, exposed
 from appserver.stats.server import StatsServer
-from tests.support.clients import FastcgiClient, HttpClient, ScgiClient, UwsgiClient
+from tests.support.clients import FastcgiClient, HttpClient, Mongrel2Client, ScgiClient, UwsgiClient
 from tests.support.fronts import poll
+from tests.support.simulated import Mongrel2
 
 # What a uWSGI 2.0.21 tells, and so what programs may look for.
 TOP = {
@@ -151,6 +152,29 @@ def test_the_numbers_are_exactly_those_of_the_requests(site, told, options):
         assert {core["in_request"] for core in worker["cores"]} == {0}
     assert sum(each["exceptions"] for each in document["workers"]) == 2
     assert sum(each["tx"] for each in document["workers"]) > size
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"master": "false", "threads": 2}, {"processes": 2}, {"gevent": 5, "zeromq_dispatch": "shared"}],
+    ids=["threads", "shared", "gevent"],
+)
+def test_requests_of_mongrel2_are_counted(site, told, options):
+    front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
+    try:
+        site.configure(zeromq=front.specs, stats="127.0.0.1:0", **options)
+        site.ini.write_text(site.ini.read_text().replace("http-socket = 127.0.0.1:0\n", ""))
+        site.start()
+        for _ in range(6):
+            assert Mongrel2Client(front).request("GET", "/").status == 200
+        document = told.until(lambda found: requests(found) == 6)
+        [listener] = document["appserver"]["listeners"]
+        assert (listener["name"], listener["requests"], listener["refused"]) == ("mongrel2", 6, 0)
+        assert sum(core["requests"] for each in document["workers"] for core in each["cores"]) == 6
+        assert [each["proto"] for each in document["sockets"]] == ["mongrel2"]
+        assert document["listen_queue"] == 0
+    finally:
+        front.close()
 
 
 @KINDS
