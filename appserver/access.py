@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.fairqueue import QUEUED
 from appserver.identity import worker_id
+from appserver.memory import memory
 from appserver.options import option
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ LOGVARS = "appserver.logvars"  # the key in the environ of what uwsgi.set_logvar
 _UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\]")
 _VARIABLE = re.compile(r"%\(([^)]*)\)")
 _LOCAL = "%d/%b/%Y:%H:%M:%S %z"
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,6 @@ def _size(ended: Ended) -> int:
     return ended.x.head_size + ended.x.sent
 
 
-def _memory(field: int) -> Callable[[Ended], int]:
-    """Return a function for a size of this process: 0 is all its memory, 1 what is resident (proc(5))."""
-
-    def read(_: Ended) -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[field]) * _PAGE
-
-    return read
-
-
-_virtual, _resident = _memory(0), _memory(1)
-
 # What %(name) stands for; text of the client's is escaped afterwards.
 _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "uri": lambda e: e.x.uri,
@@ -117,10 +105,10 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "wid": lambda _: worker_id(),
     "vars": lambda e: len(e.x.environ),
     "headers": lambda e: len(e.x.headers),
-    "vsz": _virtual,
-    "rss": _resident,
-    "vszM": lambda e: _virtual(e) >> 20,
-    "rssM": lambda e: _resident(e) >> 20,
+    "vsz": lambda _: memory().every,
+    "rss": lambda _: memory().resident,
+    "vszM": lambda _: memory().every >> 20,
+    "rssM": lambda _: memory().resident >> 20,
     "listener": lambda e: e.x.environ.get("appserver.listener"),
     # A core has no number here, and nothing switches within one; errors of sending are the line's 499.
     "core": lambda _: 0, "switches": lambda _: 0, "modifier1": lambda _: 0, "modifier2": lambda _: 0,

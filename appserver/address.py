@@ -76,6 +76,10 @@ class BindOptions:
         note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
     )
     reuse_port: bool = option(False, "Share the addresses with other servers (SO_REUSEPORT).")
+    abstract_socket: bool = option(
+        False, "Put all Unix sockets into the abstract namespace: they have no file and no permissions.",
+        short="a", note="One that is written @name is there anyway; uWSGI puts a NUL byte behind its name.",
+    )  # fmt: skip
     vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 
 
@@ -167,6 +171,8 @@ def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.sock
                 return _inherited(fd)
         if isinstance(address, tuple):
             return _bind_tcp(address, options)
+        if options.abstract_socket and not address.startswith("\0"):
+            address = _path("\0" + address)
         return _bind_unix(address, options)
     except OSError as error:
         raise AddressError(f"cannot listen on {text}: {_explained(error)}", text) from None

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from contextlib import ExitStack, suppress
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import gevent
@@ -14,10 +15,16 @@ from gevent import get_hub
 
 from appserver import __version__, address, stacks
 from appserver.blocking import BlockingOptions
+from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.lifecycle.board import Board
 from appserver.lifecycle.signals import MASTER
 from appserver.server import Server, StopOptions
+from appserver.stats.document import View
+from appserver.stats.ledger import Ledger
+from appserver.stats.options import StatsOptions
+from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -97,14 +104,25 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             listener.bind(passed)
         for name in passed:
             log.warning("systemd passes a socket for %s, which no option names", name)
-        watching = configuration.settings.of(HarakiriOptions), configuration.settings.of(BlockingOptions)
+        settings = configuration.settings
+        process = _Process(configuration)
+        board = process.board
+        stats: StatsServer | None = None
+        if settings.of(StatsOptions).stats:
+            stats = StatsServer(settings)
+            stack.callback(stats.remove)
+            stats.bind()
+            SIGNALS.note = board.note_signal
+        watching = settings.of(HarakiriOptions), settings.of(BlockingOptions)
         watchdog = None
         if Watchdog.wanted(*watching, plan.greenlets):  # without a master nobody replaces this process
-            watchdog = Watchdog(*watching, lambda _: None, lambda: None, pings=plan.greenlets > 1)
+            watchdog = Watchdog(
+                *watching, lambda _: None, lambda: None, overdue=board.note_harakiri, pings=plan.greenlets > 1
+            )
             watchdog.start()
         server = Server(
-            listeners, plan, app, logs.access, queue=configuration.settings.of(QueueOptions),
-            stream_mercy=options.stream_reload_mercy, watchdog=watchdog,
+            listeners, plan, app, logs.access, queue=settings.of(QueueOptions),
+            load=board.row, tally=board.tally, stream_mercy=options.stream_reload_mercy, watchdog=watchdog,
         )  # fmt: skip
         end = _End(server, options.worker_reload_mercy)
         stack.callback(end.came)
@@ -125,5 +143,38 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             log.info("listening: %s %s", listener.name, listener.address)
         for warning in plan.warnings:
             log.warning("%s", warning)
-        server.serve(lambda: log.info("ready"))
+        if stats is not None:
+            _tell(stats, process, configuration)
+        server.serve(process.ready)
         log.info("stopped")
+
+
+class _Process:
+    """What is counted of the only process there is."""
+
+    number = generation = 1
+    stopping = False
+
+    def __init__(self, configuration: Configuration) -> None:
+        assert configuration.plan is not None
+        self.pid = os.getpid()
+        self.cores = configuration.plan.loops * configuration.plan.cores
+        self.board = Board.of(configuration)
+        self.names = [(each.name, each.address) for each in configuration.listeners]
+        self.spawned = time()
+        self.startup = self.since = 0.0
+
+    def ready(self) -> None:
+        """Note that it serves."""
+        self.since = monotonic()
+        log.info("ready")
+
+
+def _tell(stats: StatsServer, process: _Process, configuration: Configuration) -> None:
+    """Serve statistics in a thread, as the application may keep the loop from it."""
+    ledger = Ledger()
+    ledger.begin(process)
+    view = View(configuration, ledger, [process], wanted=1, generation=1)
+    stats.document = view.document
+    stats.run_in_thread()
+    log.info("statistics: %s", stats.address)

@@ -11,6 +11,7 @@ from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
+from appserver.compat.locks import LockOptions
 from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
@@ -102,6 +103,7 @@ OPTIONS: tuple[type, ...] = (
     HeaderOptions,
     HookOptions,
     RouteOptions,
+    LockOptions,
 )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from appserver.options import Catalogue
 
-COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--version", "--help", "-h"})
+COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--version"})
 
 _PREFIX = "APPSERVER_"
 _UWSGI_PREFIX = "UWSGI_"
@@ -37,10 +37,15 @@ class CommandLine:
     """
 
     def __init__(
-        self, arguments: Sequence[str], catalogue: Catalogue, environ: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        catalogue: Catalogue,
+        environ: Mapping[str, str] | None = None,
+        *,
+        reloading: bool = False,
     ) -> None:
         self.commands: set[str] = set()
-        self._reader = Reader(catalogue.knows)
+        self._reader = Reader(catalogue.knows, reloading=reloading)
         self._own: list[str] = []
         self._catalogue = catalogue
         self._rest = list(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -23,34 +24,14 @@ from appserver.log import Log, LogError, LogOptions
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
 from appserver.surroundings import prepare
+from appserver.usage import FLAGS, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from appserver.options import Catalogue
     from appserver.wsgi import Application
 
-_USAGE = """\
-usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
-       appserver ctl [--socket PATH | --ini FILE] COMMAND
-       appserver doctor [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
-
-Serve one WSGI application over every listener that the options mount. Every option can stand in
-the ini file without its dashes, and on the command line; the last value counts, and an option
-that names a listener's address may be given several times. APPSERVER_THREADS=4 in the environment
-is threads = 4 before all others; docs/options.md tells all of each option.
-
-  ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
-  doctor                 Load the application, and look for what would block with gevent.
-  --ini FILE[:SECTION]   Take options from this file.
-  --check                Tell what becomes of every line, load the application, listen on nothing.
-                         Exit with 2 if it would not start, and with --strict 1 for warnings.
-  --json                 With --check: for machines.
-  --show-config          Print the options that result, as an ini file.
-  --uwsgi-env            Take options from UWSGI_* variables, too, and say which.
-  --version              Print the version.
-  -h, --help             Print this.
-"""
+_WIDTH = 100  # columns of lines that are written to no terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,12 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["doctor"]:
         return doctor.main(arguments[1:])
     try:
+        if set(arguments) & set(FLAGS):
+            return _help(arguments)
         configuration = Configuration(arguments)
     except ConfigurationError as error:
         return _fail(error.problems)
-    if configuration.commands & {"--help", "-h"}:
-        _print(_help(configuration.catalogue))
-        return 0
     if "--version" in configuration.commands:
         _print(f"appserver {__version__}\n")
         return 0
@@ -81,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if configuration.problems:
         return _fail(configuration.problems)
     return _run(configuration)
+
+
+def _help(arguments: Sequence[str]) -> int:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
+    text, found = usage(Configuration([]).catalogue, arguments, width)
+    if found:
+        _print(text)
+        return 0
+    print(text, end="", file=sys.stderr)
+    return 1
 
 
 def _keep_standard_streams() -> None:
@@ -155,24 +145,6 @@ def _run(configuration: Configuration) -> int:
     finally:
         if log is not None:
             log.close()
-
-
-def _help(catalogue: Catalogue) -> str:
-    lines = [_USAGE]
-    for owner in catalogue.owners:
-        heading = (owner.__doc__ or owner.__name__).rstrip(".")
-        lines.append(f"{heading}:")
-        for name, declared in catalogue.by_name.items():
-            if declared.owner is not owner or name != declared.name:
-                continue
-            short = f"-{declared.short}, " if declared.short else ""
-            value = "" if declared.flag else f" {declared.expects.upper().replace(' ', '-')}"
-            also = f" (also: {', '.join(declared.aliases)})" if declared.aliases else ""
-            default = declared.default
-            told = f" [{default}]" if default not in (None, "", (), False, 0) else ""
-            lines.append(f"  {short}--{name}{value}\n      {declared.help}{told}{also}")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def _print(text: str) -> None:

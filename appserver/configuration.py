@@ -87,11 +87,11 @@ class Configuration:
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
-    looks; ``verdicts`` tell what becomes of each setting.
+    looks; ``verdicts`` tell what becomes of each setting. With *reloading* the server runs already.
     Raise `ConfigurationError` where not even the options can be known.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
         self.arguments = list(arguments)
         try:
             classes = listeners()
@@ -100,7 +100,7 @@ class Configuration:
             )
         except (RegistryError, ValueError) as error:
             raise ConfigurationError([str(error)]) from None
-        line = CommandLine(arguments, self.catalogue, os.environ)
+        line = CommandLine(arguments, self.catalogue, os.environ, reloading=reloading)
         self.commands = line.commands
         self.given, told = _one_application(line.settings)
         self.verdicts = Judge(self.catalogue, line.all, line.problems).verdicts

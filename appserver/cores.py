@@ -35,6 +35,7 @@ log = logging.getLogger("appserver")
 # Two counters that somebody else may read: requests done, requests in hand (running or waiting).
 Load = MutableSequence[int] | memoryview
 DONE, IN_HAND = 0, 1
+CORE = "appserver_core"  # the attribute of a core's greenlet, or of its thread's, that has its number, from 1
 
 _WORTH_TELLING = 0.001  # seconds; less is a turn of the loop
 _LOOK = 1.0  # seconds between looks for tasks whose time is up, at most
@@ -259,6 +260,7 @@ class GreenletCores(_Queueing):
     def _another(self) -> greenlet:
         made = greenlet(self._serve, self._hub)
         self._all.append(made)
+        setattr(made, CORE, len(self._all))
         return made
 
     def _serve(self, task: Task) -> None:
@@ -301,7 +303,8 @@ class ThreadCores(_Queueing):
         super().__init__(count, load, options)
         self._calls: SimpleQueue[bool] = SimpleQueue()  # one for each task put into the queue; False = end
         self._threads = [
-            Thread(target=self._serve, name=f"core-{number}", daemon=True) for number in range(1, count + 1)
+            Thread(target=self._serve, args=(number,), name=f"core-{number}", daemon=True)
+            for number in range(1, count + 1)
         ]
         for thread in self._threads:
             thread.start()
@@ -311,7 +314,8 @@ class ThreadCores(_Queueing):
         self._wait(task)
         self._calls.put(True)
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
+        setattr(getcurrent(), CORE, number)
         while self._calls.get():
             task = self._take()
             if task is not None:  # else it was refused meanwhile

@@ -118,6 +118,10 @@ class Ruled:
         for _, sink in self._sinks:
             sink.reopen()
 
+    def rotate(self) -> None:
+        for _, sink in self._sinks:
+            sink.rotate()
+
     def forked(self) -> None:
         for _, sink in self._sinks:
             sink.forked()

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 
+# Keys in the environ that tell those who count how an answer came about.
+ANSWERED_BY = "appserver.answered_by"  # "static" or "route", where it was not the application
+FAILED = "appserver.failed"  # the class of the exception that has ended the application's call
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*").fullmatch
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch

@@ -30,6 +30,8 @@ The server never starts without its application.
     need-app? no-default-app
 SIGTERM always finishes what is in hand and stops.
     die-on-term
+Locks are the kernel's, and need nothing to be set up.
+    lock-engine= ftok= persistent-ipcsem
 The kernel wakes one worker for each connection; there is no lock to take.
     thunder-lock
 Workers notice the end of their master, finish what they have and end.
@@ -110,8 +112,8 @@ The application's requests find their modifiers ignored, as there is only Python
     http-socket-modifier1= http-socket-modifier2= https-socket-modifier1= https-socket-modifier2=
     fastcgi-modifier1= fastcgi-modifier2= scgi-modifier1= scgi-modifier2= raw-modifier1= raw-modifier2=
     allowed-modifiers= remap-modifier=
-Statistics are asked for over the control socket.
-    stats-http stats-minified stats-min stats-no-cores stats-no-metrics
+There are no metrics that could be left out of the statistics.
+    stats-no-metrics
 The regular expressions are Python's.
     pcre-jit
 The interpreter's site is needed, and its executable is the one that runs.
@@ -170,8 +172,8 @@ There is no shared cache: use Redis or memcached.
     cache-report-freed-items cache-udp-server= cache-udp-node= cache-sync= cache-use-last-modified
     cache2= add-cache-item= load-file-in-cache= load-file-in-cache-gzip= check-cache? queue=
     queue-blocksize= queue-store= queue-store-sync= sharedarea=
-Of internal routing there are route, route-run and a few more: do the rest in nginx or the application.
-    route-remote-user= route-referer= route-label= route-if= route-if-not= final-route=
+Of internal routing there are route, route-if, route-run and their kin: do the rest in the front end.
+    route-label= final-route=
     final-route-status= final-route-host= final-route-uri= final-route-qs= final-route-remote-addr=
     final-route-user-agent= final-route-remote-user= final-route-referer= final-route-label=
     final-route-if= final-route-if-not= final-route-run= error-route= error-route-status=
@@ -186,15 +188,13 @@ Alarms are the log collector's: let it watch the log.
     alarm-metric= alarm= alarm-cheap= alarm-freq= alarm-fd= alarm-segfault= alarm-backlog= alarm-lq=
     alarm-listen-queue= alarm-log= alarm-list alarms-list alarm-msg-size= segfault-alarm= backlog-alarm=
     lq-alarm= listen-queue-alarm= log-alarm= not-log-alarm= not-alarm-log=
-There is no metrics subsystem: appserver ctl status and the access log say what workers do.
+Statistics are not pushed, and there are no metrics: a collector asks at stats, as it asks uWSGI.
     enable-metrics metric= metric-threshold= metric-alarm= metrics-dir= metrics-dir-restore metric-dir=
     metric-dir-restore metrics-no-cores stats-push= stats-pusher-default-freq=
     stats-pushers-default-freq= carbon= carbon-timeout= carbon-freq= carbon-id= carbon-no-workers
     carbon-max-retry= carbon-retry-delay= carbon-root= carbon-hostname-dots= carbon-name-resolve
     carbon-resolve-names carbon-idle-avg= carbon-use-metrics snmp? snmp-community= zabbix-template?
     rrdtool= rrdtool-freq= rrdtool-lib=
-There is no statistics server: ask with appserver ctl status over control-socket.
-    stats= stats-server=
 The server runs in no namespace, jail or cgroup of its own: systemd and containers make them.
     unshare= unshare2= setns-socket= setns-socket-skip= setns-skip= setns= setns-preopen jailed jail=
     jail-ip4= jail-ip6= jail2= jail-attach= jid-file= jidfile= libjail= cgroup= cgroup-opt=
@@ -246,8 +246,8 @@ Whole directories are not watched: touch one file, or set py-autoreload.
     fs-reload= fs-brutal-reload=
 Workers are not reloaded without their application: use touch-reload or touch-chain-reload.
     touch-workers-reload= reload-on-fd= brutal-reload-on-fd=
-The address space says little about memory: use reload-on-rss.
-    reload-on-as= evil-reload-on-as= reload-on-uss= reload-on-pss=
+What processes share is not told apart: use reload-on-rss.
+    reload-on-uss= reload-on-pss=
 Workers are started at once, and kept: use cheaper.
     cheap idle= die-on-idle cheaper-algo= cheaper-algo-list cheaper-algos-list cheaper-list
     cheaper-rss-limit-soft= cheaper-rss-limit-hard= cheaper-busyness-max= cheaper-busyness-min=
@@ -350,8 +350,6 @@ The kernel's files and interfaces are waited for by systemd: After=, Requires= o
     wait-for-iface= wait-for-iface-timeout= wait-iface= wait-iface-timeout= wait-for-fs= wait-for-file=
     wait-for-dir= wait-for-mountpoint= wait-for-fs-timeout= wait-for-socket= wait-for-socket-timeout=
     check-mountpoint= mountpoint-check= check-mount=
-IPC needs nothing to be set up.
-    locks= lock-engine= ftok= persistent-ipcsem
 The cluster over multicast has been removed from uWSGI, too.
     udp= multicast= multicast-ttl= multicast-loop= propagate-touch
 Privileges are dropped once the sockets are bound, before the application is loaded: use uid and gid.
@@ -374,15 +372,6 @@ An addressless log is not cut into packets.
     rsyslog-packet-size= rsyslog-split-messages
 There is one event loop, and its greenlets have the stack that they need.
     ugreen-stacksize=
-An abstract address is written as it is: socket = @name.
-    abstract-socket
-Logs are rotated by size (log-maxsize), or by logrotate with touch-logreopen or SIGUSR1.
-    touch-logrotate=
-A file that is touched runs no command: let a systemd path unit do it.
-    touch-exec=
-Files expire some time after the answer, not after their last change.
-    static-expires-type-mtime= static-expires-mtime= static-expires-uri-mtime=
-    static-expires-path-info-mtime=
 Commands by the clock have the form of cron and unique-cron, and no limit of time.
     cron2= cron-harakiri=
 Other programs are kept by attach-daemon and smart-attach-daemon alone.

@@ -110,7 +110,8 @@ class Watchdog:
     """Watch the requests and loops of this process.
 
     *give_up* is called once, with a reason, when a worker cannot go on; *end* when nothing of it
-    can, as its only loop is blocked. *beat* is called at each look. All in the native thread.
+    can, as its only loop is blocked. *beat* is called at each look, *overdue* for each request whose time is
+    up. All in the native thread.
     With *pings* the loops are watched, too.
     """
 
@@ -122,6 +123,7 @@ class Watchdog:
         end: Callable[[], None],
         beat: Callable[[], None] = lambda: None,
         *,
+        overdue: Callable[[], None] = lambda: None,
         pings: bool,
     ) -> None:
         self._limit = options.harakiri
@@ -131,6 +133,7 @@ class Watchdog:
         self._give_up = give_up
         self._end = end
         self._beat = beat
+        self._note_overdue = overdue
         self._lock = _Lock()
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
@@ -195,6 +198,7 @@ class Watchdog:
     def _overdue(self, run: Running, now: float) -> None:
         if not run.told:
             run.told = now
+            self._note_overdue()
             frame = run.greenlet.gr_frame or sys._current_frames().get(run.thread)  # noqa: SLF001
             log.error(
                 "harakiri: %s takes more than %g s: %s",

@@ -277,6 +277,11 @@ class Log:
             except OSError as error:
                 logging.getLogger(_OURS).error("a log cannot be opened anew: %s", error.strerror)  # noqa: TRY400
 
+    def rotate(self) -> None:
+        """Move the files away and begin new ones."""
+        for sink in self._open:
+            sink.rotate()
+
     def forked(self) -> None:
         """Go on in a forked child, which leaves to its parent what cannot be shared."""
         for sink in self._open:

@@ -106,20 +106,21 @@ def _row(option: Option) -> str:
     cells = [
         names,
         f"{option.help}{repeats}",
-        _default(option),
+        default(option),
         f"`{option.name} = {example(option)}`",
         option.note or "same",
     ]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _default(option: Option) -> str:
-    default = option.default
+def default(option: Option) -> str:
+    """Return the value that an option has unless one is given; empty for none."""
+    value = option.default
     if option.flag:
-        return "true" if default else "false"
-    if default in {None, "", ()}:
+        return "true" if value else "false"
+    if value in {None, "", ()}:
         return ""
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def example(option: Option) -> str:
@@ -129,7 +130,7 @@ def example(option: Option) -> str:
     if option.flag:
         return "true"
     if option.default and isinstance(option.default, (int, float)):
-        return _default(option)
+        return default(option)
     return _EXAMPLES.get(option.expects, option.expects)
 
 

@@ -12,6 +12,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from appserver.access import UNLOGGED
+from appserver.conditions import NAMES, Condition, condition, filled
+from appserver.exchange import ANSWERED_BY
 from appserver.headers import HeaderOptions, Headers, field
 from appserver.options import BadValue, Kind, UnsupportedValue, option, regex
 
@@ -23,26 +25,36 @@ if TYPE_CHECKING:
 
 _SUBJECTS = {
     "route": "PATH_INFO", "route-uri": "REQUEST_URI", "route-host": "HTTP_HOST", "route-qs": "QUERY_STRING",
-    "route-user-agent": "HTTP_USER_AGENT", "route-remote-addr": "REMOTE_ADDR", "route-run": "",
+    "route-user-agent": "HTTP_USER_AGENT", "route-remote-addr": "REMOTE_ADDR",
+    "route-remote-user": "REMOTE_USER", "route-referer": "HTTP_REFERER",
 }  # fmt: skip
 _REDIRECTS = {
     "redirect": "302 Found", "redirect-302": "302 Found", "redirect-permanent": "301 Moved Permanently",
     "redirect-301": "301 Moved Permanently",
 }  # fmt: skip
+_EVERYTHING = re.compile("")
 _ACTIONS = ("donotlog", "addheader", "addvar", "break", "continue", "last", *_REDIRECTS)
-_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}|\$([0-9])")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An action for the requests whose subject matches."""
+    """An action for the requests whose subject matches, or for which a condition holds."""
 
-    regex: re.Pattern[str]
+    test: re.Pattern[str] | Condition
     action: str
     argument: str
+    negated: bool = False
+
+    def match(self, subject: str, environ: dict[str, Any]) -> re.Match[str] | None:
+        """Return the match whose groups the action may use; None where there is nothing to do."""
+        test = self.test
+        found = test.match(environ) if isinstance(test, Condition) else test.search(subject)
+        if self.negated:
+            return None if found is not None else _EVERYTHING.search("")
+        return found
 
 
-def action(text: str, matched: re.Pattern[str]) -> Rule:
+def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = False) -> Rule:
     """Return the rule of ``action:argument``; raise `BadValue` or `UnsupportedValue`."""
     name, colon, argument = text.partition(":")
     if not colon or name not in _ACTIONS:
@@ -53,7 +65,7 @@ def action(text: str, matched: re.Pattern[str]) -> Rule:
         raise BadValue("addvar:NAME=value")
     if name == "break":
         _status(argument)
-    return Rule(matched, name, argument)
+    return Rule(matched, name, argument, negated)
 
 
 def rule(text: str) -> Rule:
@@ -66,7 +78,20 @@ def rule(text: str) -> Rule:
 
 def unconditional(text: str) -> Rule:
     """Convert ``route-run``: an action."""
-    return action(text.strip(), re.compile(""))
+    return action(text.strip(), _EVERYTHING)
+
+
+def conditional(text: str, *, negated: bool = False) -> Rule:
+    """Convert ``route-if``: a condition without blanks, a blank and an action."""
+    tested, _, rest = text.strip().partition(" ")
+    if not rest.strip():
+        raise BadValue("a condition and an action, such as equal:${REQUEST_METHOD};POST addvar:POSTED=1")
+    return action(rest.strip(), condition(tested), negated=negated)
+
+
+def negated(text: str) -> Rule:
+    """Convert ``route-if-not``: as ``route-if``, where the condition does not hold."""
+    return conditional(text, negated=True)
 
 
 def _status(text: str) -> str:
@@ -96,6 +121,17 @@ class RouteOptions:
     route_qs: tuple[Rule, ...] = _rules("query")
     route_user_agent: tuple[Rule, ...] = _rules("User-Agent")
     route_remote_addr: tuple[Rule, ...] = _rules("client's address")
+    route_remote_user: tuple[Rule, ...] = _rules("user")
+    route_referer: tuple[Rule, ...] = _rules("Referer")
+    route_if: tuple[Rule, ...] = option(
+        (), "Do an action for the requests for which a condition holds.", convert=conditional,
+        expects="condition:text action:argument", example="equal:${REQUEST_METHOD};TRACE break:405",
+        note=f"The conditions: {', '.join(NAMES)}.",
+    )  # fmt: skip
+    route_if_not: tuple[Rule, ...] = option(
+        (), "The same, where the condition does not hold.", convert=negated,
+        expects="condition:text action:argument", example="ipv4in:${REMOTE_ADDR};10.0.0.0/8 break:403",
+    )  # fmt: skip
     route_run: tuple[Rule, ...] = option(
         (), "Do an action for every request, before the application is asked.", convert=unconditional,
         expects="action:argument", example="addheader:X-Frame-Options: DENY",
@@ -103,26 +139,32 @@ class RouteOptions:
     )  # fmt: skip
 
 
+_CONVERTED: dict[str, Callable[[str], Rule]] = {
+    **dict.fromkeys(_SUBJECTS, rule),
+    "route-run": unconditional, "route-if": conditional, "route-if-not": negated,
+}  # fmt: skip
+
+
 class Routes:
     """Do what the rules say, then call *app* unless one of them has answered."""
 
     def __init__(self, settings: Settings, app: Application) -> None:
         self._rules = [
-            (_SUBJECTS[each.name], found)
+            (_SUBJECTS.get(each.name, ""), found)
             for each in settings.given
             if each.kind is Kind.OPTION
-            and each.name in _SUBJECTS
-            and (found := _converted(each.name, each.value))
+            and (convert := _CONVERTED.get(each.name)) is not None
+            and (found := _converted(convert, each.value))
         ]
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         added = []
         for subject, each in self._rules:
-            match = each.regex.search(environ.get(subject, "") if subject else "")
+            match = each.match(environ.get(subject, "") if subject else "", environ)
             if match is None:
                 continue
-            argument = _filled(each.argument, match, environ)
+            argument = filled(each.argument, match, environ)
             if each.action == "donotlog":
                 environ[UNLOGGED] = True
             elif each.action == "addheader":
@@ -133,29 +175,18 @@ class Routes:
             elif each.action in {"continue", "last"}:
                 break
             else:
+                environ[ANSWERED_BY] = "route"
                 return _answer(each.action, argument, added, start_response)
         if added:
             return Headers(HeaderOptions(add_header=tuple(added)), self._app)(environ, start_response)
         return self._app(environ, start_response)
 
 
-def _converted(name: str, value: str | None) -> Rule | None:
+def _converted(convert: Callable[[str], Rule], value: str | None) -> Rule | None:
     try:
-        return (unconditional if name == "route-run" else rule)(value or "")
+        return convert(value or "")
     except BadValue:  # it has been told of
         return None
-
-
-def _filled(text: str, match: re.Match[str], environ: dict[str, Any]) -> str:
-    """Replace ``$1`` and ``${HTTP_HOST}``; line breaks of a client are no part of a header."""
-
-    def found(each: re.Match[str]) -> str:
-        if each[1]:
-            return str(environ.get(each[1], ""))
-        number = int(each[2])
-        return (match[number] or "") if number <= match.re.groups else ""
-
-    return re.sub(r"[\r\n\x00]", "", _VARIABLE.sub(found, text)) if "$" in text else text
 
 
 def _answer(

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from appserver.fairqueue import QueueOptions
     from appserver.listeners.listener import Listener
     from appserver.plan import Plan
+    from appserver.stats.tally import Tally
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver")
 
 _MERCY_AFTER_FAILURE = 10.0  # seconds for what the other loops have in hand
 _CHECK = 0.02  # seconds between looks at what is still in hand while stopping
+_LOOK = 1.0  # seconds between looks at the open connections, where they are counted
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Loop:
         self._server = server
         self._listeners = server.listeners
         self._load = server.load(number)
+        self._tally = server.tally(number)
         self._hub = get_hub()
         self._stopping = Event()
         self._deadline = inf
@@ -73,11 +76,16 @@ class Loop:
         cores: Cores = kind(server.plan.cores, self._load, server.queue)
         service = server.service(cores)
         streams = Streams(cores)
+        tally = self._tally
         with ExitStack() as stack:
             stack.callback(cores.stop)
-            for listener in self._listeners:
+            for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)
-                listener.start(service)
+                listener.start(service if tally is None else tally.service(service, number))
+            if tally is not None:
+                looking = self._hub.loop.timer(_LOOK, _LOOK)
+                stack.callback(looking.close)
+                looking.start(tally.look, self._listeners)
             started()
             self._stopping.wait()
             for listener in self._listeners:
@@ -106,9 +114,9 @@ class Loop:
 class Server:
     """Serve one application in this process through listeners that are bound.
 
-    *load* returns the counters that each loop keeps, by its number from 0; *stream_mercy* are the seconds
-    that a stop leaves to answers without a known end, unless it leaves any time to all; *queue* limits what
-    waits for a core.
+    *load* returns the counters that each loop keeps, by its number from 0, and *tally* what counts its
+    requests more closely, if anything shall; *stream_mercy* are the seconds that a stop leaves to answers
+    without a known end, unless it leaves any time to all; *queue* limits what waits for a core.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class Server:
         *,
         queue: QueueOptions,
         load: Callable[[int], Load] = lambda _: [0, 0],
+        tally: Callable[[int], Tally | None] = lambda _: None,
         stream_mercy: float = inf,
         watchdog: Watchdog | None = None,
     ) -> None:
@@ -128,6 +137,7 @@ class Server:
         self.app = app
         self.access = access
         self.load = load
+        self.tally = tally
         self.stream_mercy = stream_mercy
         self.queue = queue
         self.watchdog = watchdog

@@ -25,6 +25,9 @@ class Sink(Protocol):
     def reopen(self) -> None:
         """Go on with the file that has the path now; never raise."""
 
+    def rotate(self) -> None:
+        """Move the file away and begin a new one; never raise."""
+
     def forked(self) -> None:
         """Go on in a forked child; never raise."""
 
@@ -43,6 +46,9 @@ class StderrSink:
             sys.stderr.flush()
 
     def reopen(self) -> None:
+        pass
+
+    def rotate(self) -> None:
         pass
 
     def forked(self) -> None:
@@ -76,15 +82,19 @@ class FileSink:
     def write(self, line: str) -> None:
         with suppress(OSError, ValueError):  # the disk is full
             if self._most and os.fstat(self._file.fileno()).st_size >= self._most:
-                self._rotate()
+                self._begin_anew(self._most)
             self._file.write(f"{line}\n")
 
-    def _rotate(self) -> None:
+    def rotate(self) -> None:
+        with suppress(OSError, ValueError):
+            self._begin_anew(1)
+
+    def _begin_anew(self, most: int) -> None:
         """Begin a new file, or go on with the one that another process has begun."""
         with self._lock:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                if self._has_path() and os.fstat(self._file.fileno()).st_size >= self._most:
+                if self._has_path() and os.fstat(self._file.fileno()).st_size >= most:
                     os.rename(self._path, self._backup or f"{self._path}.{int(time())}")
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -160,6 +170,9 @@ class ZeromqSink:
     def reopen(self) -> None:
         pass
 
+    def rotate(self) -> None:
+        pass
+
     def forked(self) -> None:
         if self._pid == os.getpid() or self._context.closed:
             return
@@ -186,6 +199,10 @@ class Sinks:
     def reopen(self) -> None:
         for sink in self._sinks:
             sink.reopen()
+
+    def rotate(self) -> None:
+        for sink in self._sinks:
+            sink.rotate()
 
     def forked(self) -> None:
         for sink in self._sinks:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlet import getcurrent
 
-from appserver.exchange import ApplicationError, BodyError, Channel, ClientGone, Exchange
+from appserver.exchange import FAILED, ApplicationError, BodyError, Channel, ClientGone, Exchange
 
 if TYPE_CHECKING:
     from appserver.access import Access
@@ -161,6 +161,7 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
 
 def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
     """Log what went wrong and answer 500, or give up an answer that has begun."""
+    x.environ[FAILED] = type(error)
     status, text = "500 Internal Server Error", _ERROR
     if isinstance(error, Harakiri):  # whoever raised it has told why
         status, text = "504 Gateway Timeout", _TOO_LONG

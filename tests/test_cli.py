@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -243,32 +242,6 @@ def test_show_config_keeps_bytes_that_are_no_utf8(capfdbinary):
         file.write(b"[uwsgi]\nlogto = caf\xe9.log\n")
     assert main(["site.ini", "--show-config"]) == 0
     assert capfdbinary.readouterr().out == b"[appserver]\nlogto = caf\xe9.log\n"
-
-
-def test_help_lists_every_option_by_area_and_listener(catalogue, capsys):
-    assert main(["--help"]) == 0
-    text = capsys.readouterr().out
-    headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
-    assert headings == [
-        (owner.__doc__ or "").rstrip(".") for owner in catalogue.owners
-    ]  # fmt: skip
-    assert len(set(headings)) == len(headings)
-    assert {"Application", "Concurrency", "Sockets", "Stopping", "HTTP", "Mongrel2"} < {*headings}
-    for name, declared in catalogue.by_name.items():
-        section = text[text.index(f"\n{(declared.owner.__doc__).rstrip('.')}:\n") :].partition("\n\n")[0]
-        if name == declared.name:
-            short = f"-{declared.short}, " if declared.short else ""
-            assert re.search(rf"^  {short}--{name}\b", section, re.MULTILINE)
-        else:
-            assert re.search(rf"\(also: .*\b{name}\b.*\)$", section, re.MULTILINE)
-        assert declared.help in section
-    for name in ("--ini", "--check", "--show-config", "--version", "-h, --help"):
-        assert f"\n  {name}" in text
-
-
-def test_help_is_short_where_values_are_numbers(capsys):
-    assert main(["-h", "--nonsense"]) == 0
-    assert "  -l, --listen NUMBER\n" in capsys.readouterr().out
 
 
 def test_version(capsys):

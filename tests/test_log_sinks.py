@@ -47,6 +47,50 @@ class TestStderr:
 class TestFile:
     """Files."""
 
+    @pytest.mark.parametrize("backup", ["", "old"])
+    def test_a_file_that_is_full_is_moved_away_once(self, tmp_path, monkeypatch, backup):
+        """Two processes have it; the second one finds what the first has begun."""
+        monkeypatch.setattr(sinks, "time", lambda: 1700000000.5)
+        path, old = tmp_path / "log", tmp_path / (backup or "log.1700000000")
+        ours, theirs = (FileSink(str(path), 0o600, 20, backup and str(old)) for _ in range(2))
+        for _ in range(2):
+            ours.write("123456789")
+        theirs.write("a")
+        ours.write("b")
+        assert (old.read_text(), path.read_text()) == ("123456789\n" * 2, "a\nb\n")
+        assert [each.stat().st_mode & 0o777 for each in (path, old)] == [0o600, 0o600]
+        for each in (ours, theirs):
+            each.close()
+
+    def test_a_file_is_moved_away_when_asked(self, tmp_path):
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), 0o640, backup=str(old))
+        other = FileSink(str(path))  # as another process has it
+        sink.rotate()
+        assert not old.exists(), "there is nothing in it"
+        sink.write("before")
+        sink.rotate()
+        other.reopen()
+        sink.write("after")
+        other.write("after")
+        assert (old.read_text(), path.read_text()) == ("before\n", "after\nafter\n")
+        assert path.stat().st_mode & 0o777 == 0o640
+        for each in (sink, other):
+            each.close()
+        sink.rotate()
+
+    def test_a_directory_without_permission(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(os, "rename", refuse)
+        sink = FileSink(str(tmp_path / "log"))
+        sink.write("before")
+        sink.rotate()
+        sink.write("after")
+        assert (tmp_path / "log").read_text() == "before\nafter\n"
+        sink.close()
+
     def test_lines_are_appended_at_once(self, tmp_path):
         path = tmp_path / "log"
         path.write_text("before\n")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from appserver.access import UNLOGGED
+from appserver.conditions import condition
 from appserver.configuration import Configuration
 from appserver.options import BadValue, UnsupportedValue
-from appserver.routing import Routes, rule, unconditional
+from appserver.routing import Routes, conditional, negated, rule, unconditional
 
 HEAD = ["--http", ":0", "--module", "x"]
 
@@ -109,3 +110,78 @@ def test_rules_without_a_condition():
     assert unconditional("break:403").action == "break"
     with pytest.raises(BadValue):
         unconditional("")
+
+
+CONDITIONS = [
+    ("equal:${REQUEST_METHOD};GET", True), ("equal:${REQUEST_METHOD};POST", False), ("==:a;a", True),
+    ("isequal:${NOPE};", True), ("eq:a;b", False),
+    ("startswith:${PATH_INFO};/a", True), ("startswith:${PATH_INFO};/b", False),
+    ("endswith:${PATH_INFO};b", True), ("endswith:${PATH_INFO};a", False),
+    ("contains:${HTTP_HOST};w.ex", True), ("contain:${HTTP_HOST};ww.w", False),
+    ("regexp:${PATH_INFO};^/(.)/", True), ("re:${PATH_INFO};^/b", False),
+    ("empty:${HTTP_REFERER}", True), ("empty:${HTTP_HOST}", False), ("empty:", True),
+    ("exists:/dev/null", True), ("exists:/nope", False), ("isfile:/dev/null", False), ("isfile:{file}", True),
+    ("isdir:/dev", True), ("isdir:{file}", False), ("islink:/dev/stdin", True), ("islink:/dev", False),
+    ("isexec:/bin/sh", True), ("isexec:/dev/null", False),
+    ("ipv4in:${REMOTE_ADDR};10.0.0.0/8", True), ("ipv4in:${REMOTE_ADDR};10.2.0.0/16", False),
+    ("ipv4in:${REMOTE_ADDR};10.1.2.3", True), ("ipv4in:${HTTP_HOST};10.0.0.0/8", False),
+    ("ipv6in:::1;::/64", True), ("ipv6in:fe80::1;::/64", False), ("ipv4in:1.2.3.4;${HTTP_HOST}", False),
+    ("ishigher:${CONTENT_LENGTH};99", True), (">:${CONTENT_LENGTH};100", False),
+    ("ishigherequal:${CONTENT_LENGTH};100", True), (">=:${CONTENT_LENGTH};101", False),
+    ("islower:${CONTENT_LENGTH};101", True), ("<:${CONTENT_LENGTH};100", False),
+    ("islowerequal:${CONTENT_LENGTH};100", True), ("<=:${NOPE};0", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, holds", CONDITIONS)
+def test_conditions(text, holds, tmp_path):
+    (tmp_path / "file").touch()
+    text = text.replace("{file}", str(tmp_path / "file"))
+    more = {"REQUEST_METHOD": "GET", "REMOTE_ADDR": "10.1.2.3", "CONTENT_LENGTH": "100"}
+    for option, wanted in (("route-if", holds), ("route-if-not", not holds)):
+        assert (ask(f"--{option}={text} break:403", **more)[0] == "403 Forbidden") is wanted
+
+
+def test_a_regular_expression_of_a_condition_has_groups():
+    assert ask("--route-if=regexp:${PATH_INFO};^/(.)/(.) addheader:X: $2$1")[1] == [("A", "app"), ("X", "ba")]
+    assert ask("--route-if-not=regexp:${PATH_INFO};^/(b) addheader:X: <$1>")[1] == [("A", "app"), ("X", "<>")]
+
+
+def test_conditions_stand_in_order_with_all_other_rules():
+    rules = ["--route-if=empty:${SEEN} addvar:SEEN=1", "--route-if=empty:${SEEN} break:500"]
+    assert ask(*rules, "--route=^/a break:403")[0] == "403 Forbidden"
+
+
+@pytest.mark.parametrize(
+    "option, name", [("route-remote-user", "REMOTE_USER"), ("route-referer", "HTTP_REFERER")]
+)
+def test_more_subjects(option, name):
+    assert ask(f"--{option}=^me$ break:403", **{name: "me"})[0] == "403 Forbidden"
+    assert ask(f"--{option}=^me$ break:403")[0] == "200 OK"
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("lord:x", "a condition of equal, startswith"),
+        ("status:404", "a condition of"),
+        ("equal", "a condition of"),
+        ("equal:${qs[a]};b", r"not \$\{qs\[a\]\}"),
+    ],
+)
+def test_conditions_that_are_not_here(text, why):
+    with pytest.raises(UnsupportedValue, match=why):
+        conditional(f"{text} break:403")
+
+
+@pytest.mark.parametrize("text", ["equal:a", "regexp:a", "regexp:a;(", "ipv4in:${REMOTE_ADDR};10.0.0.0/99"])
+def test_bad_conditions(text):
+    with pytest.raises(BadValue) as caught:
+        condition(text)
+    assert not isinstance(caught.value, UnsupportedValue)
+
+
+@pytest.mark.parametrize("text", ["", "equal:a;b", "equal:a;b ", "equal:a;b break:soon"])
+def test_bad_conditional_rules(text):
+    with pytest.raises(BadValue):
+        negated(text)

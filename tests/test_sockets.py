@@ -121,6 +121,27 @@ def test_ipv6_addresses_are_in_brackets(everywhere):
     assert fetch(addresses["ipv6"]) == "('http', '::1', '/')"
 
 
+def test_paths_may_be_names_in_the_abstract_namespace(app, tmp_path):
+    path = tmp_path / "s"
+    arguments = [
+        "--abstract-socket",
+        "--http-socket",
+        path,
+        "--http-socket",
+        ":0",
+        "--stats",
+        f"{path}.stats",
+    ]
+    with Server(*arguments, *app, "--vacuum") as server:
+        [address, other] = [address for _, address in server.all_addresses]
+        assert address == f"@{path}"
+        assert fetch(address).startswith("('http', ")
+        assert fetch(other).startswith("('http', ")
+        server.wait_until(rf"statistics: @{path}.stats$")
+        assert os.listdir(tmp_path) == []
+        assert server.stop() == 0
+
+
 def test_listeners_of_several_kinds_share_a_process(app, tmp_path):
     arguments = ["-s", "@{0}", "-s", "127.0.0.1:0", "--scgi-socket", "{0}", "--fastcgi-socket", ":0",
                  "--http-socket", "127.0.0.1:0", "--http", "{0}.http",

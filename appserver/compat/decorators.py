@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appserver.clock import Clock
+from appserver.compat.locks import LOCKS
 from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import worker_id
 
@@ -97,6 +98,19 @@ class Decorators(ModuleType):
             return function
 
         return decorate
+
+    def lock(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Let one process at a time call a function: the one that has the lock number 0."""
+
+        @functools.wraps(function)
+        def alone(*arguments: Any, **named: Any) -> Any:
+            LOCKS.acquire(0)
+            try:
+                return function(*arguments, **named)
+            finally:
+                LOCKS.release(0)
+
+        return alone
 
     def thread(self, function: Callable[..., Any]) -> Callable[..., threading.Thread]:
         """Run each call of a function in a thread of its own."""

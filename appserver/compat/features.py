@@ -16,7 +16,6 @@ _ABSENT = {
     "there are no mules; run a worker of a task queue beside the server": (
         "mule_msg mule_get_msg mule_msg_extra_hook farm_msg farm_get_msg install_mule_msg_hook"
     ),
-    "there are no locks between processes; use Redis, or fcntl.flock on a file": "lock unlock is_locked",
     "there are no shared areas; use multiprocessing.shared_memory": (
         "sharedarea_dec32 sharedarea_dec64 sharedarea_inc32 sharedarea_inc64 sharedarea_memoryview "
         "sharedarea_object sharedarea_read sharedarea_read8 sharedarea_read16 sharedarea_read32 "

@@ -16,8 +16,10 @@ from appserver import __version__
 from appserver.access import LOGVARS
 from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
+from appserver.compat.locks import LOCKS, LockOptions
 from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import worker_id
+from appserver.memory import memory
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
 
@@ -53,6 +55,7 @@ class Uwsgi(ModuleType):
     def __init__(self, settings: Settings, *, supervised: bool) -> None:
         super().__init__("uwsgi", __doc__)
         self._supervised = supervised
+        self._locks = settings.of(LockOptions).locks
         concurrency = settings.of(ConcurrencyOptions)
         self.version = f"appserver {__version__}".encode()
         self.hostname = socket.gethostname().encode()
@@ -100,9 +103,7 @@ class Uwsgi(ModuleType):
 
     def mem(self) -> tuple[int, int]:
         """Return the bytes of memory that are resident, and all."""
-        with open("/proc/self/statm") as file:
-            size, resident = (int(each) * os.sysconf("SC_PAGE_SIZE") for each in file.read().split()[:2])
-        return resident, size
+        return memory()
 
     def reload(self) -> bool:
         """Have the master reload."""
@@ -114,6 +115,25 @@ class Uwsgi(ModuleType):
     def stop(self) -> None:
         """Have the server stop."""
         os.kill(os.getppid() if self._supervised else os.getpid(), unix.SIGTERM)
+
+    # Locks
+
+    def lock(self, number: int = 0) -> None:
+        """Wait for a lock that all workers share, and take it; a process that ends releases its own."""
+        LOCKS.acquire(self._lock_number(number))
+
+    def unlock(self, number: int = 0) -> None:
+        """Release a lock that this process has."""
+        LOCKS.release(self._lock_number(number))
+
+    def is_locked(self, number: int = 0) -> bool:
+        """Tell whether a process has a lock."""
+        return LOCKS.holder(self._lock_number(number)) != 0
+
+    def _lock_number(self, number: int) -> int:
+        if not 0 <= number <= self._locks:
+            raise ValueError(f"{number} is no lock: expected 0 to {self._locks}; set locks = {number}")
+        return number
 
     # Logs
 

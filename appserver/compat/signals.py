@@ -50,6 +50,8 @@ class Signals:
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._raised: list[Timer | Alarm] = []
         self._begun = False
+        self._lock = threading.Lock()
+        self.note: Callable[[], object] | None = None  # called for each that is raised, by one at a time
 
     def register(self, number: int, target: str, handler: Handler) -> None:
         """Have *handler* called with the number of its signal."""
@@ -72,6 +74,9 @@ class Signals:
         found = self._handlers.get(number)
         if found is None:
             raise ValueError(f"signal {number} has no handler")
+        if self.note is not None:
+            with self._lock:
+                self.note()
         try:
             found[1](number)
         except Exception:

@@ -36,17 +36,19 @@ _DEEPEST = 32  # files that include each other
 class Reader:
     """Settings as they are read; ``all`` has those that conditions leave out, too.
 
-    *is_option* tells whether a name is that of an option. ``problems`` and ``warnings`` are sentences
-    that begin with their place.
+    *is_option* tells whether a name is that of an option, *reloading* whether ``if-reload`` holds.
+    ``problems`` and ``warnings`` are sentences that begin with their place.
     """
 
-    def __init__(self, is_option: Callable[[str], bool] = lambda _: False) -> None:
+    def __init__(
+        self, is_option: Callable[[str], bool] = lambda _: False, *, reloading: bool = False
+    ) -> None:
         self.all: list[Setting] = []
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._is_option = is_option
         self._magic = Magic()
-        self._facts = Facts(self._first)
+        self._facts = Facts(self._first, reloading)
         self._block: Block | None = None
         self._in_block = False
         self._last = ""  # the file that `ini = :section` means

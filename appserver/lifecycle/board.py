@@ -1,43 +1,89 @@
-"""What a worker tells of itself at no cost: counters in memory that its master shares."""
+"""What a worker tells of itself without a message: counters in memory that its master shares."""
 
 from __future__ import annotations
 
 import mmap
 import os
+from typing import TYPE_CHECKING
 
 from appserver.cores import DONE, IN_HAND
+from appserver.stats import tally
+from appserver.stats.options import StatsOptions
+from appserver.stats.tally import Tally
+
+if TYPE_CHECKING:
+    from appserver.configuration import Configuration
 
 _NUMBER = 8
+_HEAD = 3  # numbers of the process itself
+_BEATS, _HARAKIRIS, _SIGNALS = range(_HEAD)
 _ROW = 2  # a loop's numbers, which `cores.Load` names
 
 
 class Board:
     """The counters of one worker's loops, in a file of memory that both processes map.
 
-    `fd` goes to the worker, which makes its own `Board` of it. Each number has one writer.
+    `fd` goes to the worker, which makes its own `Board` of it. Each number has one writer. With
+    *listeners* each loop has a `Tally` besides, for so many of them and for its *cores*.
     """
 
-    def __init__(self, loops: int, fd: int | None = None) -> None:
-        size = _NUMBER * (1 + _ROW * loops)
+    def __init__(self, loops: int, fd: int | None = None, *, cores: int = 0, listeners: int = 0) -> None:
         self.loops = loops
+        self.cores = cores
+        self.listeners = listeners
+        self._tally = tally.size(cores, listeners) if listeners else 0
+        size = _NUMBER * (_HEAD + (_ROW + self._tally) * loops)
         self.fd = os.memfd_create("appserver-board", os.MFD_CLOEXEC) if fd is None else fd
         if fd is None:
             os.ftruncate(self.fd, size)
         self._numbers = memoryview(mmap.mmap(self.fd, size)).cast("Q")
 
+    @classmethod
+    def of(cls, configuration: Configuration, fd: int | None = None) -> Board:
+        """Return a board for a worker of that configuration."""
+        plan = configuration.plan
+        assert plan is not None
+        counted = len(configuration.listeners) if configuration.settings.of(StatsOptions).stats else 0
+        return cls(plan.loops, fd, cores=plan.cores, listeners=counted)
+
     def row(self, loop: int) -> memoryview:
         """Return the two counters of a loop, numbered from 0."""
-        at = 1 + loop * _ROW
+        at = _HEAD + loop * _ROW
         return self._numbers[at : at + _ROW]
+
+    def tally(self, loop: int) -> Tally | None:
+        """Return what counts a loop's requests, None where that is not asked for."""
+        if not self.listeners:
+            return None
+        at = _HEAD + self.loops * _ROW + loop * self._tally
+        return Tally(self._numbers[at : at + self._tally], self.cores, self.listeners)
 
     def beat(self) -> None:
         """Show that the process is alive."""
-        self._numbers[0] += 1
+        self._numbers[_BEATS] += 1
+
+    def note_harakiri(self) -> None:
+        """Count a request that has taken too long."""
+        self._numbers[_HARAKIRIS] += 1
+
+    def note_signal(self) -> None:
+        """Count a signal of the application's own."""
+        self._numbers[_SIGNALS] += 1
 
     @property
     def beats(self) -> int:
         """How often the process has shown that it is alive."""
-        return self._numbers[0]
+        return self._numbers[_BEATS]
+
+    @property
+    def harakiris(self) -> int:
+        """How many requests have taken too long."""
+        return self._numbers[_HARAKIRIS]
+
+    @property
+    def signals(self) -> int:
+        """How many of the application's signals have been raised."""
+        return self._numbers[_SIGNALS]
 
     @property
     def requests(self) -> int:

@@ -6,14 +6,13 @@ import logging
 import os
 import signal
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.lifecycle.generation import Failed
-from appserver.lifecycle.recycling import resident
+from appserver.stats.document import told
 
 if TYPE_CHECKING:
-    from appserver.lifecycle.generation import Report, Serving
+    from appserver.lifecycle.generation import Report
     from appserver.lifecycle.master import Master
 
 log = logging.getLogger("appserver.lifecycle")
@@ -44,6 +43,8 @@ async def run(master: Master, words: list[str], report: Report) -> None:
             report("the workers write their stacks to the log")
         case ["reopen-logs"]:
             master.reopen_logs()
+        case ["rotate-logs"]:
+            master.rotate_logs()
         case _:
             raise Failed(f"there is no command {' '.join(words)!r}")
 
@@ -64,14 +65,4 @@ def _tell(master: Master, report: Report) -> None:
     """Report the state of every process."""
     report(f"master: pid {os.getpid()}, {master.cheaper.wanted} workers are wanted")
     for worker in master.all_workers():
-        report(
-            f"worker {worker.number}: pid {worker.pid}, generation {worker.generation}, {_state(worker)},"
-            f" {worker.board.requests} requests, {worker.board.in_hand} in hand,"
-            f" {resident(worker.pid) >> 20} MB"
-        )
-
-
-def _state(worker: Serving) -> str:
-    if worker.stopping:
-        return "finishing"
-    return f"serving for {monotonic() - worker.since:.0f} s" if worker.since else "starting"
+        report(told(worker))

@@ -26,11 +26,22 @@ Give a running server a command. PATH is its option control-socket, which FILE m
   status             Tell of every worker.
   stacks             Write the stack of every thread and greenlet to the log.
   reopen-logs        Open the log files anew, after they were moved away.
+  rotate-logs        Move the log files away, and begin new ones.
 
 The exit code is 0 when it is done, 1 when it failed.
 """
 
-_COMMANDS = ("reload", "chain-reload", "stop", "drain", "workers", "status", "stacks", "reopen-logs")
+_COMMANDS = (
+    "reload",
+    "chain-reload",
+    "stop",
+    "drain",
+    "workers",
+    "status",
+    "stacks",
+    "reopen-logs",
+    "rotate-logs",
+)
 _INTERRUPTED = 130  # 128 and SIGINT, as shells have it
 
 

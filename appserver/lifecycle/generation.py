@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from appserver.lifecycle.board import Board
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from appserver.configuration import Configuration
     from appserver.lifecycle.watcher import Look
     from appserver.log import Log
+    from appserver.stats.ledger import Ledger
 
     Report = Callable[[str], None]
 
@@ -50,7 +51,11 @@ class Serving(Child):
         self.generation = generation.number
         self._note = generation.note
         self.cores = plan.loops * plan.cores
-        self.board = Board(plan.loops)
+        self.board = Board.of(generation.configuration)
+        self.names = [(each.name, each.address) for each in generation.configuration.listeners]
+        self.spawned = time()
+        self.startup = generation.startup
+        self._begun = monotonic()
         self.limits = Limits(generation.configuration.settings.of(RecyclingOptions))
         self.ready: asyncio.Future[str] = loop.create_future()
         self.recycle: asyncio.Future[str] = loop.create_future()
@@ -64,6 +69,7 @@ class Serving(Child):
         verb, _, rest = message.partition(" ")
         if verb == "ready" and not self.ready.done():
             self.since = monotonic()
+            self.startup += self.since - self._begun
             self.ready.set_result(rest)
         elif verb == "failed" and not self.ready.done():
             self.ready.set_exception(Failed(rest))
@@ -95,7 +101,14 @@ class Generation:
     """Load the application, and keep so many workers of it."""
 
     def __init__(
-        self, number: int, configuration: Configuration, logs: Log, children: Children, hurry: asyncio.Event
+        self,
+        number: int,
+        configuration: Configuration,
+        logs: Log,
+        children: Children,
+        hurry: asyncio.Event,
+        *,
+        ledger: Ledger,
     ) -> None:
         self.number = number
         self.configuration = configuration
@@ -104,6 +117,8 @@ class Generation:
         self._logs = logs
         self._children = children
         self._hurry = hurry
+        self._ledger = ledger
+        self.startup = 0.0  # seconds that loading the application took, where that is done once
         self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy
         self.followed = True  # others accept from all of its sockets when a worker of it leaves
         self._preloader: Child | None = None
@@ -121,6 +136,7 @@ class Generation:
 
     async def _load(self) -> None:
         loaded = asyncio.get_running_loop().create_future()
+        begun = monotonic()
 
         def heard(message: str) -> None:
             verb, _, rest = message.partition(" ")
@@ -143,6 +159,7 @@ class Generation:
             loaded.cancel()
             raise Failed(f"the process that loads the application ended: {told(preloader.exited.result())}")
         loaded.result()
+        self.startup = monotonic() - begun
 
     def note(self, sources: str) -> None:
         """Note files that a process has loaded, given as JSON; the first look at each counts."""
@@ -160,6 +177,7 @@ class Generation:
         assert self._preloader is not None
         worker = Serving(self._children, self, number)
         self.workers.add(worker)
+        self._ledger.begin(worker)
         worker.exited.add_done_callback(lambda _: self._gone(worker))
         assert worker.theirs is not None
         how = "strict" if strict else "lenient"
@@ -181,6 +199,7 @@ class Generation:
     def _gone(self, worker: Serving) -> None:
         worker.close()
         self.workers.discard(worker)
+        self._ledger.end(worker)
 
     def keep(self, number: int, worker: Serving | None = None) -> None:
         """Keep a worker of that number from now on, beginning with one that serves already."""

@@ -19,10 +19,13 @@ from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
 from appserver.lifecycle.child import Children, first
 from appserver.lifecycle.commands import run
 from appserver.lifecycle.generation import Failed, Generation
+from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.reload import reread, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
 from appserver.lifecycle.watcher import look
+from appserver.stats.document import View
+from appserver.stats.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from appserver.lifecycle.notify import Notifier
     from appserver.listeners.listener import Listener
     from appserver.log import Log
+    from appserver.stats.server import StatsServer
 
 log = logging.getLogger("appserver.lifecycle")
 
@@ -57,9 +61,12 @@ class Master:
         self.generations: list[Generation] = []  # all that have workers; the last may be starting
         self.generation: Generation | None = None  # the one that serves
         self.failure = ""
+        self.ledger = Ledger()
+        self._stats: StatsServer | None = None
         self._logs = logs
         self._notifier = notifier
         self._ready = ready
+        self.programs = Programs(configuration.settings, self.children)
         self._control: Control | None = None
         self._autoreload: Autoreload | None = None
         self._hurry = asyncio.Event()
@@ -99,6 +106,19 @@ class Master:
         self.children.private.add(control)
         self._control = control
         control.start(handle)
+
+    def tell(self, stats: StatsServer) -> None:
+        """Serve statistics on a socket that is bound, and remove it in the end."""
+        stats.document = lambda: self.view().document()
+        self.children.private.add(stats)
+        self._stats = stats
+        asyncio.get_running_loop().add_reader(stats.fileno(), stats.turn)
+        log.info("statistics: %s", stats.address)
+
+    def view(self) -> View:
+        """Return what statistics are made of."""
+        generation = self.generation.number if self.generation is not None else 0
+        return View(self.configuration, self.ledger, self.all_workers(), self.cheaper.wanted, generation)
 
     def watch(self, watching: Callable[[Callable[[list[str]], None]], Autoreload]) -> None:
         """Reload whenever a file of an imported module changes."""
@@ -149,7 +169,9 @@ class Master:
 
     def _next_generation(self, configuration: Configuration) -> Generation:
         self._number += 1
-        generation = Generation(self._number, configuration, self._logs, self.children, self._hurry)
+        generation = Generation(
+            self._number, configuration, self._logs, self.children, self._hurry, ledger=self.ledger
+        )
         self.generations.append(generation)
         return generation
 
@@ -158,8 +180,13 @@ class Master:
         while not stopped.done():
             await asyncio.wait({stopped}, timeout=_TICK)
             self._look()
+            if self._stats is not None:
+                self._stats.turn()
             for command, path in self._watched.look():
                 self._order(f"{path} has changed", command)
+            for command, path in self._watched.look_for_programs():
+                log.info("%s has changed: %s", path, command)
+                self.programs.run(command)
             now = asyncio.get_running_loop().time()
             if self._notifier.interval and now - self._beaten >= min(self._notifier.interval, 1.0):
                 self._notifier.watchdog()
@@ -201,6 +228,9 @@ class Master:
         if self._control is not None:
             await self._control.finish()
             self._control.remove()
+        if self._stats is not None:
+            asyncio.get_running_loop().remove_reader(self._stats.fileno())
+            self._stats.remove()
 
     def _announce(self) -> None:
         plan = self.configuration.plan
@@ -291,6 +321,11 @@ class Master:
         self.attendants.send("reopen-logs")
         for worker in self.all_workers():
             worker.send("reopen-logs")
+
+    def rotate_logs(self) -> None:
+        """Move the log files away, and have every process begin new ones."""
+        self._logs.rotate()
+        self.reopen_logs()
 
     async def reload(self, report: Report, *, chain: bool) -> None:
         """Change to a new generation; raise `Failed` where it cannot serve: this one stays then.

@@ -18,6 +18,7 @@ from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.log import LogOptions
 from appserver.plan import ConcurrencyOptions
+from appserver.stats.options import StatsOptions
 
 if TYPE_CHECKING:
     from appserver.options import Settings
@@ -27,7 +28,7 @@ _OF_A_MASTER: tuple[type, ...] = (
     PrivilegeOptions, HarakiriOptions, ProgramOptions,
 )  # fmt: skip
 
-OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions)
+OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions, StatsOptions)
 
 # What a reload cannot change.
 OF_A_LIFE: tuple[type, ...] = (
@@ -38,6 +39,7 @@ OF_A_LIFE: tuple[type, ...] = (
     DaemonOptions,
     PrivilegeOptions,
     ProgramOptions,
+    StatsOptions,
 )
 
 

@@ -130,12 +130,10 @@ class Preloader:
         identity.become(number)
         configuration = self._configuration
         title.set(configuration.settings, f"worker {number} (generation {self._generation})")
-        plan = configuration.plan
-        assert plan is not None
         channel, board = fds
         try:
             worker = Worker(
-                configuration, self._logs, Channel(channel), Board(plan.loops, board), strict=strict
+                configuration, self._logs, Channel(channel), Board.of(configuration, board), strict=strict
             )
             return worker.run(app)
         finally:

@@ -124,6 +124,10 @@ class Programs:
                 _signal(child, signal.SIGKILL)
                 await child.exited
 
+    def run(self, text: str) -> None:
+        """Run a command once, and tell of it if it fails."""
+        self._run(text).exited.add_done_callback(partial(_tell, text))
+
     def _run(self, text: str) -> Child:
         """Start a command in a session of its own."""
         master = os.getpid()

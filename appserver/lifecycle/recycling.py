@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass
 
+from appserver.memory import memory
 from appserver.options import BadValue, option, seconds, whole
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def megabytes(text: str) -> int:
@@ -53,12 +51,22 @@ class RecyclingOptions:
     reload_on_rss: int = option(
         0, "Replace a worker that has more megabytes of memory than this.", convert=megabytes,
         expects="megabytes",
-        note="Looked at once a second, not behind each request.",
+        note="Looked at four times a second, not behind each request.",
     )  # fmt: skip
     evil_reload_on_rss: int = option(
         0, "Kill a worker at once that has more megabytes of memory than this.", convert=megabytes,
         expects="megabytes",
         example="1024",
+    )  # fmt: skip
+    reload_on_as: int = option(
+        0, "Replace a worker whose address space has more megabytes than this.", convert=megabytes,
+        expects="megabytes", example="2048",
+        note="Looked at four times a second. It counts what is only mapped, too: `reload-on-rss` says more.",
+    )  # fmt: skip
+    evil_reload_on_as: int = option(
+        0, "Kill a worker at once whose address space has more megabytes than this.", convert=megabytes,
+        expects="megabytes", example="4096",
+        note="Its requests are lost; `reload-on-as` loses none.",
     )  # fmt: skip
 
 
@@ -84,22 +92,21 @@ class Limits:
             return f"it has served {requests} requests (max-requests = {options.max_requests})"
         if self._age and age >= self._age:
             return f"it has served for {age:.0f} s (max-worker-lifetime = {options.max_worker_lifetime:g})"
-        if options.reload_on_rss and (rss := resident(pid)) > options.reload_on_rss:
-            return f"it has {rss >> 20} MB of memory (reload-on-rss = {options.reload_on_rss >> 20})"
-        return None
+        return _over(pid, "reload-on", options.reload_on_rss, options.reload_on_as)
 
     def exceeded(self, pid: int) -> str | None:
         """Return why a worker is to be killed at once, None while it is not."""
-        limit = self._options.evil_reload_on_rss
-        if limit and (rss := resident(pid)) > limit:
-            return f"it has {rss >> 20} MB of memory (evil-reload-on-rss = {limit >> 20})"
+        options = self._options
+        return _over(pid, "evil-reload-on", options.evil_reload_on_rss, options.evil_reload_on_as)
+
+
+def _over(pid: int, option: str, most_resident: int, most: int) -> str | None:
+    """Return which limit of its memory a process is above, None where it is not; 0 = no limit."""
+    if not (most_resident or most):
         return None
-
-
-def resident(pid: int) -> int:
-    """Return the bytes of memory that a process has resident (proc(5), statm); 0 when it has gone."""
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return 0
+    used = memory(pid)
+    if most_resident and used.resident > most_resident:
+        return f"it has {used.resident >> 20} MB of memory ({option}-rss = {most_resident >> 20})"
+    if most and used.every > most:
+        return f"it has {used.every >> 20} MB of address space ({option}-as = {most >> 20})"
+    return None

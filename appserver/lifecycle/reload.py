@@ -19,7 +19,7 @@ log = logging.getLogger("appserver.lifecycle")
 def reread(old: Configuration) -> Configuration:
     """Return what the arguments and files of *old* say now; raise `Failed` with all their problems."""
     try:
-        new = Configuration(old.arguments)
+        new = Configuration(old.arguments, reloading=True)
     except ConfigurationError as error:
         raise Failed(str(error)) from None
     if new.problems:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from appserver import address, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
+from appserver.compat.locks import LOCKS
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Autoreload
@@ -22,9 +23,10 @@ from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
+from appserver.stats.options import StatsOptions
+from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
@@ -81,6 +83,11 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     if settings.of(ControlOptions).control_socket:
         control = Control(settings.of(ControlOptions))
         control.bind(privileges.user_id(options))
+    stats: StatsServer | None = None
+    if settings.of(StatsOptions).stats:
+        stats = StatsServer(settings)
+        stack.callback(stats.remove)
+        stats.bind(privileges.user_id(options))
     if "pidfile" in files:
         files["pidfile"].write()
     stages = settings.of(HookOptions)
@@ -93,6 +100,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     if "pidfile2" in files:
         files["pidfile2"].write()
     adopt_orphans()
+    LOCKS.share()
     title.set(settings, "master")
 
     def ready() -> None:
@@ -105,13 +113,15 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         master = Master(configuration, logs, notifier, ready)
         if control is not None:
             master.obey(control)
+        if stats is not None:
+            master.tell(stats)
         if settings.of(TouchOptions).py_autoreload:
             master.watch(Autoreload)
         for each in (*files.values(), daemon):
             if each is not None:
                 master.children.private.add(each)
         hooks.run(stages, "master-start")
-        programs = Programs(settings, master.children)
+        programs = master.programs
         programs.start()
         try:
             code = await master.serve()

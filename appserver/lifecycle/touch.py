@@ -6,10 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import option
+from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def touched_command(text: str) -> tuple[str, str]:
+    """Convert ``touch-exec``: a file and a shell's command."""
+    path, _, rest = text.strip().partition(" ")
+    if not path or not rest.strip():
+        raise BadValue("a file, a blank and a shell's command")
+    return path, rest.strip()
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,14 @@ class TouchOptions:
     touch_logreopen: tuple[str, ...] = option(
         (), "Open the log files anew when this file changes.", expects="file", example="/srv/mysite/reopen"
     )
+    touch_logrotate: tuple[str, ...] = option(
+        (), "Move the log files away when this file changes, as log-maxsize does, and begin new ones.",
+        expects="file", example="/srv/mysite/rotate",
+    )  # fmt: skip
+    touch_exec: tuple[tuple[str, str], ...] = option(
+        (), "Run a command by the shell, with the site's privileges, when a file changes.",
+        convert=touched_command, expects="file command", example="/srv/mysite/now /srv/mysite/bin/fetch",
+    )  # fmt: skip
     py_autoreload: float = option(
         0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",
         aliases=("py-auto-reload", "python-autoreload", "python-auto-reload"),
@@ -64,12 +80,22 @@ class Watched:
             "reload": Touched(options.touch_reload),
             "chain-reload": Touched(options.touch_chain_reload),
             "reopen-logs": Touched(options.touch_logreopen),
+            "rotate-logs": Touched(options.touch_logrotate),
         }
+        self._programs = [(command, Touched([path])) for path, command in options.touch_exec]
 
     def look(self) -> list[tuple[str, str]]:
         """Return the commands that are asked for now, and the first file that has changed for each."""
-        found = [(command, touched.changed()) for command, touched in self._touched.items()]
-        return [(command, changed[0]) for command, changed in found if changed]
+        return _changed(self._touched.items())
+
+    def look_for_programs(self) -> list[tuple[str, str]]:
+        """Return the shell's commands that are asked for now, and the file that has changed for each."""
+        return _changed(self._programs)
+
+
+def _changed(touched: Iterable[tuple[str, Touched]]) -> list[tuple[str, str]]:
+    found = [(command, each.changed()) for command, each in touched]
+    return [(command, changed[0]) for command, changed in found if changed]
 
 
 def _look(path: str) -> tuple[int, int] | None:

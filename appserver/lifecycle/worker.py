@@ -17,6 +17,7 @@ from appserver import hooks, stacks
 from appserver.application import LoadError, load
 from appserver.blocking import BlockingOptions
 from appserver.compat import finder
+from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.hooks import HookError, HookOptions
@@ -70,6 +71,7 @@ class Worker:
             self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
             return 1
         self._logs.reclaim()
+        SIGNALS.note = self._board.note_signal
         finder.begin()
         plan = self._configuration.plan
         assert plan is not None
@@ -78,8 +80,9 @@ class Worker:
         watchdog = None
         if Watchdog.wanted(*watching, plan.greenlets):
             watchdog = Watchdog(
-                *watching, self._give_up, self._end, self._board.beat, pings=plan.greenlets > 1
-            )
+                *watching, self._give_up, self._end, self._board.beat, overdue=self._board.note_harakiri,
+                pings=plan.greenlets > 1,
+            )  # fmt: skip
             watchdog.start()
         server = Server(
             self._configuration.listeners,
@@ -88,6 +91,7 @@ class Worker:
             self._logs.access,
             queue=settings.of(QueueOptions),
             load=self._board.row,
+            tally=self._board.tally,
             stream_mercy=settings.of(StopOptions).stream_reload_mercy,
             watchdog=watchdog,
         )

@@ -106,6 +106,9 @@ class Listener(Protocol):
         Called once where several processes share what is bound.
         """
 
+    def waiting(self) -> tuple[int, int]:
+        """Return how many connections wait to be accepted, and how many may; or zeros."""
+
     def start(self, service: Service) -> None:
         """Begin to serve in this thread's loop."""
 

@@ -161,6 +161,10 @@ class Mongrel2Listener:
     def refuse(self) -> None:
         """Do nothing: what Mongrel2 has dealt to a connection is lost without it."""
 
+    def waiting(self) -> tuple[int, int]:
+        """Return zeros: nobody connects to this server."""
+        return 0, 0
+
     def start(self, service: Service) -> None:
         """Subscribe in this thread's loop, or join the receiver."""
         hub = get_hub()

@@ -22,6 +22,7 @@ from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.listeners.patience import Limits
 from appserver.options import option, seconds
+from appserver.stats.backlog import backlog
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -182,7 +183,7 @@ class StreamListener:
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
-        if isinstance(wanted, str) and wanted[0] != "\0" and self._ours:
+        if isinstance(wanted, str) and self.address[0] != "@" and self._ours:
             self._file = _SocketFile(wanted)
 
     def follows(self, other: Self) -> bool:
@@ -213,6 +214,10 @@ class StreamListener:
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
             else:
                 self._sock.shutdown(socket.SHUT_RD)
+
+    def waiting(self) -> tuple[int, int]:
+        """Return how many connections wait to be accepted, and how many may."""
+        return (0, 0) if self._sock is None else backlog(self._sock)
 
     def start(self, service: Service) -> None:
         """Accept connections in this thread's loop."""

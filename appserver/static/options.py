@@ -66,16 +66,37 @@ class StaticOptions:
         (), "Serve no files whose names end so.", convert=suffix, expects="suffix", example=".php"
     )
     static_expires: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "Let files whose names match expire after so many seconds.", convert=expiry,
+        (), "Let files whose names match expire so many seconds after the answer.", convert=expiry,
+        expects="regex seconds", example="\\.css$ 86400",
+        note="One Expires for an answer: of the file's name, else of the path, the target, or the type.",
+    )  # fmt: skip
+    static_expires_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "The same, so many seconds after the file's last change.", convert=expiry,
         expects="regex seconds", example="\\.css$ 86400",
     )  # fmt: skip
+    static_expires_path_info: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "Let files expire by the request's path, so many seconds after the answer.", convert=expiry,
+        expects="regex seconds", example="^/static/ 86400",
+    )  # fmt: skip
+    static_expires_path_info_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "The same, so many seconds after the file's last change.", convert=expiry,
+        expects="regex seconds", example="^/static/ 86400",
+    )  # fmt: skip
     static_expires_uri: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, by the request's target.", convert=expiry, expects="regex seconds",
-        example="^/static/ 86400", aliases=("static-expires-path-info",),
+        (), "Let files expire by the request's target, so many seconds after the answer.", convert=expiry,
+        expects="regex seconds", example="^/static/.*\\?v= 86400",
+    )  # fmt: skip
+    static_expires_uri_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
+        (), "The same, so many seconds after the file's last change.", convert=expiry,
+        expects="regex seconds", example="^/static/.*\\?v= 86400",
     )  # fmt: skip
     static_expires_type: tuple[tuple[str, int], ...] = option(
-        (), "The same, by the type of the file.", convert=expiry_of_type, expects="type=seconds",
-        example="text/css=86400",
+        (), "Let files expire by their type, so many seconds after the answer.", convert=expiry_of_type,
+        expects="type=seconds", example="text/css=86400",
+    )  # fmt: skip
+    static_expires_type_mtime: tuple[tuple[str, int], ...] = option(
+        (), "The same, so many seconds after the file's last change.", convert=expiry_of_type,
+        expects="type=seconds", example="text/css=86400",
     )  # fmt: skip
     static_gzip: tuple[re.Pattern[str], ...] = option(
         (), "Serve file.gz in the place of files whose names match, where the client takes gzip.",

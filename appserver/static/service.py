@@ -8,6 +8,7 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from appserver.exchange import ANSWERED_BY
 from appserver.static.conditions import Unsatisfiable, part, takes_gzip, unchanged
 from appserver.static.files import Found, Roots
 
@@ -59,6 +60,7 @@ class Static:
         found = self._roots.find(environ.get("PATH_INFO", ""))
         if found is None:
             return self._app(environ, start_response)
+        environ[ANSWERED_BY] = "static"
         kind, coding = self._types.guess_type(found.path)
         headers = [("Content-Type", _UNKNOWN if coding or kind is None else kind)]
         self._expire(headers, found, kind or "", environ)
@@ -87,15 +89,19 @@ class Static:
         )
 
     def _expire(self, headers: Headers, found: Found, kind: str, environ: dict[str, Any]) -> None:
-        options = self._options
-        uri = environ.get("REQUEST_URI", "")
-        seconds = (
-            [count for regex, count in options.static_expires if regex.search(found.path)]
-            + [count for each, count in options.static_expires_type if each == kind]
-            + [count for regex, count in options.static_expires_uri if regex.search(uri)]
-        )
-        if seconds:
-            headers.append(("Expires", formatdate(time() + seconds[0], usegmt=True)))
+        mine = self._options
+        path, uri = environ.get("PATH_INFO", ""), environ.get("REQUEST_URI", "")
+        for subject, after_answer, after_change in (
+            (found.path, mine.static_expires, mine.static_expires_mtime),
+            (path, mine.static_expires_path_info, mine.static_expires_path_info_mtime),
+            (uri, mine.static_expires_uri, mine.static_expires_uri_mtime),
+            (kind, mine.static_expires_type, mine.static_expires_type_mtime),
+        ):
+            for rules, since in ((after_answer, time()), (after_change, found.status.st_mtime)):
+                for rule, seconds in rules:
+                    if rule == subject if isinstance(rule, str) else rule.search(subject):
+                        headers.append(("Expires", formatdate(int(since) + seconds, usegmt=True)))
+                        return
 
 
 def _answer(

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from appserver.lifecycle.recycling import Limits, RecyclingOptions, megabytes, resident
+from appserver.lifecycle.recycling import Limits, RecyclingOptions, megabytes
+from appserver.memory import Memory, memory
 from appserver.options import BadValue
 from tests.support.fronts import poll
 
@@ -33,12 +34,22 @@ def test_age():
 
 
 def test_memory():
-    size = resident(os.getpid())
+    size = memory(os.getpid()).resident
     assert 1 << 20 < size < 1 << 40
     assert limits(reload_on_rss=size * 2).reached(0, 1, os.getpid()) is None
     assert "MB of memory (reload-on-rss = 1)" in limits(reload_on_rss=1 << 20).reached(0, 1, os.getpid())
     assert "(evil-reload-on-rss = 1)" in limits(evil_reload_on_rss=1 << 20).exceeded(os.getpid())
-    assert resident(1 << 22) == 0
+    assert memory(1 << 22) == Memory(0, 0)
+
+
+def test_address_space():
+    every = memory().every
+    assert every > memory().resident
+    assert limits(reload_on_as=every * 2).reached(0, 1, os.getpid()) is None
+    told = limits(reload_on_as=1 << 20).reached(0, 1, os.getpid())
+    assert "MB of address space (reload-on-as = 1)" in told
+    assert "(evil-reload-on-as = 1)" in limits(evil_reload_on_as=1 << 20).exceeded(os.getpid())
+    assert limits(evil_reload_on_as=every * 2, evil_reload_on_rss=every * 2).exceeded(os.getpid()) is None
 
 
 def test_nobody_is_replaced_too_soon():

@@ -169,6 +169,15 @@ def test_the_ini_is_read_again(site):
     assert len(site.pids(3)) == 3
 
 
+def test_a_file_may_say_what_holds_for_reloads(site):
+    site.configure("if-reload =", "env = SETTING=again", "else =", "env = SETTING=first", "endif =").start()
+    assert site.told()["setting"] == "first"
+    for generation in (2, 3):
+        site.server.process.send_signal(signal.SIGHUP)
+        site.wait_until(f"generation {generation} has taken over")
+        assert site.told()["setting"] == "again"
+
+
 def test_listeners_come_and_go(site):
     path = site.directory / "new.sock"
     site.configure().start()

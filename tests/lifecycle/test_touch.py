@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-from appserver.lifecycle.touch import Touched, TouchOptions
-from appserver.options import Catalogue, Setting
+import pytest
+
+from appserver.lifecycle.touch import Touched, TouchOptions, touched_command
+from appserver.options import BadValue, Catalogue, Setting
+from tests.support.fronts import poll
 
 
 def test_changes_are_told_once(tmp_path):
@@ -57,3 +60,44 @@ def test_options():
     settings, problems = Catalogue([TouchOptions]).build(given)
     assert problems == []
     assert settings.of(TouchOptions) == TouchOptions(touch_reload=("a", "b"), py_autoreload=2.0)
+
+
+@pytest.mark.parametrize("text", ["", "file", " file ", " "])
+def test_a_file_without_a_command(text):
+    with pytest.raises(BadValue, match="a file, a blank and a shell's command"):
+        touched_command(text)
+
+
+def test_a_file_that_is_touched_runs_a_command(site):
+    file, told = site.directory / "touched", site.directory / "told"
+    file.touch()
+    site.configure(touch_exec=f"{file} echo $PPID >> {told}; exit 3").start()
+    os.utime(file, ns=(1, 1))
+    poll(lambda: told.exists() and told.read_text(), "the command does not run")
+    assert int(told.read_text()) == site.server.process.pid
+    site.wait_until(rf"{file} has changed: echo ")
+    site.wait_until(r"exit 3: exit code 3$")
+
+
+@pytest.mark.parametrize("backup", ["", "backup"])
+def test_a_file_that_is_touched_rotates_the_logs(site, backup):
+    file, log = site.directory / "touched", site.directory / "log"
+    file.touch()
+    backups = {"log_backupname": str(site.directory / backup)} if backup else {}
+    site.configure(touch_logrotate=file, logto=log, logfile_chmod=640, processes=2, **backups)
+    site.launch()
+    poll(lambda: log.exists() and "ready" in log.read_text(), "the server does not start")
+    os.utime(file, ns=(1, 1))
+
+    def moved():
+        return [path for path in site.directory.iterdir() if path.name.startswith(("log.", "backup"))]
+
+    poll(lambda: moved() and log.exists(), "the log is not moved")
+    [old] = moved()
+    assert old.name == "backup" if backup else old.name[4:].isdigit()
+    assert "touched has changed: rotate-logs" in old.read_text()
+    assert log.stat().st_mode & 0o777 == 0o640
+    site.server.process.terminate()
+    assert site.server.process.wait(30) == 0
+    assert log.read_text().rstrip().endswith("stopped")
+    assert "stopped" not in old.read_text()

@@ -46,7 +46,7 @@ class Answer:
         self.body = body
 
 
-def ask(options, path, method="GET", **fields):
+def ask(options, path, method="GET", query="", **fields):
     """Return the answer, or None where the application was asked."""
     told = []
 
@@ -57,7 +57,7 @@ def ask(options, path, method="GET", **fields):
         told.append((status, headers))
 
     environ = {
-        "REQUEST_METHOD": method, "PATH_INFO": path, "REQUEST_URI": path, "wsgi.file_wrapper": FileWrapper,
+        "REQUEST_METHOD": method, "PATH_INFO": path, "REQUEST_URI": path + query, "wsgi.file_wrapper": FileWrapper,
         **{f"HTTP_{name.upper()}": value for name, value in fields.items()},
     }  # fmt: skip
     result = Static(options, app)(environ, start_response)
@@ -252,19 +252,34 @@ class TestGzip:
         assert ask(options, "/static/x.css", accept_encoding="gzip").body == b"body{}"
 
 
+@pytest.mark.parametrize("since", ["", "_mtime"])
 @pytest.mark.parametrize(
-    "options",
+    "name, value",
     [
-        {"static_expires": (expiry(r"\.css$ 60"),)}, {"static_expires_uri": (expiry("^/static/ 60"),)},
-        {"static_expires_type": (expiry_of_type("text/css=60"),)},
+        ("static_expires", expiry(r"static/x\.css$ 60")), ("static_expires_path_info", expiry("^/static/x 60")),
+        ("static_expires_uri", expiry(r"\?v=1$ 60")), ("static_expires_type", expiry_of_type("text/css=60")),
     ],
 )  # fmt: skip
-def test_files_expire(tree, options, monkeypatch):
-    monkeypatch.setattr("appserver.static.service.time", lambda: PAST)
-    options = StaticOptions(static_map=MAP.static_map, **options)
-    assert ask(options, "/static/x.css").headers["Expires"] == formatdate(PAST + 60, usegmt=True)
-    if not options.static_expires_uri:
-        assert "Expires" not in ask(options, "/static/a.txt").headers
+def test_files_expire(tree, name, value, since, monkeypatch):
+    """After the answer, or after their last change."""
+    monkeypatch.setattr("appserver.static.service.time", lambda: PAST + 1000.7)
+    options = StaticOptions(static_map=MAP.static_map, **{name + since: (value,)})
+    expected = formatdate(PAST + (60 if since else 1060), usegmt=True)
+    assert ask(options, "/static/x.css", query="?v=1").headers["Expires"] == expected
+    assert "Expires" not in ask(options, "/static/a.txt").headers
+
+
+def test_there_is_one_time_of_expiry(tree):
+    """The name counts before the path, the path before the target, the target before the type."""
+    rules = {
+        "static_expires_mtime": (expiry("static/x 1"),), "static_expires_path_info_mtime": (expiry("^/static/[xa] 2"),),
+        "static_expires_uri_mtime": (expiry("^/static/[xac] 3"),), "static_expires_type_mtime": (expiry_of_type("text/css=4"),),
+    }  # fmt: skip
+    for count, name in enumerate(list(rules), 1):
+        options = StaticOptions(static_map=MAP.static_map, **rules)
+        expires = ask(options, "/static/x.css").headers["Expires"]
+        assert expires == formatdate(PAST + count, usegmt=True)
+        del rules[name]
 
 
 @pytest.mark.parametrize(

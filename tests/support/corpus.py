@@ -25,9 +25,10 @@ def __getattr__(name):
     return application
 """
 
-_SOCKETS = {"socket", "http", "http-socket", "uwsgi-socket", "http11-socket", "fastcgi-socket", "scgi-socket"}
+_SOCKETS = {"socket", "http", "http-socket", "uwsgi-socket", "http11-socket", "fastcgi-socket", "scgi-socket",
+            "stats", "stats-server"}  # fmt: skip
 _FILES = {
-    "pidfile", "pidfile2", "safe-pidfile", "touch-reload", "touch-chain-reload", "touch-logreopen",
+    "pidfile", "pidfile2", "safe-pidfile", "touch-reload", "touch-chain-reload", "touch-logreopen", "touch-logrotate",
     "log-backupname", "mimefile", "control-socket",
 }  # fmt: skip
 _DIRECTORIES = {"chdir", "chdir2", "check-static", "envdir"}
@@ -64,7 +65,11 @@ class Site:
 
     def _value(self, key, value):
         """Return what stands here in the place of a value; None where the line would touch this machine."""
-        if key.startswith(("hook-", "exec-", "attach-", "smart-attach-")) or key in {"cron", "unique-cron"}:
+        if key.startswith(("hook-", "exec-", "attach-", "smart-attach-")) or key in {
+            "cron",
+            "unique-cron",
+            "touch-exec",
+        }:
             return None
         if key in _SOCKETS:
             self._sockets += 1

@@ -11,6 +11,9 @@ class Lines:
     def write(self, line):
         self.lines.append(line)
 
+    def rotate(self):
+        pass
+
     def reopen(self):
         self.calls.append("reopen")
 

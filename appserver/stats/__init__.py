@@ -1,0 +1,1 @@
+"""Statistics, in the form of uWSGI's stats server: what is counted, and who is told."""

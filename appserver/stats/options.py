@@ -1,0 +1,33 @@
+"""Options of the statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appserver.address import checked
+from appserver.options import option
+
+
+def exposed(text: str) -> str:
+    """Return what is dangerous in an address: nobody is asked who he is."""
+    host = text.rpartition(":")[0] if "/" not in text and text[:1] != "@" else "localhost"
+    local = host in {"localhost", "::1", "[::1]"} or host.startswith(("127.", "fd"))
+    return "" if local else "Whoever can connect reads the statistics; try 127.0.0.1, or a path."
+
+
+@dataclass(frozen=True)
+class StatsOptions:
+    """Statistics."""
+
+    stats: str = option(
+        "", "Tell whoever connects here what the server does, as a JSON document in uWSGI's form.",
+        aliases=("stats-server",), convert=checked, expects="address", example="127.0.0.1:9191",
+        danger=exposed,
+        note="Needs no master. docs/statistics.md tells what is not as there.",
+    )  # fmt: skip
+    stats_http: bool = option(
+        False, "Read an HTTP request before the statistics, and answer it; else they come at once, and bare.",
+        note="No `Access-Control-Allow-Origin`, lest a page of another site read them.",
+    )  # fmt: skip
+    stats_minified: bool = option(False, "Write the statistics without blanks.", aliases=("stats-min",))
+    stats_no_cores: bool = option(False, "Leave out `cores`, of which gevent may have many.", example="true")
