@@ -7,20 +7,20 @@ import os
 import time
 
 TEXT = [("Content-Type", "text/plain")]
-calls = []  # the methods and paths of all calls but those for /calls
+calls = []  # the methods and paths of all calls but those for /calls and /ignored
 
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/calls":
         return answer(start_response, json.dumps(calls).encode())
+    if path == "/ignored":
+        return answer(start_response, b"not read")
     calls.append(f"{environ['REQUEST_METHOD']} {path}")
     if path.startswith("/stream"):
         return stream(environ, start_response)
     if path.startswith("/nap"):
         time.sleep(float(path.rpartition("/")[2]))
-    if path.startswith("/ignore"):
-        return answer(start_response, b"not read")
     if path.startswith("/large"):
         return answer(start_response, bytes(int(path.rpartition("/")[2])))
     try:
