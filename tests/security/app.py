@@ -21,6 +21,9 @@ def app(environ, start_response):
         return stream(environ, start_response)
     if path.startswith("/nap"):
         time.sleep(float(path.rpartition("/")[2]))
+    if path.startswith("/errors"):
+        environ["wsgi.errors"].write("e" * int(path.rpartition("/")[2]) + "\n")
+        return answer(start_response, b"told")
     if path.startswith("/large"):
         return answer(start_response, bytes(int(path.rpartition("/")[2])))
     try:

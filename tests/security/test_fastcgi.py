@@ -361,10 +361,18 @@ def test_without_keep_conn_the_connection_ends(server, how):
     assert ends(answer) == [(1, 0, 0)]
 
 
-def test_errors_of_the_application_stay_here():
-    """F12: wsgi.errors goes to this server's log; nginx would put it into the answer's buffer."""
-    answer = b"".join(FastcgiCodec({}).errors(text) for text in (b"x" * 9000, b"x" * 100_000))
-    assert all(len(content) <= 65535 for kind, _, content in records(answer) if kind == STDERR)
+def test_errors_of_the_application_stay_here_unless_asked_for(server):
+    """F12: nginx would put them into the buffer of the answer's head."""
+    wire = fastcgi_request(GET | {"PATH_INFO": "/errors/9000"}, flags=0)
+    assert STDERR not in [kind for kind, _, _ in records(server.raw("fastcgi", wire))]
+    server.server.wait_until("e{9000}")
+    wire = fastcgi_request(GET | {"PATH_INFO": "/errors/150000"}, flags=0)
+    for telling in rig("--fastcgi-stderr"):
+        found = records(telling.raw("fastcgi", wire))
+        told = b"".join(content for kind, _, content in found if kind == STDERR)
+        assert told == b"e" * 150_000 + b"\n"
+        assert found[-1][0] == END
+        assert "eee" not in telling.server.log
 
 
 @pytest.mark.parametrize("size", [65519, 65520, 65527, 65528, 65529, 65535, 65536, 131072, 1_000_000])
