@@ -64,7 +64,7 @@ class Dispatch:
         line = self._lines.get(connection)
         full = self.size >= self.limit
         if connection in self._closed or (line is not None and line[-1].refused):
-            if not full:
+            if self.size < self.limit // 2:  # the rest is for those who can be answered
                 job = Job(next(self._numbers), connection, message, attachment)
                 job.gone = True
                 self.size += 1

@@ -209,7 +209,7 @@ def test_a_client_may_have_so_many_requests_waiting():
 
 
 def test_what_follows_the_end_of_a_connection_is_only_logged():
-    made = dispatch(Loop(4), limit=3)
+    made = dispatch(Loop(4), limit=4)
     add(made, 1, 1)
     assert numbers(made) == [1]
     made.closed(client(1))
@@ -438,7 +438,7 @@ class Dealing(RuleBasedStateMachine):
         taken = self.dispatch.add(client(number), message, self.attachment)
         assert taken == (room or behind or line is not None)
         if behind:
-            if room:
+            if len(self.waiting) < self.dispatch.limit // 2:
                 self.strays.append(Entry(number, message, refused=False))
                 self.strays[-1].gone = True
                 self.strays[-1].number = self.dispatch._ready[-1].number
