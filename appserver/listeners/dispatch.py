@@ -10,6 +10,8 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
+from appserver.listeners.turns import PIPELINED, REMEMBERED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -51,16 +53,26 @@ class Dispatch:
         self._numbers = count(1)
         self._ready: deque[Job] = deque()  # the first of their connections
         self._lines: dict[Connection, deque[Job]] = {}
+        self._closed: dict[Connection, None] = {}  # the latest ones that answers have ended
 
     def add(self, connection: Connection, message: bytes, attachment: int) -> bool:
         """Take a request; return False where it is refused at once, as too many wait.
 
-        Where one of the same connection is still to be answered it is refused in its turn.
+        Where one of the same connection is still to be answered it is refused in its turn. What comes
+        behind an answer that ends its connection only needs to be logged (see `Turns`).
         """
         line = self._lines.get(connection)
         full = self.size >= self.limit
+        if connection in self._closed or (line is not None and line[-1].refused):
+            if self.size < self.limit // 2:  # the rest is for those who can be answered
+                job = Job(next(self._numbers), connection, message, attachment)
+                job.gone = True
+                self.size += 1
+                self._ready.append(job)
+            return True
         if full and line is None:
             return False
+        full = full or (line is not None and len(line) >= PIPELINED)
         job = Job(next(self._numbers), connection, b"" if full else message, attachment)
         job.refused = full
         self.size += 1
@@ -167,10 +179,18 @@ class Dispatch:
         for job in self._lines.get(connection, ()):
             job.gone = True
 
+    def closed(self, connection: Connection) -> None:
+        """Note that an answer ends its connection."""
+        self._closed[connection] = None
+        if len(self._closed) > REMEMBERED:
+            del self._closed[next(iter(self._closed))]
+        self.disconnect(connection)
+
     def lose_all(self) -> list[Job]:
         """Drop all, as Mongrel2 has left, and return what loops have."""
         self._ready.clear()
         self._lines.clear()
+        self._closed.clear()
         self.size = 0
         for job in self.jobs.values():
             job.gone = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 from collections import deque
 from contextlib import suppress
@@ -50,6 +51,8 @@ log = logging.getLogger("appserver.listeners")
 _BATCH = 256  # messages taken in one turn
 _LOOK = 0.01  # seconds between looks whether loops take what they are given
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
+_MOST_HELD = 1000  # messages that wait for Mongrel2 before no more of its requests are read
+_EACH, _OTHERS = 4, 64  # descriptors that a loop needs here, and all else
 _LARGEST = 65536  # bytes of a message from the master
 _FIRST = 1  # the number of the first attachment
 _CREDITS, _HEAD = CREDITS.encode(), 65536  # what is looked for in so many bytes of a request
@@ -82,6 +85,9 @@ class Receiver:
         self._more = False  # there may be messages, though the descriptor does not tell
         self._held: deque[tuple[bytes, int]] = deque()  # for Mongrel2, which takes none now
         self._held_since = 0.0
+        self._full = False  # so much is held that nothing is read
+        self._most_loops = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHERS) // _EACH)
+        self._crowded = False  # so many loops have joined that no other can
         self._orphans: list[tuple[Connection, bool]] = []
         self._consumers: dict[int, Consumer] = {}  # by the descriptors of their stream and their life
         self._draining = False
@@ -122,7 +128,7 @@ class Receiver:
                 self._hear(consumer, fd, event)
         if self._held:
             self._try_again(now)
-        if self._pull is not None and (self._more or self._pull.fd in ready):
+        if self._pull is not None and not self._full and (self._more or self._pull.fd in ready):
             self._read(self._pull)
         if now >= self._look_at:
             self._look(now)
@@ -130,7 +136,7 @@ class Receiver:
 
     def _pause(self) -> float:
         """Return how many seconds to wait for events."""
-        if self._more:
+        if self._more and not self._full:
             return 0.0
         pause = self._follow_at - monotonic()
         if self._held:
@@ -197,6 +203,9 @@ class Receiver:
             self._detach()
         if attachment and not self._attachment and not self._draining and (self._consumers or self._orphans):
             self._attach(attachment)
+        if self._held:  # nobody can say what clients read
+            self._follow_at = now + POLL_ATTACHED
+            return
         for _, connection in self._credits.look():
             log.info("%s: a client that reads nothing is dropped", self._name)
             self._lose(connection)
@@ -228,7 +237,7 @@ class Receiver:
             self._epoll.unregister(self._pull.fd)
             self._pull.close()
         self._pull = None
-        self._more = False
+        self._more = self._full = False
         self._attachment = 0
 
     def _read(self, pull: Pull) -> None:
@@ -322,6 +331,8 @@ class Receiver:
 
     def _answer(self, connection: Connection, data: bytes, attachment: int, *, close: bool = True) -> bool:
         """Send a message to a client, now or when Mongrel2 takes it; return False where nobody is there."""
+        if close:
+            self._dispatch.closed(connection)
         if self._flow_control:
             try:
                 self._credits.put((attachment, connection), data, close=close)
@@ -350,6 +361,15 @@ class Receiver:
         self._held.append((message, attachment))
         if len(self._held) == 1:
             self._listen()
+        elif len(self._held) == _MOST_HELD:
+            self._set_full(full=True)
+
+    def _set_full(self, *, full: bool) -> None:
+        """Read on, or not: what Mongrel2 sends waits in its own queue then, as its clients do."""
+        self._full = full
+        if self._pull is not None:
+            self._epoll.modify(self._pull.fd, 0 if full else select.EPOLLIN)
+            self._more = True
 
     def _try_again(self, now: float) -> None:
         """Send what Mongrel2 did not take.
@@ -369,6 +389,10 @@ class Receiver:
                 pass
             self._held.popleft()
             self._held_since = now
+            if self._full and len(self._held) < _MOST_HELD // 2:
+                self._set_full(full=False)
+        if self._full:  # all has been given up
+            self._set_full(full=False)
         self._listen()
 
     def _drop_held(self) -> None:
@@ -395,8 +419,19 @@ class Receiver:
     def _join(self) -> None:
         """Accept the loops that join: all, as those that still wait at the end would do so for ever."""
         with suppress(BlockingIOError):
-            while True:
+            while not self._crowded:
                 self._accept(Consumer(*self._rendezvous.accept()))
+                if len(self._dispatch.consumers) >= self._most_loops:
+                    self._set_crowded(crowded=True)
+                    log.error(
+                        "%s: %d loops are served, and for more there are no descriptors (RLIMIT_NOFILE):"
+                        " others wait", self._name, self._most_loops,
+                    )  # fmt: skip
+
+    def _set_crowded(self, *, crowded: bool) -> None:
+        """Have loops that join wait until another has left, or not."""
+        self._crowded = crowded
+        self._epoll.modify(self._rendezvous.fileno(), 0 if crowded else select.EPOLLIN)
 
     def _accept(self, consumer: Consumer) -> None:
         self._dispatch.consumers.append(consumer)
@@ -474,6 +509,8 @@ class Receiver:
                 self._epoll.unregister(fd)
         broken = self._dispatch.of(consumer)
         consumer.close()
+        if self._crowded:
+            self._set_crowded(crowded=False)
         for job in broken:
             if not job.gone:
                 self._give_up(job.connection, job.attachment, begun=job.begun)

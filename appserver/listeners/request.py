@@ -125,6 +125,11 @@ class Request:
         else:
             self.intake.service.refuse(self.x, self, error)
 
+    def deny(self, error: ProtocolError) -> None:
+        """Have it refused when its turn comes, and its connection closed."""
+        self.error = error
+        self.failed = True
+
     def depart(self) -> None:
         """Note that the client has left, and have the application stopped; may be called by any thread."""
         if not self.gone:

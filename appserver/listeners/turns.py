@@ -6,6 +6,7 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from appserver.protocols.framing import BUSY
 from appserver.protocols.mongrel2 import Connection
 
 if TYPE_CHECKING:
@@ -14,18 +15,38 @@ if TYPE_CHECKING:
 # An attachment of Mongrel2 and a client connection: each attachment numbers its clients anew.
 Line = tuple[int, Connection]
 
+PIPELINED = 100  # requests of one connection that may wait; Mongrel2 reads on while one is answered
+REMEMBERED = 10000  # connections of which it is known that an answer has ended them
+
 
 class Turns:
-    """Have answers go out in the order of the requests of a connection; shared by all threads."""
+    """Have answers go out in the order of the requests of a connection; shared by all threads.
+
+    What follows an answer that ends its connection is no request any more: nobody could be answered,
+    and where the end has come from bad bytes nobody knows what those behind them are. Mongrel2 passes
+    it on until it has been told.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._lines: dict[Line, deque[Request]] = {}
+        self._closed: dict[Line, None] = {}  # the latest ones
 
     def enter(self, request: Request) -> bool:
-        """Queue up; return True where *request* is the first and may run."""
+        """Queue up; return True where *request* may run: as the first, or because nobody waits for it.
+
+        Where too many wait it is refused in its turn.
+        """
         with self._lock:
-            line = self._lines.setdefault((request.origin, request.client), deque())
+            key = request.origin, request.client
+            line = self._lines.setdefault(key, deque())
+            if key in self._closed or (line and line[-1].error is not None):
+                request.gone = True
+                if not line:
+                    del self._lines[key]
+                return True
+            if len(line) >= PIPELINED:
+                request.deny(BUSY)
             line.append(request)
             return len(line) == 1
 
@@ -33,12 +54,23 @@ class Turns:
         """End *request*'s turn and return the next on its connection."""
         with self._lock:
             key = request.origin, request.client
-            line = self._lines[key]
+            line = self._lines.get(key)
+            if line is None or line[0] is not request:  # nobody waited for it
+                return None
             line.popleft()
+            if request.closes:
+                self._close(key, line)
             if line:
                 return line[0]
             del self._lines[key]
             return None
+
+    def _close(self, key: Line, line: deque[Request]) -> None:
+        self._closed[key] = None
+        if len(self._closed) > REMEMBERED:
+            del self._closed[next(iter(self._closed))]
+        for request in line:
+            request.gone = True
 
     def first(self, line: Line) -> Request | None:
         """Return the request of a connection whose turn it is."""

@@ -2,8 +2,9 @@
 
 Any client can send the headers that announce them. Mongrel2 overwrites those headers where it
 does make a file, and only there: the message then has no body, and its Content-Length is above
-zero, or it has none and a chunked body (src/upload.c). Even so nothing outside the configured
-directory is ever opened.
+zero and no more than a C int holds, or it has none and a chunked body (src/upload.c). A larger length
+Mongrel2 takes for 0 (src/request.c), and passes the client's own headers on. Even so nothing outside
+the configured directory is ever opened.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.mongrel2 import DONE, START, Message
 
 _ERROR = "500 Internal Server Error"
+_MOST = 2**31 - 1  # bytes that Mongrel2 takes for a length
 
 
 def announced(message: Message) -> bool:
@@ -29,7 +31,7 @@ def announced(message: Message) -> bool:
         return fields.get("transfer-encoding") == "chunked"
     if not isinstance(length, str) or not (length.isascii() and length.isdigit()):
         return False
-    return len(length) < 19 and int(length) > 0
+    return len(length) < 19 and 0 < int(length) <= _MOST
 
 
 def take(message: Message, directory: str, chroot: str) -> tuple[IO[bytes], int]:

@@ -78,7 +78,7 @@ def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
         if name in given:
             if name.startswith("HTTP_") and name != "HTTP_HOST":
                 value = joined(name, given[name], value)  # noqa: PLW2901
-            elif name in _ONCE and given[name] != value:
+            elif name in _ONCE and (given[name] or "0") != (value or "0"):  # no length is a length of 0
                 raise ProtocolError(BAD_REQUEST, f"{name} is given twice.")
         given[name] = value
     return given

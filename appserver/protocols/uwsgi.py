@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 _WSGI, _WSGI_MOUNTED = 0, 30
 _PINGS = re.compile(rb"(?:\x64\0\0\0)+").match  # 100, no variables, 0
 _PONG = b"\x64\0\0\1"
+_MOST_PINGS = 1000  # of one connection: answers to more would pile up for a peer that reads none
 
 
 class UwsgiCodec(Codec):
     """Decode one uwsgi request of a connection; its answer ends with the connection."""
 
-    __slots__ = ("base", "limit")
+    __slots__ = ("base", "limit", "pings")
 
     verbatim = True
 
@@ -39,6 +40,7 @@ class UwsgiCodec(Codec):
         super().__init__()
         self.base = base
         self.limit = limit
+        self.pings = 0
 
     def receive(self, data: bytes) -> Exchange | None:
         packet = self.buffer + data if self.buffer else data
@@ -76,7 +78,11 @@ class UwsgiCodec(Codec):
         pings = _PINGS(packet)
         if pings is None:
             return packet
-        self.replies += _PONG * (pings.end() // 4)
+        count = pings.end() // 4
+        self.pings += count
+        if self.pings > _MOST_PINGS:
+            raise ProtocolError(BAD_REQUEST, "The peer sends nothing but pings.", answer=False)
+        self.replies += _PONG * count
         return packet[pings.end() :]
 
     def _unserved(self, packet: bytes, modifier: int) -> ProtocolError:

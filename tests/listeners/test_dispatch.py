@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from appserver.listeners.dispatch import Dispatch
+from appserver.listeners.turns import PIPELINED, REMEMBERED
 
 
 class Loop:
@@ -186,9 +187,48 @@ def test_what_is_too_much_of_a_connection_is_refused_in_its_turn():
     assert numbers(made) == []
     made.finish(1)
     found = [(job.number, job.refused) for job in made.deal()]
-    assert found == [(2, False), (3, True), (4, True)]
+    assert found == [(2, False), (3, True)]  # which ends the connection, and with it what is behind
     assert (made.size, list(made.jobs)) == (0, [2])
     assert add(made, 1) == [True]
+
+
+def test_a_client_may_have_so_many_requests_waiting():
+    """Another has room, however many one of them sends."""
+    made = dispatch(limit=1000)
+    assert add(made, *[1] * 150) == [True] * 150
+    assert add(made, 2) == [True]
+    made.consumers.append(Loop(200))
+    found = []
+    while made.size:
+        found += list(made.deal())
+        for number in list(made.jobs):
+            made.finish(number)
+    one = [job for job in found if job.connection == client(1)]
+    assert [job.refused for job in one if not job.gone] == [False] * PIPELINED + [True]
+    assert sum(job.gone for job in one) == 49
+
+
+def test_what_follows_the_end_of_a_connection_is_only_logged():
+    made = dispatch(Loop(4), limit=4)
+    add(made, 1, 1)
+    assert numbers(made) == [1]
+    made.closed(client(1))
+    made.finish(1)
+    assert add(made, 1, 2) == [True, True]
+    assert [(job.number, job.gone) for job in made.deal()] == [(2, True), (3, True), (4, False)]
+    made.lose_all()
+    add(made, 1)
+    assert [job.gone for job in made.deal()] == [False]
+
+
+def test_of_ended_connections_the_latest_are_remembered():
+    made = dispatch(limit=1)
+    for number in range(REMEMBERED + 1):
+        made.closed(client(number))
+    assert len(made._closed) == REMEMBERED
+    add(made, 0)
+    assert made.size == 1
+    assert made._lines
 
 
 def test_a_refused_request_keeps_no_message():
@@ -375,7 +415,8 @@ class Dealing(RuleBasedStateMachine):
         self.attachment = 1
         self.lines = {}  # deques of entries, by client: the first may be in hand
         self.given = {}  # entries in hand, by number
-        self.strays = []  # taken back from loops after Mongrel2 has left
+        self.strays = []  # in no line: taken back after Mongrel2 has left, or behind the end of a connection
+        self.closed = set()
         self.ended = set()
 
     @property
@@ -393,8 +434,15 @@ class Dealing(RuleBasedStateMachine):
         message = b"message %d" % next(self.messages)
         room = len(self.waiting) < self.dispatch.limit
         line = self.lines.get(number)
-        assert self.dispatch.add(client(number), message, self.attachment) == (room or line is not None)
-        if line is not None or room:
+        behind = number in self.closed or (line is not None and line[-1].refused)
+        taken = self.dispatch.add(client(number), message, self.attachment)
+        assert taken == (room or behind or line is not None)
+        if behind:
+            if len(self.waiting) < self.dispatch.limit // 2:
+                self.strays.append(Entry(number, message, refused=False))
+                self.strays[-1].gone = True
+                self.strays[-1].number = self.dispatch._ready[-1].number
+        elif line is not None or room:
             self.lines.setdefault(number, deque()).append(Entry(number, message, not room))
 
     @rule()
@@ -500,6 +548,13 @@ class Dealing(RuleBasedStateMachine):
         for entry in self.lines.get(number, ()):
             entry.gone = True
 
+    @rule(number=CLIENTS)
+    def close(self, number):
+        self.dispatch.closed(client(number))
+        self.closed.add(number)
+        for entry in self.lines.get(number, ()):
+            entry.gone = True
+
     @rule()
     def lose_all(self):
         assert {job.number for job in self.dispatch.lose_all()} == set(self.given)
@@ -507,6 +562,7 @@ class Dealing(RuleBasedStateMachine):
             entry.gone = True
         self.lines.clear()
         self.strays.clear()
+        self.closed.clear()
         self.attachment += 1
 
     @rule()

@@ -690,3 +690,51 @@ def test_nothing_to_do_costs_nothing(start):
     before = len(turns)
     select.select([loop.packets, loop.stream], [], [], 1.0)
     assert len(turns) - before <= 6
+
+
+# Limits
+
+
+def test_while_mongrel2_takes_no_answers_its_requests_wait_with_it(start):
+    """Refusals would pile up here else; what is not read waits in Mongrel2, as do its clients."""
+    with Mongrel2(rcvhwm=1) as peer:
+        running = start(peer=peer, queue=1)
+        loop = running.loop()
+        first = running.request("/first")
+        number, _ = loop.take()
+        peer.reading.clear()
+        running.request("/second")  # all there is room for
+        sent = []
+        sender = Thread(target=lambda: sent.extend(running.request(f"/{each}") for each in range(20000)))
+        sender.start()
+        poll(lambda: running.receiver._full, "it reads on")
+        sender.join(1.0)
+        assert len(running.receiver._held) <= 1000 + 2 * 256, "those of a batch more at most"
+        peer.reading.set()
+        sender.join(TIMEOUT)
+        assert not sender.is_alive()
+        for each in sent:
+            each.closed()
+        assert not running.receiver._held
+        loop.answer(number, "done")
+        assert first.answer().body == b"done"
+
+
+def test_loops_beyond_the_descriptors_wait(start, monkeypatch):
+    """One that has no room is not turned away: it joins when another leaves."""
+    running = start(run=False)
+    running.receiver._most_loops = 2
+    running.thread.start()
+    loops = [running.loop() for _ in range(3)]
+    clients = [running.request(f"/{each}") for each in range(2)]
+    for loop in loops[:2]:
+        number, _ = loop.take()
+        loop.answer(number)
+    for each in clients:
+        each.answer()
+    loops[2].take_nothing()
+    assert running.receiver._crowded
+    loops[0].close()
+    loops[1].close()
+    running.request("/late")
+    assert loops[2].take()[1] == "/late"

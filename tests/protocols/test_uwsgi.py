@@ -105,11 +105,12 @@ def test_buffer_size(how):
 def test_pings(how):
     codec = UwsgiCodec({})
     ping = b"\x64\x00\x00\x00"
-    chunks = [ping * 1000] if how == "whole" else [ping[at : at + 1] for at in range(4)] * 1000
+    chunks = [ping * 999] if how == "whole" else [ping[at : at + 1] for at in range(4)] * 999
     assert feed(codec, chunks) == []
-    assert codec.replies == b"\x64\x00\x00\x01" * 1000
+    assert codec.replies == b"\x64\x00\x00\x01" * 999
     assert codec.buffer == b""
     assert summary(feed(codec, [ping + uwsgi_packet(GET)])) == ["GET /a b"]
+    assert feed(codec, [ping]) == ["400"]  # the 1001st
 
 
 @pytest.mark.parametrize(

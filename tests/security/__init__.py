@@ -1,0 +1,1 @@
+"""What hostile fronts and clients send: one test for each case of docs/security/."""
