@@ -8,6 +8,7 @@ import socket
 import stat
 from dataclasses import dataclass
 from grp import getgrnam
+from ipaddress import ip_address
 from pwd import getpwnam
 
 from appserver.options import BadValue, option
@@ -129,10 +130,23 @@ def _path(name: str) -> str:
     return name
 
 
-def checked(text: str) -> str:
-    """Convert a listener's address: checked, and kept as it is written."""
-    parse(text)
-    return text.strip()
+def public(text: str) -> bool:
+    """Tell whether others than this machine and private networks may reach an address as it is written."""
+    address = parse(text)
+    if isinstance(address, str):
+        return False
+    try:
+        if isinstance(address, int):
+            with _Socket(fileno=os.dup(address)) as sock:
+                if sock.family == socket.AF_UNIX:
+                    return False
+                host = sock.getsockname()[0]
+        else:
+            host = socket.getaddrinfo(address[0] or "0.0.0.0", None)[0][4][0]  # noqa: S104
+        found = ip_address(str(host).partition("%")[0])
+    except (OSError, UnicodeError):  # binding it will tell
+        return False
+    return found.is_unspecified or not (found.is_private or found.is_link_local)
 
 
 def passed_fds(environ: dict[str, str] | None = None) -> list[int]:

@@ -99,7 +99,7 @@ def _check(configuration: Configuration) -> int:
         _load(configuration, hooks=False)
     except LoadError as error:
         unloadable = f"{configuration.place(error.option)}{error}"
-    report = Report(configuration, unloadable, patching.warnings)
+    report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()])
     if "--json" in configuration.commands:
         _print(report.json())
     else:

@@ -22,6 +22,8 @@ from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.listeners.patience import Limits
 from appserver.options import option, seconds
+from appserver.spec import Spec
+from appserver.trust import TrustOptions
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -138,12 +140,19 @@ class StreamListener:
     name: ClassVar[str]
     Options: ClassVar[type]
     subscribes: ClassVar[bool] = False
+    speaks_for_clients: ClassVar[bool] = True
+    """Whether a peer's REMOTE_ADDR, REMOTE_USER and HTTPS are believed, as those of CGI variables are."""
 
     def __init__(self, spec: str, settings: Settings) -> None:
         self.spec = spec
         self.settings = settings
         self.options = settings.of(StreamOptions)
-        self.address = address.checked(spec)
+        self._given = Spec(spec)
+        self._bind = self._given.of(settings, BindOptions)
+        self.trust = self._given.of(settings, TrustOptions)
+        self.address = self._given.address
+        self.forwarded = self.trust.forwarded(self._ignored)
+        self._proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
@@ -152,6 +161,9 @@ class StreamListener:
         self._sock: socket.socket | None = None
         self._file: _SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
+        # Whether there is anything to ask about a peer before it is heard.
+        self._guarded = self.trust.allow is not None or (self._proxied and self.forwarded is not None)
+        self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
@@ -174,11 +186,37 @@ class StreamListener:
     def prepare(self, connection: Connection, x: Exchange) -> None:
         """Add to a request's environ what needs its connection; called in a core."""
 
+    def dangers(self) -> list[str]:
+        """Tell of a public socket whose peers are believed, and of options without any effect."""
+        trust = self.trust
+        public = address.public(self._given.address)
+        found = []
+        if public and self.speaks_for_clients and trust.allow is None:
+            found.append(
+                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any"
+                " REMOTE_ADDR, REMOTE_USER and HTTPS: listen on 127.0.0.1 or a Unix socket, or tell by allow"
+                " which addresses may connect"
+            )
+        if public and self._proxied and trust.trusted_proxies is None:
+            found.append(
+                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any address"
+                " by the PROXY protocol: tell by trusted-proxies which addresses may"
+            )
+        if self._given.has("enable_proxy_protocol") and self.speaks_for_clients:
+            found.append(
+                f"enable-proxy-protocol has no effect on {self.name}: its peers name the client anyway"
+            )
+        if self._given.has("allow") and isinstance(address.parse(self._given.address), str):
+            found.append(
+                f"allow has no effect on the Unix socket {self.address}: chmod-socket tells who may connect"
+            )
+        return found
+
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address; raise `AddressError`."""
         wanted = address.parse(self.address)
         before = len(passed)
-        self._sock = address.bind(self.address, self.settings.of(BindOptions), passed)
+        self._sock = address.bind(self.address, self._bind, passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
@@ -187,7 +225,7 @@ class StreamListener:
 
     def follows(self, other: Self) -> bool:
         """Tell whether both listen on the same address."""
-        return self.spec in {other.spec, other.address}
+        return self._given.address in {other._given.address, other.address}
 
     def take_over(self, other: Self) -> None:
         """Listen on the socket of *other*, which is not closed."""
@@ -259,11 +297,37 @@ class StreamListener:
                 return
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
+            if self._guarded and not self._admits(peer):
+                os.close(fd)
+                continue
             self.accepted(fd, peer)
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
-        Connection(self, fd, peer).readable()
+        connection = Connection(self, fd, peer)
+        connection.codec.trust = self.forwarded
+        connection.readable()
+
+    def _admits(self, peer: Any) -> bool:
+        """Tell whether a peer may connect; log where it may not, not every time."""
+        host = peer[0] if self.tcp else ""
+        allow, proxies = self.trust.allow, self.trust.trusted_proxies
+        if self.tcp and allow is not None and host not in allow:
+            self._refused(host, "allow")
+        elif self._proxied and proxies is not None and host not in proxies:
+            self._refused(host or "unix", "trusted-proxies, and only those may send the PROXY protocol")
+        else:
+            return True
+        return False
+
+    def _refused(self, host: str, why: str) -> None:
+        self.turned_away += 1
+        self._warn("a peer was turned away", f" ({self.turned_away} so far): {host} is not in {why}")
+
+    def _ignored(self, name: str, value: str) -> None:
+        assert self.forwarded is not None
+        count = self.forwarded.ignored[name]
+        self._warn(f"a {name} was ignored", f" ({count} so far): {value[:80]!r} is malformed")
 
     def _leave_to_others(self) -> None:
         """Accept nothing until a core is free: another process may serve at once what waits."""
@@ -299,12 +363,12 @@ class StreamListener:
         self._accepting.stop()
         self._resume.start(self._go_on)
 
-    def _warn(self, what: str) -> None:
-        """Log why connections wait, not every time."""
+    def _warn(self, what: str, more: str = "") -> None:
+        """Log what happens to connections, not every time."""
         now = monotonic()
         if now - self._warned.get(what, -_SILENCE) >= _SILENCE:
             self._warned[what] = now
-            log.warning("%s %s: %s", self.name, self.address, what)
+            log.warning("%s %s: %s%s", self.name, self.address, what, more)
 
     def _sweep(self) -> None:
         now = monotonic()
@@ -352,5 +416,5 @@ class StreamListener:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        if self._file is not None and self.settings.of(BindOptions).vacuum:
+        if self._file is not None and self._bind.vacuum:
             self._file.remove()

@@ -116,6 +116,8 @@ class HttpCodec(HttpAnswers):
         elif http11:
             raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
         self._target(environ, method, first[2].decode("latin-1"))
+        if self.trust is not None:
+            self.trust.apply(environ)
         x = Exchange(environ, self, http11)
         self._body(x, http11)
         self._connection(x, http11)
