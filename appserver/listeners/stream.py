@@ -37,6 +37,7 @@ _READ = 1  # libev's event bit
 _ACCEPTS = 64  # connections taken in one turn of the loop
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
+_COMPLAINTS = 20  # lines about refused requests that are logged in a second
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _SO_ATTACH_FILTER = 26
@@ -167,6 +168,8 @@ class StreamListener:
         self._accepts = _ACCEPTS
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
+        self._complaints = 0  # logged since the last look at the deadlines
+        self._untold = 0  # refusals that were not
         self.full = False  # accepting waits for a connection to end
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
@@ -308,6 +311,21 @@ class StreamListener:
         connection.codec.trust = self.forwarded
         connection.readable()
 
+    def complain(self, text: str) -> None:
+        """Log why a request is refused, up to so many in a second; the others are counted, and told later."""
+        if self._complaints >= _COMPLAINTS:
+            self._untold += 1
+            return
+        self._complaints += 1
+        log.warning("%s %s: %s", self.name, self.address, text)
+
+    def _tell_untold(self) -> None:
+        """Tell how many complaints there were beyond those that have been logged; begin to log again."""
+        self._complaints = 0
+        if self._untold:
+            log.warning("%s %s: %d more requests were refused", self.name, self.address, self._untold)
+            self._untold = 0
+
     def _admits(self, peer: Any) -> bool:
         """Tell whether a peer may connect; log where it may not, not every time."""
         host = peer[0] if self.tcp else ""
@@ -371,6 +389,8 @@ class StreamListener:
             log.warning("%s %s: %s%s", self.name, self.address, what, more)
 
     def _sweep(self) -> None:
+        if self._complaints:
+            self._tell_untold()
         now = monotonic()
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
@@ -404,6 +424,7 @@ class StreamListener:
 
     def close(self) -> None:
         """Close every connection and the socket; with ``vacuum`` remove the socket's file."""
+        self._tell_untold()
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
