@@ -34,6 +34,7 @@ _USAGE = """\
 usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
        appserver ctl [--socket PATH | --ini FILE] COMMAND
        appserver doctor [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
+       appserver parity [OPTION ...] [FILE.ini[:SECTION]]
 
 Serve one WSGI application over every listener that the options mount. Every option can stand in
 the ini file without its dashes, and on the command line; the last value counts, and an option
@@ -42,6 +43,7 @@ is threads = 4 before all others; docs/options.md tells all of each option.
 
   ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
   doctor                 Load the application, and look for what would block with gevent.
+  parity                 Ask over every listener, and tell where answers differ; see parity --help.
   --ini FILE[:SECTION]   Take options from this file.
   --check                Tell what becomes of every line, load the application, listen on nothing.
                          Exit with 2 if it would not start, and with --strict 1 for warnings.
@@ -59,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["ctl"]:
         return ctl.main(arguments[1:])
+    if arguments[:1] == ["parity"]:
+        from appserver.parity.command import main as parity  # noqa: PLC0415  (a server does without it)
+
+        return parity(arguments[1:])
     if arguments[:1] == ["doctor"]:
         return doctor.main(arguments[1:])
     try:

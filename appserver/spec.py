@@ -43,6 +43,7 @@ class Spec:
     def __init__(self, text: str) -> None:
         self.address, *rest = _NEXT.split(text.strip())
         self.own: dict[Option, object] = {}
+        self._texts: dict[Option, str] = {}
         for each in rest:
             name, _, value = each.partition("=")
             declared = _DECLARED.get(name)
@@ -52,6 +53,7 @@ class Spec:
                 )
             try:
                 self.own[declared] = declared.convert(value.strip())
+                self._texts[declared] = f"{name}={value}"
             except BadValue as error:
                 raise BadValue(f"{error} for {name}") from None
 
@@ -59,6 +61,10 @@ class Spec:
         """Return the options that *owner* declares, with those that are this listener's own."""
         own = {each.field: value for each, value in self.own.items() if each.owner is owner}
         return dataclasses.replace(settings.of(owner), **own)  # type: ignore[type-var]
+
+    def written(self, *fields: str) -> str:
+        """Return those of these options that are this listener's own, as they stand behind an address."""
+        return "".join(f", {text}" for each, text in self._texts.items() if each.field in fields)
 
     def has(self, field: str) -> bool:
         """Tell whether an option is this listener's own."""

@@ -148,12 +148,12 @@ class StreamListener:
         self.spec = spec
         self.settings = settings
         self.options = settings.of(StreamOptions)
-        self._given = Spec(spec)
-        self._bind = self._given.of(settings, BindOptions)
-        self.trust = self._given.of(settings, TrustOptions)
-        self.address = self._given.address
+        self.given = Spec(spec)
+        self._bind = self.given.of(settings, BindOptions)
+        self.trust = self.given.of(settings, TrustOptions)
+        self.address = self.given.address
         self.forwarded = self.trust.forwarded(self._ignored)
-        self._proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
+        self.proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
@@ -163,7 +163,7 @@ class StreamListener:
         self._file: _SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
         # Whether there is anything to ask about a peer before it is heard.
-        self._guarded = self.trust.allow is not None or (self._proxied and self.forwarded is not None)
+        self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
         self._most = _EVERY  # connections at once
@@ -192,7 +192,7 @@ class StreamListener:
     def dangers(self) -> list[str]:
         """Tell of a public socket whose peers are believed, and of options without any effect."""
         trust = self.trust
-        public = address.public(self._given.address)
+        public = address.public(self.given.address)
         found = []
         if public and self.speaks_for_clients and trust.allow is None:
             found.append(
@@ -200,16 +200,16 @@ class StreamListener:
                 " REMOTE_ADDR, REMOTE_USER and HTTPS: listen on 127.0.0.1 or a Unix socket, or tell by allow"
                 " which addresses may connect"
             )
-        if public and self._proxied and trust.trusted_proxies is None:
+        if public and self.proxied and trust.trusted_proxies is None:
             found.append(
                 f"{self.name} {self.address} is open to everybody, and whoever connects may claim any address"
                 " by the PROXY protocol: tell by trusted-proxies which addresses may"
             )
-        if self._given.has("enable_proxy_protocol") and self.speaks_for_clients:
+        if self.given.has("enable_proxy_protocol") and self.speaks_for_clients:
             found.append(
                 f"enable-proxy-protocol has no effect on {self.name}: its peers name the client anyway"
             )
-        if self._given.has("allow") and isinstance(address.parse(self._given.address), str):
+        if self.given.has("allow") and isinstance(address.parse(self.given.address), str):
             found.append(
                 f"allow has no effect on the Unix socket {self.address}: chmod-socket tells who may connect"
             )
@@ -228,7 +228,7 @@ class StreamListener:
 
     def follows(self, other: Self) -> bool:
         """Tell whether both listen on the same address."""
-        return self._given.address in {other._given.address, other.address}
+        return self.given.address in {other.given.address, other.address}
 
     def take_over(self, other: Self) -> None:
         """Listen on the socket of *other*, which is not closed."""
@@ -332,7 +332,7 @@ class StreamListener:
         allow, proxies = self.trust.allow, self.trust.trusted_proxies
         if self.tcp and allow is not None and host not in allow:
             self._refused(host, "allow")
-        elif self._proxied and proxies is not None and host not in proxies:
+        elif self.proxied and proxies is not None and host not in proxies:
             self._refused(host or "unix", "trusted-proxies, and only those may send the PROXY protocol")
         else:
             return True
