@@ -16,8 +16,8 @@ _HEADERS = frozenset({"date", "connection", "keep-alive", "transfer-encoding", "
 # What front ends tell each in their own way (docs/security/environ.md), in an environ that is told as JSON.
 MAY_DIFFER = frozenset(
     {
-        "appserver.listener", "appserver.queued", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "REQUEST_SCHEME",
-        "DOCUMENT_ROOT", "SCGI", "HTTP_X_FORWARDED_FOR", "HTTP_CONNECTION", "wsgi.input", "wsgi.errors",
+        "appserver.listener", "appserver.queued", "wsgi.input", "wsgi.errors", "REMOTE_PORT", "SERVER_NAME",
+        "SERVER_PORT", "REQUEST_SCHEME", "DOCUMENT_ROOT", "SCGI", "HTTP_X_FORWARDED_FOR", "HTTP_CONNECTION",
     }
 )  # fmt: skip
 _SHOWN = 200  # characters of a value
