@@ -8,6 +8,7 @@ import socket
 import stat
 from dataclasses import dataclass
 from grp import getgrnam
+from ipaddress import ip_address
 from pwd import getpwnam
 
 from appserver.options import BadValue, option
@@ -134,9 +135,28 @@ def _path(name: str) -> str:
 
 
 def checked(text: str) -> str:
-    """Convert a listener's address: checked, and kept as it is written."""
+    """Convert an address: checked, and kept as it is written."""
     parse(text)
     return text.strip()
+
+
+def public(text: str) -> bool:
+    """Tell whether others than this machine and private networks may reach an address as it is written."""
+    address = parse(text)
+    if isinstance(address, str):
+        return False
+    try:
+        if isinstance(address, int):
+            with _Socket(fileno=os.dup(address)) as sock:
+                if sock.family == socket.AF_UNIX:
+                    return False
+                host = sock.getsockname()[0]
+        else:
+            host = socket.getaddrinfo(address[0] or "0.0.0.0", None)[0][4][0]  # noqa: S104
+        found = ip_address(str(host).partition("%")[0])
+    except (OSError, UnicodeError):  # binding it will tell
+        return False
+    return found.is_unspecified or not (found.is_private or found.is_link_local)
 
 
 def passed_fds(environ: dict[str, str] | None = None) -> list[int]:
@@ -206,22 +226,34 @@ def _bind_unix(path: str, options: BindOptions) -> socket.socket:
     try:
         if not path.startswith("\0"):
             _remove_stale(path)
-        sock.bind(path)
-        if not path.startswith("\0"):
-            _give_away(path, options)
+        if path.startswith("\0"):
+            sock.bind(path)
+        else:
+            _make_file(sock, path, options)
         return _listening(sock, options)
     except OSError:
         sock.close()
         raise
 
 
-def _give_away(path: str, options: BindOptions) -> None:
-    """Set a socket's owner and mode: before listen(), so that nobody connects while they are unset."""
+def _make_file(sock: socket.socket, path: str, options: BindOptions) -> None:
+    """Bind, and set the file's owner and mode: before listen(), so that nobody connects meanwhile.
+
+    Where they are set at all, the file is nobody else's from the moment at which it is there: it never has
+    wider permissions than it ends with, and not those of a group that it is given away from.
+    """
+    given = options.chmod_socket is not None or options.chown_socket is not None
+    umask = os.umask(0o177) if given else None
+    try:
+        sock.bind(path)
+    finally:
+        if umask is not None:
+            os.umask(umask)
     try:
         if options.chown_socket is not None:
             os.chown(path, *options.chown_socket)
-        if options.chmod_socket is not None:
-            os.chmod(path, options.chmod_socket)
+        if umask is not None:
+            os.chmod(path, 0o777 & ~umask if options.chmod_socket is None else options.chmod_socket)
     except OSError:
         os.unlink(path)
         raise

@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from appserver.masking import masked
 from appserver.verdict import Judgement
 
 if TYPE_CHECKING:
@@ -95,11 +96,12 @@ def _place(verdict: Verdict) -> tuple[str, str]:
 
 def _told(verdict: Verdict, number: str, *, colour: bool) -> list[str]:
     setting, judgement = verdict.setting, verdict.judgement
-    value = (setting.value if setting.written is None else setting.written) or None
+    value = masked(setting.name, (setting.value if setting.written is None else setting.written) or "")
     key = setting.place if number == "" else setting.name
-    line = key if value is None else f"{key} = {value}"
-    if setting.written is not None:
-        line += f"  ->  {setting.value}"
+    line = f"{key} = {value}" if value else key
+    result = masked(setting.name, setting.value or "")
+    if setting.written is not None and result != value:
+        line += f"  ->  {result}"
     word = f"{judgement.value:12}"
     if colour:
         word = f"\033[{_COLOURS[judgement]}m{word}\033[0m"
@@ -116,9 +118,11 @@ def _told(verdict: Verdict, number: str, *, colour: bool) -> list[str]:
 def _plain(verdict: Verdict) -> dict[str, Any]:
     setting = verdict.setting
     path, number = _place(verdict)
+    written = setting.value if setting.written is None else setting.written
     return {
         "file": path, "line": int(number) if number else None, "place": setting.place, "option": setting.name,
-        "value": setting.value, "written": setting.value if setting.written is None else setting.written,
+        "value": masked(setting.name, setting.value) if setting.value else setting.value,
+        "written": masked(setting.name, written) if written else written,
         "verdict": verdict.judgement.value, "text": verdict.text,
     }  # fmt: skip
 

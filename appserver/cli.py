@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["ctl"]:
         return ctl.main(arguments[1:])
+    if arguments[:1] == ["parity"]:
+        from appserver.parity.command import main as parity  # noqa: PLC0415  (a server does without it)
+
+        return parity(arguments[1:])
     if arguments[:1] == ["doctor"]:
         return doctor.main(arguments[1:])
     try:
@@ -89,7 +93,7 @@ def _check(configuration: Configuration) -> int:
         _load(configuration, hooks=False)
     except LoadError as error:
         unloadable = f"{configuration.place(error.option)}{error}"
-    report = Report(configuration, unloadable, patching.warnings)
+    report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()])
     if "--json" in configuration.commands:
         _print(report.json())
     else:

@@ -25,6 +25,8 @@ from appserver.options import Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
+from appserver.spec import Spec
+from appserver.trust import TrustOptions
 from appserver.verdict import Judge
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ _OWN = (
     BlockingOptions,
     QueueOptions,
     BindOptions,
+    TrustOptions,
     StreamOptions,
     LogOptions,
     AccessOptions,
@@ -134,8 +137,16 @@ class Configuration:
         """Log what is to be said about the configuration when the server starts."""
         for text in self.settings.of(FileOptions).print:
             log.info("%s", text)
-        for warning in self.warnings:
+        for warning in [*self.warnings, *self.dangers()]:
             log.warning("%s", warning)
+
+    def dangers(self) -> list[str]:
+        """Return warnings about whom the listeners let in, and whom they believe."""
+        return [
+            f"{setting.place}: {danger}"
+            for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True)
+            for danger in listener.dangers()
+        ]
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""
@@ -160,5 +171,7 @@ class Configuration:
 
     def placed(self, address: str) -> str:
         """Return where a listener's address was given, for the start of a message."""
-        places = [f"{each.place}: " for _, each in self.settings.mounts if each.value == address]
+        places = [
+            f"{each.place}: " for _, each in self.settings.mounts if Spec(each.value or "").address == address
+        ]
         return "".join(places[:1])

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from appserver.foreign import FOREIGN
+from appserver.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,11 +51,12 @@ class Setting:
     written: str | None = None  # the value before anything in it was replaced, if that is another one
 
     def __str__(self) -> str:
+        value = masked(self.name, self.value or "")
         if self.place.startswith("$"):
-            return f"{self.place} = {self.value or ''}".rstrip()
+            return f"{self.place} = {value}".rstrip()
         if not self.place.startswith("-"):
-            return f"{self.place}: {self.name} = {self.value or ''}".rstrip()
-        return self.place if self.value is None else f"{self.place} {self.value}"
+            return f"{self.place}: {self.name} = {value}".rstrip()
+        return self.place if self.value is None else f"{self.place} {value}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _USAGE = """\
 usage: appserver [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
        appserver ctl [--socket PATH | --ini FILE] COMMAND
        appserver doctor [OPTION ...] [FILE.ini[:SECTION]] [MODULE:CALLABLE]
+       appserver parity [OPTION ...] [FILE.ini[:SECTION]]
 
 Serve one WSGI application over every listener that the options mount. Every option can stand in
 the ini file without its dashes, and on the command line; the last value counts, and an option
@@ -28,6 +29,7 @@ is threads = 4 before all others.
 
   ctl COMMAND            Tell a running server to reload, stop and more; see appserver ctl --help.
   doctor                 Load the application, and look for what would block with gevent.
+  parity                 Ask over every listener, and tell where answers differ; see parity --help.
   --ini FILE[:SECTION]   Take options from this file.
   --check                Tell what becomes of every line, load the application, listen on nothing.
                          Exit with 2 if it would not start, and with --strict 1 for warnings.

@@ -138,6 +138,36 @@ def test_the_mode_is_set_before_anybody_can_connect(tmp_path, monkeypatch, bound
     assert seen == [0o660]
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize(
+    "options", [{"chmod_socket": 0o660}, {"chmod_socket": 0o600}, {"chown_socket": (os.getuid(), -1)}]
+)
+def test_a_socket_that_is_given_permissions_never_has_wider_ones(
+    tmp_path, monkeypatch, bound, options, umask
+):
+    path = tmp_path / "x.sock"
+    seen = []
+
+    def note(function):
+        def noting(*args):
+            seen.append(stat.S_IMODE(path.stat().st_mode))  # as bind(2) and the steps before have left it
+            return function(*args)
+
+        return noting
+
+    monkeypatch.setattr(os, "chmod", note(os.chmod))
+    monkeypatch.setattr(os, "chown", note(os.chown))
+    before = os.umask(umask)
+    try:
+        bound(str(path), **options)
+        assert os.umask(umask) == umask, "the process has its umask again"
+    finally:
+        os.umask(before)
+    assert seen
+    assert set(seen) == {0o600}
+    assert stat.S_IMODE(path.stat().st_mode) == options.get("chmod_socket", 0o777 & ~umask)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_the_owner_is_set(tmp_path, bound):
     path = tmp_path / "x.sock"

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from appserver.exchange import Exchange
-from appserver.protocols.fastcgi import FastcgiCodec, pair, record
+from appserver.protocols import fronts
+from appserver.protocols.fastcgi import FastcgiCodec
+from appserver.protocols.fronts import Request
 from appserver.protocols.http import HttpCodec
 from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import reader_named
@@ -17,12 +19,6 @@ from appserver.protocols.uwsgi import UwsgiCodec
 from appserver.wsgi import FileWrapper, respond
 
 BASE = {"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
-VARIABLES = {
-    "QUERY_STRING": "", "REQUEST_METHOD": "GET", "CONTENT_TYPE": "", "CONTENT_LENGTH": "",
-    "REQUEST_URI": "/hello", "PATH_INFO": "/hello", "DOCUMENT_ROOT": "/srv", "SERVER_PROTOCOL": "HTTP/1.1",
-    "REQUEST_SCHEME": "http", "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "1", "SERVER_PORT": "80",
-    "SERVER_NAME": "s", "HTTP_HOST": "s", "HTTP_USER_AGENT": "u", "HTTP_ACCEPT": "*/*",
-}  # fmt: skip
 
 
 def application(environ, start_response):
@@ -48,41 +44,7 @@ class Recorder:
         raise AssertionError("aborted")
 
 
-def uwsgi_packet():
-    block = b"".join(
-        part
-        for name, value in VARIABLES.items()
-        for text in (name.encode(), value.encode())
-        for part in (len(text).to_bytes(2, "little"), text)
-    )
-    return b"\0" + len(block).to_bytes(2, "little") + b"\0" + block
-
-
-def fastcgi_records():
-    block = b"".join(pair(name.encode(), value.encode()) for name, value in VARIABLES.items())
-    begin = record(1, 1, b"\0\1\1\0\0\0\0\0")
-    return begin + record(4, 1, block) + record(4, 1, b"") + record(5, 1, b"")
-
-
-def scgi_netstring():
-    block = b"".join(f"{name}\0{value}\0".encode() for name, value in {**VARIABLES, "SCGI": "1"}.items())
-    return b"%d:%b," % (len(block), block)
-
-
-def netstring(data):
-    return b"%d:%b," % (len(data), data)
-
-
-def mongrel2_message():
-    fields = {
-        "REMOTE_ADDR": "127.0.0.1", "METHOD": "GET", "URL_SCHEME": "http", "PATTERN": "/", "URI": "/hello",
-        "VERSION": "HTTP/1.1", "PATH": "/hello", "host": "s", "user-agent": "u", "accept": "*/*",
-        "x-forwarded-for": "127.0.0.1",
-    }  # fmt: skip
-    block = b"".join(netstring(text.encode()) for pair in fields.items() for text in pair)
-    return b"uuid 1 /hello %d:%b}0:," % (len(block), block)
-
-
+REQUEST = Request("GET", "/hello", (("Host", "s"), ("User-Agent", "u"), ("Accept", "*/*")))
 HEAD = b"GET /hello HTTP/1.1\r\nHost: s\r\nUser-Agent: u\r\nAccept: */*\r\n\r\n"
 
 
@@ -99,10 +61,10 @@ class Mongrel2Once:
 CASES = {
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
     "http": (HttpCodec(BASE, reader_named("httptools")), HEAD, 37),
-    "uwsgi": (UwsgiCodec(BASE), uwsgi_packet(), 24),
-    "fastcgi": (FastcgiCodec(BASE), fastcgi_records(), 37),
-    "scgi": (ScgiCodec(BASE), scgi_netstring(), 25),
-    "mongrel2": (Mongrel2Once(), mongrel2_message(), 74),
+    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 24),
+    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 37),
+    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 25),
+    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 74),
 }
 
 

@@ -133,7 +133,14 @@ def test_exit_codes(line, arguments, code, capsys):
 def test_the_report(capsys):
     with open("base.ini", "w") as file:
         file.write("[uwsgi]\nthreads = 2\n")
-    ini("ini = base.ini", "port = 8080", "env = PORT=%(port)", "harakari = 30", "\x1b[2J = 1")
+    ini(
+        "ini = base.ini",
+        "port = 8080",
+        "pyargv = --port %(port)",
+        "env = PORT=%(port)",
+        "harakari = 30",
+        "\x1b[2J = 1",
+    )
     assert main(["--check", "site.ini"]) == 0
     assert capsys.readouterr().out == (
         "site.ini\n"
@@ -149,18 +156,20 @@ def test_the_report(capsys):
         "site.ini\n"
         "    5  honoured     port = 8080\n"
         "                    A variable, for %(port).\n"
-        "    6  honoured     env = PORT=%(port)  ->  PORT=8080\n"
+        "    6  honoured     pyargv = --port %(port)  ->  --port 8080\n"
+        "                    Words for the application's sys.argv, behind the program's name.\n"
+        "    7  honoured     env = PORT=***\n"
         "                    Set an environment variable for the application.\n"
-        "    7  unknown      harakari = 30\n"
+        "    8  unknown      harakari = 30\n"
         "                    There is no such option; did you mean harakiri? It is a variable that nothing\n"
         "                    uses.\n"
-        "    8  unknown      \\x1b[2J = 1\n"
+        "    9  unknown      \\x1b[2J = 1\n"
         "                    There is no such option. It is a variable that nothing uses.\n"
         "\n"
         "listener: http :0\n"
         "application: checked:app\n"
         "concurrency: up to 2 requests at once in threads\n"
-        "6 honoured, 2 unknown; the server would start\n"
+        "7 honoured, 2 unknown; the server would start\n"
     )
 
 

@@ -11,7 +11,6 @@ its body is streamed, and what the kernel does not take of an answer at once is 
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 from contextlib import suppress
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
 
-log = logging.getLogger("appserver.listeners")
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -278,7 +276,7 @@ class Connection:
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and close in a way that lets the peer read the answer."""
         hint = f" {error.hint}" if error.hint else ""
-        log.warning("%s %s: %s%s", self.listener.name, self.listener.address, error.reason, hint)
+        self.listener.complain(f"{error.reason}{hint}")
         if self.codec.replies:
             self._reply()
         if error.answer:

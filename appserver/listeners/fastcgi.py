@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
-from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
 from appserver.protocols.fastcgi import FastcgiCodec
+from appserver.spec import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

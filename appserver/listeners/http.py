@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import one_of, option, seconds
 from appserver.protocols.http import HttpCodec
 from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
+from appserver.spec import checked
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -34,11 +34,6 @@ class HttpOptions:
     http_headers_timeout: float | None = option(
         None, "The same as header-timeout, for HTTP alone.", convert=seconds, expects="seconds",
     )  # fmt: skip
-    enable_proxy_protocol: bool = option(
-        False, "Take HTTP clients' addresses from the PROXY protocol, version 1, before each connection.",
-        aliases=("http-enable-proxy-protocol",),
-        note="A connection without it is refused, as the protocol's text demands; there it is served.",
-    )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
         convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
@@ -52,6 +47,7 @@ class HttpListener(StreamListener):
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type] = HttpOptions
+    speaks_for_clients: ClassVar[bool] = False
 
     def _limits(self, options: StreamOptions) -> Limits:
         limits = super()._limits(options)
@@ -73,5 +69,5 @@ class HttpListener(StreamListener):
         base = self.base
         if self.tcp:
             base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
-        kind = ProxiedHttpCodec if self.settings.of(HttpOptions).enable_proxy_protocol else HttpCodec
+        kind = ProxiedHttpCodec if self.trust.enable_proxy_protocol else HttpCodec
         return kind(base, self._reader, self.options.buffer_size)

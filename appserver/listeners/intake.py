@@ -51,6 +51,7 @@ class Intake:
         self.in_hand = 0
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
+        self.codec.trust = listener.forwarded
 
     def submit(self, request: Request) -> None:
         """Have a request answered in its turn."""

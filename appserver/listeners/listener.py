@@ -76,6 +76,9 @@ class Listener(Protocol):
     def address(self) -> str:
         """Where it listens; the real address once it is bound."""
 
+    def dangers(self) -> list[str]:
+        """Return a sentence about each thing in the options that is allowed and dangerous for this one."""
+
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address: the only step meant to fail, with `AddressError`; before any fork.
 

@@ -29,6 +29,8 @@ from appserver.listeners.subscription import Subscription
 from appserver.listeners.turns import Turns
 from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions, positive
+from appserver.spec import Spec
+from appserver.trust import TrustOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ _DETAILS = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d+")
 
 def specs(text: str) -> str:
     """Convert ``zeromq``: the endpoints of Mongrel2's send_spec and recv_spec."""
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in Spec(text).address.split(",")]
     if len(parts) != 2 or not all(re.fullmatch(r"(tcp|ipc|inproc)://.+", part) for part in parts):
         raise BadValue("Mongrel2's send_spec,recv_spec, such as tcp://127.0.0.1:9999,tcp://127.0.0.1:9998")
     return ",".join(parts)
@@ -109,6 +111,7 @@ class Mongrel2Listener:
         self.address = specs(spec)
         self.pull, self.publish = self.address.split(",")
         self.options = settings.of(Mongrel2Options)
+        self.forwarded = Spec(spec).of(settings, TrustOptions).forwarded(self._ignored)
         stream = settings.of(StreamOptions)
         self.limit_post = stream.limit_post
         self.timeout = stream.socket_timeout
@@ -125,6 +128,17 @@ class Mongrel2Listener:
         self._responder: Responder | None = None
         self._rendezvous: Rendezvous | None = None
         self._intakes: dict[Any, Subscription | Share] = {}  # by the hub of their thread
+
+    def dangers(self) -> list[str]:
+        """Tell of options without any effect: Mongrel2 is who listens."""
+        return [
+            f"{each.name} has no effect on Mongrel2's endpoints: Mongrel2 binds them"
+            for each in Spec(self.spec).own
+            if each.field not in {"trusted_proxies", "trusted_headers"}
+        ]
+
+    def _ignored(self, name: str, value: str) -> None:
+        self.count(f"a {name} is malformed and was ignored")
 
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
 from appserver.protocols.scgi import ScgiCodec
+from appserver.spec import checked
 
 
 @dataclass(frozen=True)

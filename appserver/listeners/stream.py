@@ -22,7 +22,9 @@ from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.listeners.patience import Limits
 from appserver.options import option, seconds
+from appserver.spec import Spec
 from appserver.stats.backlog import backlog
+from appserver.trust import TrustOptions
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -36,6 +38,7 @@ _READ = 1  # libev's event bit
 _ACCEPTS = 64  # connections taken in one turn of the loop
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
+_COMPLAINTS = 20  # lines about refused requests that are logged in a second
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _SO_ATTACH_FILTER = 26
@@ -139,12 +142,19 @@ class StreamListener:
     name: ClassVar[str]
     Options: ClassVar[type]
     subscribes: ClassVar[bool] = False
+    speaks_for_clients: ClassVar[bool] = True
+    """Whether a peer's REMOTE_ADDR, REMOTE_USER and HTTPS are believed, as those of CGI variables are."""
 
     def __init__(self, spec: str, settings: Settings) -> None:
         self.spec = spec
         self.settings = settings
         self.options = settings.of(StreamOptions)
-        self.address = address.checked(spec)
+        self.given = Spec(spec)
+        self._bind = self.given.of(settings, BindOptions)
+        self.trust = self.given.of(settings, TrustOptions)
+        self.address = self.given.address
+        self.forwarded = self.trust.forwarded(self._ignored)
+        self.proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
@@ -153,9 +163,14 @@ class StreamListener:
         self._sock: socket.socket | None = None
         self._file: _SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
+        # Whether there is anything to ask about a peer before it is heard.
+        self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
+        self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
+        self._complaints = 0  # logged since the last look at the deadlines
+        self._untold = 0  # refusals that were not
         self.full = False  # accepting waits for a connection to end
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
@@ -175,11 +190,37 @@ class StreamListener:
     def prepare(self, connection: Connection, x: Exchange) -> None:
         """Add to a request's environ what needs its connection; called in a core."""
 
+    def dangers(self) -> list[str]:
+        """Tell of a public socket whose peers are believed, and of options without any effect."""
+        trust = self.trust
+        public = address.public(self.given.address)
+        found = []
+        if public and self.speaks_for_clients and trust.allow is None:
+            found.append(
+                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any"
+                " REMOTE_ADDR, REMOTE_USER and HTTPS: listen on 127.0.0.1 or a Unix socket, or tell by allow"
+                " which addresses may connect"
+            )
+        if public and self.proxied and trust.trusted_proxies is None:
+            found.append(
+                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any address"
+                " by the PROXY protocol: tell by trusted-proxies which addresses may"
+            )
+        if self.given.has("enable_proxy_protocol") and self.speaks_for_clients:
+            found.append(
+                f"enable-proxy-protocol has no effect on {self.name}: its peers name the client anyway"
+            )
+        if self.given.has("allow") and isinstance(address.parse(self.given.address), str):
+            found.append(
+                f"allow has no effect on the Unix socket {self.address}: chmod-socket tells who may connect"
+            )
+        return found
+
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address; raise `AddressError`."""
         wanted = address.parse(self.address)
         before = len(passed)
-        self._sock = address.bind(self.address, self.settings.of(BindOptions), passed)
+        self._sock = address.bind(self.address, self._bind, passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
@@ -188,7 +229,7 @@ class StreamListener:
 
     def follows(self, other: Self) -> bool:
         """Tell whether both listen on the same address."""
-        return self.spec in {other.spec, other.address}
+        return self.given.address in {other.given.address, other.address}
 
     def take_over(self, other: Self) -> None:
         """Listen on the socket of *other*, which is not closed."""
@@ -264,11 +305,52 @@ class StreamListener:
                 return
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
+            if self._guarded and not self._admits(peer):
+                os.close(fd)
+                continue
             self.accepted(fd, peer)
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
-        Connection(self, fd, peer).readable()
+        connection = Connection(self, fd, peer)
+        connection.codec.trust = self.forwarded
+        connection.readable()
+
+    def complain(self, text: str) -> None:
+        """Log why a request is refused, up to so many in a second; the others are counted, and told later."""
+        if self._complaints >= _COMPLAINTS:
+            self._untold += 1
+            return
+        self._complaints += 1
+        log.warning("%s %s: %s", self.name, self.address, text)
+
+    def _tell_untold(self) -> None:
+        """Tell how many complaints there were beyond those that have been logged; begin to log again."""
+        self._complaints = 0
+        if self._untold:
+            log.warning("%s %s: %d more requests were refused", self.name, self.address, self._untold)
+            self._untold = 0
+
+    def _admits(self, peer: Any) -> bool:
+        """Tell whether a peer may connect; log where it may not, not every time."""
+        host = peer[0] if self.tcp else ""
+        allow, proxies = self.trust.allow, self.trust.trusted_proxies
+        if self.tcp and allow is not None and host not in allow:
+            self._refused(host, "allow")
+        elif self.proxied and proxies is not None and host not in proxies:
+            self._refused(host or "unix", "trusted-proxies, and only those may send the PROXY protocol")
+        else:
+            return True
+        return False
+
+    def _refused(self, host: str, why: str) -> None:
+        self.turned_away += 1
+        self._warn("a peer was turned away", f" ({self.turned_away} so far): {host} is not in {why}")
+
+    def _ignored(self, name: str, value: str) -> None:
+        assert self.forwarded is not None
+        count = self.forwarded.ignored[name]
+        self._warn(f"a {name} was ignored", f" ({count} so far): {value[:80]!r} is malformed")
 
     def _leave_to_others(self) -> None:
         """Accept nothing until a core is free: another process may serve at once what waits."""
@@ -304,14 +386,16 @@ class StreamListener:
         self._accepting.stop()
         self._resume.start(self._go_on)
 
-    def _warn(self, what: str) -> None:
-        """Log why connections wait, not every time."""
+    def _warn(self, what: str, more: str = "") -> None:
+        """Log what happens to connections, not every time."""
         now = monotonic()
         if now - self._warned.get(what, -_SILENCE) >= _SILENCE:
             self._warned[what] = now
-            log.warning("%s %s: %s", self.name, self.address, what)
+            log.warning("%s %s: %s%s", self.name, self.address, what, more)
 
     def _sweep(self) -> None:
+        if self._complaints:
+            self._tell_untold()
         now = monotonic()
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
@@ -345,6 +429,7 @@ class StreamListener:
 
     def close(self) -> None:
         """Close every connection and the socket; with ``vacuum`` remove the socket's file."""
+        self._tell_untold()
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
@@ -357,5 +442,5 @@ class StreamListener:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        if self._file is not None and self.settings.of(BindOptions).vacuum:
+        if self._file is not None and self._bind.vacuum:
             self._file.remove()

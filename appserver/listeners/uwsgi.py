@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import BadValue, UnsupportedValue, option
 from appserver.protocols.uwsgi import UwsgiCodec
+from appserver.spec import checked
 
 # Those that uWSGI speaks, and this server does not.
 _OTHERS = {"https", "suwsgi", "puwsgi", "raw", "fastcgi-nph", "scgi-nph", "zmq", "mongrel2"}

@@ -50,6 +50,8 @@ def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -
             del given[name]
     environ = base | given
     _complete(environ)
+    if codec.trust is not None:
+        codec.trust.apply(environ)
     x = Exchange(environ, codec)
     length = environ.get("CONTENT_LENGTH")
     coding = environ.pop("HTTP_TRANSFER_ENCODING", "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
+    from appserver.protocols.forwarded import Forwarded
     from appserver.protocols.framing import ChunkedBody
 
 
@@ -35,7 +36,7 @@ class Codec:
     say, outside any answer, in ``replies``. Only `ProtocolError` escapes it.
     """
 
-    __slots__ = ("buffer", "chunks", "replies")
+    __slots__ = ("buffer", "chunks", "replies", "trust")
 
     dated = False  # the front end adds Date itself
     announces = True  # an answer tells the peer that its connection ends
@@ -47,6 +48,7 @@ class Codec:
         self.buffer = b""
         self.replies = b""
         self.chunks: ChunkedBody | None = None  # of the request whose body is chunked
+        self.trust: Forwarded | None = None  # what proxies say counts, as far as they are trusted
 
     def receive(self, data: bytes) -> Exchange | None:
         """Take bytes and return the next request, or None where more are needed."""

@@ -84,7 +84,8 @@ def check_value(key: str, value: str) -> None:
 def check_host(value: str) -> None:
     """Raise `ProtocolError` for a Host that is no host and port (RFC 9110 section 7.2)."""
     if not _HOST(value):
-        raise ProtocolError(BAD_REQUEST, f"{value[:80]!r} is no Host.")
+        told = value.rpartition("@")[2]  # without a user and password
+        raise ProtocolError(BAD_REQUEST, f"{told[:80]!r} is no Host.")
 
 
 def content_length(value: str) -> int:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import Exchange
+from appserver.masking import without_userinfo
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
     check_host,
@@ -116,6 +117,8 @@ class HttpCodec(HttpAnswers):
         elif http11:
             raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
         self._target(environ, method, first[2].decode("latin-1"))
+        if self.trust is not None:
+            self.trust.apply(environ)
         x = Exchange(environ, self, http11)
         self._body(x, http11)
         self._connection(x, http11)
@@ -149,7 +152,7 @@ class HttpCodec(HttpAnswers):
             elif target == "*" and method == "OPTIONS":
                 path = ""  # PEP 3333 knows no PATH_INFO without a slash; REQUEST_URI says what it is
             else:
-                raise ProtocolError(BAD_REQUEST, f"{target[:80]!r} is no request target.")
+                raise ProtocolError(BAD_REQUEST, f"{without_userinfo(target)[:80]!r} is no request target.")
         if "#" in target:
             raise ProtocolError(BAD_REQUEST, "The request target has a fragment.")
         environ["REQUEST_URI"] = target

@@ -217,6 +217,8 @@ class Mongrel2Codec(HttpAnswers):
         if "HTTP_HOST" in environ:
             check_host(environ["HTTP_HOST"])
         environ["SERVER_NAME"], environ["SERVER_PORT"] = server_of(environ)
+        if self.trust is not None:
+            self.trust.apply(environ)
         if "PEER_CERT_SHA1" in fields:
             environ["PEER_CERT_SHA1"] = _text(fields, "PEER_CERT_SHA1")
         self._length(environ, fields, len(message.body) if size is None else size)

@@ -31,7 +31,8 @@ def h11_fields(head: bytes) -> Fields:
         reader.receive_data(head)
         event = reader.next_event()
     except h11.RemoteProtocolError as error:
-        raise ProtocolError(BAD_REQUEST, f"The head is malformed: {error}.") from None
+        why = str(error).partition(":")[0]  # behind it there may be the line, with a secret in it
+        raise ProtocolError(BAD_REQUEST, f"The head is malformed: {why}.") from None
     if not isinstance(event, h11.Request):
         raise ProtocolError(BAD_REQUEST, "The head is no request.")
     # h11 makes one of equal lengths, of "5, 5" too.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
 
-from appserver.address import checked
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
+from appserver.spec import checked
 from appserver_ajp.connection import AjpConnection
 from appserver_ajp.server import AjpServer
 

@@ -1,0 +1,1 @@
+"""``appserver parity``: one request over every listener, and where the answers differ."""
