@@ -11,7 +11,6 @@ its body is streamed, and what the kernel does not take of an answer at once is 
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 from contextlib import suppress
@@ -31,8 +30,6 @@ from appserver.protocols.framing import BAD_REQUEST, OVERDUE
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
-
-log = logging.getLogger("appserver.listeners")
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -79,9 +76,9 @@ class Connection:
         listener.connections.add(self)
 
     @property
-    def idle(self) -> bool:
-        """Whether it is between two requests, or before the first."""
-        return self.state == HEAD and not self.codec.buffer
+    def spare(self) -> bool:
+        """Whether it may make room for others: between two requests, before the first, or refused."""
+        return self.state == DRAIN or (self.state == HEAD and not self.codec.buffer)
 
     # Reading: callbacks of the loop
 
@@ -276,8 +273,7 @@ class Connection:
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and close in a way that lets the peer read the answer."""
-        hint = f" {error.hint}" if error.hint else ""
-        log.warning("%s %s: %s%s", self.listener.name, self.listener.address, error.reason, hint)
+        self.listener.refusals.note(f"{error.reason} {error.hint}".rstrip())
         if self.codec.replies:
             self._reply()
         if error.answer:

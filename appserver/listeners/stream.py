@@ -21,6 +21,7 @@ from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.listeners.patience import Limits
+from appserver.listeners.refusals import Refusals
 from appserver.options import option, seconds
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ class StreamListener:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.base = service.environ | {"appserver.listener": self.name}
+        self.refusals = Refusals(f"{self.name} {self.address}")
         self._most = self.options.max_connections or _allowed()
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
@@ -277,10 +279,10 @@ class StreamListener:
             self._take()
 
     def _wait_for_room(self) -> None:
-        """Accept nothing until a connection has ended; those that idle longest make room at once."""
-        idle = [c for c in self.connections if isinstance(c, Connection) and c.idle]
-        idle.sort(key=attrgetter("deadline"))
-        for connection in idle[: max(1, self._most // _SHARE)]:
+        """Accept nothing until a connection has ended; those that are refused or idle longest end at once."""
+        spare = [c for c in self.connections if isinstance(c, Connection) and c.spare]
+        spare.sort(key=attrgetter("deadline"))
+        for connection in spare[: max(1, self._most // _SHARE)]:
             connection.expire()
         if len(self.connections) < self._most:
             return  # and be called again
@@ -312,6 +314,7 @@ class StreamListener:
             connection.expire()
         for connection in list(self.muted):
             connection.look()
+        self.refusals.tell()
         if self.full and len(self.connections) < self._most:  # a plug-in's connections may end unheard
             self.go_on()
 
@@ -343,6 +346,8 @@ class StreamListener:
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
+        if self._watchers:
+            self.refusals.tell()
         self._watchers = []
         for connection in list(self.connections):
             connection.cut()
