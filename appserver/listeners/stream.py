@@ -71,10 +71,10 @@ class StreamOptions:
         note="Off there.",
     )
     limit_post: int = option(
-        0,
+        1073741824,
         "Bytes that a request's body may have; 0 = no limit.",
         example="10485760",
-        note="A body that is too long is answered 413.",
+        note="0 there. A body that is too long is answered 413.",
     )
     socket_timeout: float = option(
         60.0,
