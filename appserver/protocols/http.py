@@ -18,8 +18,8 @@ from appserver.protocols.fields import (
     check_value,
     content_length,
     decoded,
-    joined,
     key_of,
+    separator,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
 from appserver.protocols.stranger import stranger
@@ -159,6 +159,7 @@ class HttpCodec(HttpAnswers):
         return x
 
     def _fields(self, environ: dict[str, Any], fields: list[tuple[bytes, bytes]]) -> None:
+        repeated: dict[str, list[str]] = {}
         for raw, content in fields:
             name = raw.decode("latin-1")
             value = content.decode("latin-1")
@@ -169,7 +170,15 @@ class HttpCodec(HttpAnswers):
                         raise ProtocolError(BAD_REQUEST, "Transfer-Encoding is given twice.")
                     environ["appserver.coding"] = value
                 continue
-            environ[key] = joined(key, environ[key], value) if key in environ else value
+            if key not in environ:
+                environ[key] = value
+            elif key in repeated:
+                repeated[key].append(value)
+            else:
+                separator(key)
+                repeated[key] = [environ[key], value]
+        for key, values in repeated.items():
+            environ[key] = separator(key).join(values)
 
     def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
         """Split the request target (RFC 9112 section 3.2)."""
