@@ -22,7 +22,7 @@ from appserver.protocols.fields import (
     separator,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
-from appserver.protocols.stranger import stranger
+from appserver.protocols.stranger import stranger, unclear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +71,10 @@ class HttpCodec(HttpAnswers):
         data = self.buffer + data if self.buffer else data
         end = data.find(b"\r\n\r\n", self.searched)
         if end < 0:
-            self._check_partial(data)
-            self.searched = max(0, len(data) - 3)
             self.buffer = data
+            if not unclear(data):
+                self._check_partial(data)
+                self.searched = max(0, len(data) - 3)
             return None
         end += 4
         self.searched = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.security.conftest import CUTS, LAST, connect
+from tests.security.conftest import CUTS, LAST, connect, speak
 from tests.security.wires import BEHIND, CHUNKS, CL, HEADS, LINE, POST, TE, TOKEN, mutations, parameters
 
 cuts = pytest.mark.parametrize("how", CUTS)
@@ -202,3 +202,22 @@ def test_H40_an_expectation_of_http_1_0_is_none(door, how):
     assert said.told()["body"] == "hello"
     said = door.speak(wire.replace(b"100-continue", b"x"), how)
     assert said.statuses == [200]
+
+
+@pytest.mark.parametrize("mode", [{"gevent": 4}, {"threads": 4}], ids=["gevent", "threads"])
+def test_H29_a_pipeline_keeps_its_order(serve, token, tmp_path, mode):
+    """The first is answered late; the others wait for it, and other connections do not."""
+    site = serve("semantics:app", ["http"], **mode)
+    release = tmp_path / "go"
+    wire = (
+        f"GET /late/{token}?{release} HTTP/1.1\r\nHost: h\r\n\r\nGET /result/list HTTP/1.1\r\nHost: h\r\n\r\n"
+    )
+    with connect(site.server.addresses["http"]) as sock:
+        sock.sendall(wire.encode() + LAST.replace(b"/last", b"/result/generator"))
+        site.log(f"begun {token}")
+        assert speak(site.server.addresses["http"], LAST.replace(b"/last", b"/result/list")).statuses == [200]
+        release.touch()
+        heard = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert [part.split(b"\r\n\r\n", 1)[1] for part in heard.split(b"HTTP/1.1 200 OK\r\n")[1:]] == [
+        b"late", b"one,two,three", b"4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n",
+    ]  # fmt: skip
