@@ -10,10 +10,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.listeners.conftest import Site
 from tests.listeners.test_slow_clients import descriptors
-from tests.security.conftest import CUTS, LAST, PARSERS, Door, connect, opened, speak
-from tests.security.wires import CL, LINE, POST, TE
+from tests.security.conftest import CUTS, LAST, PARSERS, connect, opened, speak
+from tests.security.wires import LINE, POST, TE
 from tests.support.fronts import GUARD, poll
 
 cuts = pytest.mark.parametrize("how", CUTS)
