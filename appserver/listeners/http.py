@@ -50,7 +50,7 @@ class HttpOptions:
         note="own; more are answered 431.",
     )  # fmt: skip
     limit_request_field_size: int = option(
-        8192, "Bytes that a header field may have, with its name and end; 0 = as many as buffer-size.",
+        8190, "Bytes that a header field may have, with its name and end; 0 = as many as buffer-size.",
         note="own; what is longer is answered 431.",
     )  # fmt: skip
     limit_request_chunks: int = option(

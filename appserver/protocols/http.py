@@ -43,7 +43,7 @@ class RequestLimits(NamedTuple):
     size: int = 65536  # bytes of a head
     line: int = 8192  # bytes of its first line
     fields: int = 100
-    field: int = 8192  # bytes of one of them
+    field: int = 8190  # bytes of one of them
     chunks: int = 1_000_000  # small chunks of a body
     trailers: int = 64
     requests: int = 10_000  # on one connection

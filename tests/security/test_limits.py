@@ -32,7 +32,7 @@ def padded(size, head=LINE, end="\r\n"):
 SIZES = {
     "limit-request-line": ("D5", 8192, lambda n: f"GET /{'a' * (n - 16)} HTTP/1.1\r\nHost: h\r\n\r\n", 414),
     "limit-request-fields": ("D5", 100, lambda n: LINE + "X: y\r\n" * (n - 1) + "\r\n", 431),
-    "limit-request-field-size": ("D5", 8192, lambda n: LINE + f"X: {'y' * (n - 5)}\r\n\r\n", 431),
+    "limit-request-field-size": ("D5", 8190, lambda n: LINE + f"X: {'y' * (n - 5)}\r\n\r\n", 431),
     "buffer-size": ("D5", 65536, padded, 431),
     "limit-request-trailers": ("H28", 64, lambda n: f"{POST}{TE}\r\n0\r\n" + "X: y\r\n" * n + "\r\n", 431),
     "limit-request-chunks": ("D4", None, lambda n: f"{POST}{TE}\r\n" + "1\r\nx\r\n" * n + "0\r\n\r\n", 413),
