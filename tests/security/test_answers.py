@@ -53,7 +53,7 @@ def test_R4_the_connection_is_the_server_s(semantics, field, kept):
 
 
 @pytest.mark.parametrize("kind", ["list", "generator", "bytes", "write", "file", "bytesio"])
-def test_R5_a_short_body_ends_the_connection(semantics, kind):
+def test_R5_R10_a_short_body_ends_the_connection(semantics, kind):
     """The next answer would be read as its rest."""
     said = semantics.speak(GET.format(f"/lengths/{kind}/10/4").encode() + LAST_HERE)
     assert len(said.answers) == 1
