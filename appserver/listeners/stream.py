@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _READ = 1  # libev's event bit
-_ACCEPTS = 64  # connections taken in one turn of the loop
+_ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
 _SWEEP = 1.0  # seconds between looks at the deadlines
