@@ -98,6 +98,6 @@ def by_llhttp(wire):
         heard.parser.feed_data(wire)
     except httptools.HttpParserError:
         pass
-    except httptools.HttpParserUpgrade:  # and leaves the rest to somebody else
-        pass
+    except httptools.HttpParserUpgrade:  # whose body it leaves to somebody else
+        heard.found.pop()
     return heard.found
