@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
 
-
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
 _READ = 1  # libev's event bit
@@ -77,9 +76,9 @@ class Connection:
         listener.connections.add(self)
 
     @property
-    def idle(self) -> bool:
-        """Whether it is between two requests, or before the first."""
-        return self.state == HEAD and not self.codec.buffer
+    def spare(self) -> bool:
+        """Whether it may make room for others: between two requests, before the first, or refused."""
+        return self.state == DRAIN or (self.state == HEAD and not self.codec.buffer)
 
     # Reading: callbacks of the loop
 
@@ -275,8 +274,7 @@ class Connection:
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and close in a way that lets the peer read the answer."""
-        hint = f" {error.hint}" if error.hint else ""
-        self.listener.complain(f"{error.reason}{hint}")
+        self.listener.refusals.note(f"{error.reason} {error.hint}".rstrip())
         if self.codec.replies:
             self._reply()
         if error.answer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from appserver.listeners.stream import StreamListener
 from appserver.options import one_of, option, seconds
-from appserver.protocols.http import HttpCodec
+from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
 from appserver.spec import checked
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from appserver.listeners.listener import Service
     from appserver.listeners.patience import Limits
     from appserver.listeners.stream import StreamOptions
+
+_ANY = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,30 @@ class HttpOptions:
     )  # fmt: skip
     http_headers_timeout: float | None = option(
         None, "The same as header-timeout, for HTTP alone.", convert=seconds, expects="seconds",
+    )  # fmt: skip
+    limit_request_line: int = option(
+        8192, "Bytes that a request line may have, with its end; 0 = as many as buffer-size.",
+        note="own; what is longer is answered 414.",
+    )  # fmt: skip
+    limit_request_fields: int = option(
+        100, "Header fields that a request may have; 0 = any number that buffer-size has room for.",
+        note="own; more are answered 431.",
+    )  # fmt: skip
+    limit_request_field_size: int = option(
+        8190, "Bytes that a header field may have, with its name and end; 0 = as many as buffer-size.",
+        note="own; what is longer is answered 431.",
+    )  # fmt: skip
+    limit_request_chunks: int = option(
+        1_000_000, "Chunks of fewer than 256 bytes that a body may have; 0 = no limit.",
+        note="own; more are answered 413.",
+    )  # fmt: skip
+    limit_request_trailers: int = option(
+        64, "Trailer fields that a chunked body may have; they are checked and dropped.",
+        note="own; more are answered 431.",
+    )  # fmt: skip
+    keepalive_requests: int = option(
+        10_000, "Requests that are answered on one connection before it is closed; 0 = no limit.",
+        note="own",
     )  # fmt: skip
     http_parser: str = option(
         "auto", "What reads request heads: auto means httptools.",
@@ -58,7 +84,15 @@ class HttpListener(StreamListener):
 
     def start(self, service: Service) -> None:
         super().start(service)
-        self._reader = reader_named(self.settings.of(HttpOptions).http_parser)
+        own = self.settings.of(HttpOptions)
+        self._reader = reader_named(own.http_parser)
+        self._codec = ProxiedHttpCodec if self.trust.enable_proxy_protocol else HttpCodec
+        size = self.options.buffer_size
+        self._request_limits = RequestLimits(
+            size, own.limit_request_line or size, own.limit_request_fields or size,
+            own.limit_request_field_size or size, own.limit_request_chunks or _ANY,
+            own.limit_request_trailers, own.keepalive_requests or _ANY,
+        )  # fmt: skip
         host, _, port = self.address.rpartition(":") if self.tcp else ("localhost", "", "80")
         self.base |= {
             "SERVER_NAME": host, "SERVER_PORT": port, "SCRIPT_NAME": "",
@@ -69,5 +103,4 @@ class HttpListener(StreamListener):
         base = self.base
         if self.tcp:
             base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
-        kind = ProxiedHttpCodec if self.trust.enable_proxy_protocol else HttpCodec
-        return kind(base, self._reader, self.options.buffer_size)
+        return self._codec(base, self._reader, self._request_limits)

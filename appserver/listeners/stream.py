@@ -21,6 +21,7 @@ from appserver import address
 from appserver.address import BindOptions
 from appserver.listeners.connection import Connection
 from appserver.listeners.patience import Limits
+from appserver.listeners.refusals import Refusals
 from appserver.options import option, seconds
 from appserver.spec import Spec
 from appserver.stats.backlog import backlog
@@ -35,10 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _READ = 1  # libev's event bit
-_ACCEPTS = 64  # connections taken in one turn of the loop
+_ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
-_COMPLAINTS = 20  # lines about refused requests that are logged in a second
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 _SO_ATTACH_FILTER = 26
@@ -74,10 +74,10 @@ class StreamOptions:
         note="Off there.",
     )
     limit_post: int = option(
-        0,
+        1073741824,
         "Bytes that a request's body may have; 0 = no limit.",
         example="10485760",
-        note="A body that is too long is answered 413.",
+        note="0 there. A body that is too long is answered 413.",
     )
     socket_timeout: float = option(
         60.0,
@@ -169,8 +169,6 @@ class StreamListener:
         self._accepts = _ACCEPTS
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
-        self._complaints = 0  # logged since the last look at the deadlines
-        self._untold = 0  # refusals that were not
         self.full = False  # accepting waits for a connection to end
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
@@ -271,6 +269,7 @@ class StreamListener:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.base = service.environ | {"appserver.listener": self.name}
+        self.refusals = Refusals(f"{self.name} {self.address}")
         self._most = self.options.max_connections or _allowed()
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
@@ -316,21 +315,6 @@ class StreamListener:
         connection.codec.trust = self.forwarded
         connection.readable()
 
-    def complain(self, text: str) -> None:
-        """Log why a request is refused, up to so many in a second; the others are counted, and told later."""
-        if self._complaints >= _COMPLAINTS:
-            self._untold += 1
-            return
-        self._complaints += 1
-        log.warning("%s %s: %s", self.name, self.address, text)
-
-    def _tell_untold(self) -> None:
-        """Tell how many complaints there were beyond those that have been logged; begin to log again."""
-        self._complaints = 0
-        if self._untold:
-            log.warning("%s %s: %d more requests were refused", self.name, self.address, self._untold)
-            self._untold = 0
-
     def _admits(self, peer: Any) -> bool:
         """Tell whether a peer may connect; log where it may not, not every time."""
         host = peer[0] if self.tcp else ""
@@ -364,10 +348,10 @@ class StreamListener:
             self._take()
 
     def _wait_for_room(self) -> None:
-        """Accept nothing until a connection has ended; those that idle longest make room at once."""
-        idle = [c for c in self.connections if isinstance(c, Connection) and c.idle]
-        idle.sort(key=attrgetter("deadline"))
-        for connection in idle[: max(1, self._most // _SHARE)]:
+        """Accept nothing until a connection has ended; those that are refused or idle longest end at once."""
+        spare = [c for c in self.connections if isinstance(c, Connection) and c.spare]
+        spare.sort(key=attrgetter("deadline"))
+        for connection in spare[: max(1, self._most // _SHARE)]:
             connection.expire()
         if len(self.connections) < self._most:
             return  # and be called again
@@ -394,13 +378,12 @@ class StreamListener:
             log.warning("%s %s: %s%s", self.name, self.address, what, more)
 
     def _sweep(self) -> None:
-        if self._complaints:
-            self._tell_untold()
         now = monotonic()
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
         for connection in list(self.muted):
             connection.look()
+        self.refusals.tell()
         if self.full and len(self.connections) < self._most:  # a plug-in's connections may end unheard
             self.go_on()
 
@@ -429,10 +412,11 @@ class StreamListener:
 
     def close(self) -> None:
         """Close every connection and the socket; with ``vacuum`` remove the socket's file."""
-        self._tell_untold()
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
+        if self._watchers:
+            self.refusals.tell()
         self._watchers = []
         for connection in list(self.connections):
             connection.cut()

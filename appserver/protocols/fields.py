@@ -55,11 +55,16 @@ def key_of(name: str) -> str:
     return key
 
 
-def joined(key: str, old: str, new: str) -> str:
-    """Return the value of a repeated field; raise `ProtocolError` where it may not be repeated."""
+def separator(key: str) -> str:
+    """Return what stands between values of a repeated field; raise `ProtocolError` if it may be no list."""
     if key in SINGLE:
         raise ProtocolError(BAD_REQUEST, f"{key.removeprefix('HTTP_')} is given twice.")
-    return f"{old}; {new}" if key == "HTTP_COOKIE" else f"{old}, {new}"
+    return "; " if key == "HTTP_COOKIE" else ", "
+
+
+def joined(key: str, old: str, new: str) -> str:
+    """Return the value of a field that is given twice; raise `ProtocolError` where it may not be."""
+    return f"{old}{separator(key)}{new}"
 
 
 def check_method(method: str) -> None:

@@ -90,17 +90,22 @@ class CgiAnswers(Codec):
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?").fullmatch
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*").fullmatch
 _LINE_LIMIT = 4096  # chunk extensions and trailer fields are thrown away; nobody needs long ones
-_TRAILER_LIMIT = 64
+_SMALL = 256  # bytes of a chunk from which on its line costs nothing to speak of
 
 
 class ChunkedBody:
-    """Decode a chunked body (RFC 9112 section 7.1), strictly; trailers are checked and dropped."""
+    """Decode a chunked body (RFC 9112 section 7.1), strictly; trailers are checked and dropped.
 
-    __slots__ = ("left", "trailers")
+    It may have so many small *chunks*, of fewer than 256 bytes: long bodies, whose pieces are larger, never
+    meet that limit. *trailers* is how many fields may stand behind them.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("chunks", "left", "trailers")
+
+    def __init__(self, chunks: int = 1_000_000, trailers: int = 64) -> None:
         self.left = 0  # bytes of the chunk, its CRLF included; -1 among the trailers
-        self.trailers = 0
+        self.chunks = chunks  # small ones that may still come
+        self.trailers = trailers
 
     def decode(self, data: bytes) -> tuple[bytes, bytes, bool]:
         """Return the body bytes in *data*, what could not be used yet, and whether it ended."""
@@ -136,7 +141,16 @@ class ChunkedBody:
             if size is None:
                 raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no chunk size.")
             count = int(size[1], 16)
-            self.left = count + 2 if count else -1
+            if not count:
+                self.left = -1
+                continue
+            self.left = count + 2
+            if count < _SMALL:
+                self.chunks -= 1
+                if self.chunks < 0:
+                    raise ProtocolError(
+                        TOO_LARGE, "The body has more small chunks than limit-request-chunks."
+                    )
         return b"".join(pieces), data[at:], False
 
     def _check_partial(self, data: bytes, at: int) -> None:
@@ -147,8 +161,8 @@ class ChunkedBody:
             raise ProtocolError(BAD_REQUEST, "A line of the chunked body has a bare CR.")
 
     def _check_trailer(self, line: bytes) -> None:
-        self.trailers += 1
-        if self.trailers > _TRAILER_LIMIT:
-            raise ProtocolError(HEAD_TOO_LARGE, "There are too many trailer fields.")
+        self.trailers -= 1
+        if self.trailers < 0:
+            raise ProtocolError(HEAD_TOO_LARGE, "There are more trailer fields than limit-request-trailers.")
         if not _TRAILER(line):
             raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no trailer field.")

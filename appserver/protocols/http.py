@@ -8,7 +8,7 @@ and a backend must refuse never reaches it or is caught after it. Bodies are dec
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appserver.exchange import Exchange
 from appserver.masking import without_userinfo
@@ -19,11 +19,11 @@ from appserver.protocols.fields import (
     check_value,
     content_length,
     decoded,
-    joined,
     key_of,
+    separator,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
-from appserver.protocols.stranger import stranger
+from appserver.protocols.stranger import stranger, unclear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,37 +35,52 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTT
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
 _ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-_LINE_LIMIT = 8192
-_FIELDS_LIMIT = 100
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RequestLimits(NamedTuple):
+    """How much a request may have of what it is made of; lines count with their ends."""
+
+    size: int = 65536  # bytes of a head
+    line: int = 8192  # bytes of its first line
+    fields: int = 100
+    field: int = 8190  # bytes of one of them
+    chunks: int = 1_000_000  # small chunks of a body
+    trailers: int = 64
+    requests: int = 10_000  # on one connection
+
+
+_USUAL = RequestLimits()
 
 
 class HttpCodec(HttpAnswers):
     """Decode a connection's requests one after the other and frame their answers."""
 
-    __slots__ = ("base", "limit", "reader", "searched")
+    __slots__ = ("base", "left", "limits", "reader", "searched")
 
     verbatim = True
 
-    def __init__(self, base: dict[str, Any], reader: Reader, limit: int = 65536) -> None:
+    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = _USUAL) -> None:
         super().__init__()
         self.base = base
         self.reader = reader
-        self.limit = limit
+        self.limits = limits
+        self.left = limits.requests  # that may still come
         self.searched = 0  # no head ends before this place in the buffer
 
     def receive(self, data: bytes) -> Exchange | None:
         data = self.buffer + data if self.buffer else data
         end = data.find(b"\r\n\r\n", self.searched)
         if end < 0:
-            self._check_partial(data)
-            self.searched = max(0, len(data) - 3)
             self.buffer = data
+            if not unclear(data):
+                self._check_partial(data)
+                self.searched = max(0, len(data) - 3)
             return None
         end += 4
         self.searched = 0
         self.buffer = data[end:]
-        if end > self.limit:
+        if end > self.limits.size:
             raise self._too_large(data)
         return self._exchange(data[:end] if self.buffer else data)
 
@@ -73,15 +88,32 @@ class HttpCodec(HttpAnswers):
         """Refuse at once a head that cannot become a good one."""
         if _BARE(data, max(0, self.searched - 1)):
             raise self._bad_start(data)
-        if len(data) > self.limit:
+        size, line, _, field, *_ = self.limits
+        if len(data) > size:
             raise self._too_large(data)
-        if len(data) > _LINE_LIMIT and b"\r\n" not in data[:_LINE_LIMIT]:
-            raise ProtocolError("414 URI Too Long", "The request line is too long.")
+        if len(data) >= line and b"\r\n" not in data[:line]:
+            raise self._too_long()
+        if len(data) > field and (begun := data.rfind(b"\r\n") + 2) > 1 and len(data) - begun >= field:
+            raise self._field_too_long()
 
     def _too_large(self, data: bytes) -> ProtocolError:
+        size, line, *_ = self.limits
+        if b"\r\n" not in data[:line]:
+            return self._too_long()
         return ProtocolError(
-            HEAD_TOO_LARGE,
-            f"The request's head has more than the {self.limit} bytes of buffer-size.",
+            HEAD_TOO_LARGE, f"The request's head has more than the {size} bytes of buffer-size."
+        )
+
+    def _too_long(self) -> ProtocolError:
+        line = self.limits.line
+        return ProtocolError(
+            "414 URI Too Long", f"The request line has more than the {line} bytes of limit-request-line."
+        )
+
+    def _field_too_long(self) -> ProtocolError:
+        field = self.limits.field
+        return ProtocolError(
+            HEAD_TOO_LARGE, f"A header field has more than the {field} bytes of limit-request-field-size."
         )
 
     def _bad_start(self, data: bytes) -> ProtocolError:
@@ -96,13 +128,19 @@ class HttpCodec(HttpAnswers):
             raise self._bad_start(head)
         if b"\r\n " in head or (b"\t" in head and b"\r\n\t" in head):
             raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
+        limits = self.limits
+        if len(head) > limits.line and b"\r\n" not in head[: limits.line]:
+            raise self._too_long()
         first = _REQUEST_LINE(head)
-        if first is None or first.end() > _LINE_LIMIT:
-            if first or head.find(b"\r\n") > _LINE_LIMIT:
-                raise ProtocolError("414 URI Too Long", "The request line is too long.")
+        if first is None:
             raise ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
-        if lines > _FIELDS_LIMIT + 2:
-            raise ProtocolError(HEAD_TOO_LARGE, f"There are more than {_FIELDS_LIMIT} header fields.")
+        if lines > limits.fields + 2:
+            raise ProtocolError(
+                HEAD_TOO_LARGE,
+                f"There are more header fields than the {limits.fields} of limit-request-fields.",
+            )
+        if len(head) > limits.field and max(map(len, head.split(b"\r\n")[1:])) > limits.field - 2:
+            raise self._field_too_long()
         if first[3] != b"1" or first[4] not in b"10":
             raise ProtocolError("505 HTTP Version Not Supported", "Only HTTP/1.1 and 1.0 are served.")
         http11 = first[4] == b"1"
@@ -125,6 +163,7 @@ class HttpCodec(HttpAnswers):
         return x
 
     def _fields(self, environ: dict[str, Any], fields: list[tuple[bytes, bytes]]) -> None:
+        repeated: dict[str, list[str]] = {}
         for raw, content in fields:
             name = raw.decode("latin-1")
             value = content.decode("latin-1")
@@ -135,7 +174,15 @@ class HttpCodec(HttpAnswers):
                         raise ProtocolError(BAD_REQUEST, "Transfer-Encoding is given twice.")
                     environ["appserver.coding"] = value
                 continue
-            environ[key] = joined(key, environ[key], value) if key in environ else value
+            if key not in environ:
+                environ[key] = value
+            elif key in repeated:
+                repeated[key].append(value)
+            else:
+                separator(key)
+                repeated[key] = [environ[key], value]
+        for key, values in repeated.items():
+            environ[key] = separator(key).join(values)
 
     def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
         """Split the request target (RFC 9112 section 3.2)."""
@@ -167,6 +214,9 @@ class HttpCodec(HttpAnswers):
         if options is not None:
             wanted = {option.strip() for option in options.lower().split(",")}
             x.keep_alive = "close" not in wanted if http11 else "keep-alive" in wanted
+        self.left -= 1
+        if not self.left:
+            x.keep_alive = False
         expect = x.environ.get("HTTP_EXPECT")
         if expect is not None and http11:
             if expect.lower() != "100-continue":
@@ -184,7 +234,7 @@ class HttpCodec(HttpAnswers):
                 raise ProtocolError(BAD_REQUEST, "The request has a Content-Length and a Transfer-Encoding.")
             if coding.lower() != "chunked" or not http11:
                 raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
-            self.chunks = ChunkedBody()
+            self.chunks = ChunkedBody(self.limits.chunks, self.limits.trailers)
             x.body_left = -1
         elif length is not None:
             x.body_left = content_length(length)

@@ -16,7 +16,7 @@ from appserver.protocols.http import HttpCodec
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
-    from appserver.protocols.http import Reader
+    from appserver.protocols.http import Reader, RequestLimits
 
 Named = tuple[str, str] | None  # the client's address and port, None where the balancer tells none
 
@@ -39,8 +39,8 @@ class ProxiedHttpCodec(HttpCodec):
 
     __slots__ = ("named",)
 
-    def __init__(self, base: dict[str, Any], reader: Reader, limit: int = 65536) -> None:
-        super().__init__(base, reader, limit)
+    def __init__(self, base: dict[str, Any], reader: Reader, *limits: RequestLimits) -> None:
+        super().__init__(base, reader, *limits)
         self.named = False
 
     def receive(self, data: bytes) -> Exchange | None:

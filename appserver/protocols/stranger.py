@@ -15,6 +15,13 @@ _KNOWN = {
     "SCGI": (re.compile(rb"[0-9]{1,9}:[A-Z_]+\0").match, "scgi_pass", "scgi-socket"),
 }
 _TLS = re.compile(rb"\x16\x03").match
+_BINARY = frozenset({b"\0", b"\1", b"\x16", b"\x1e"})  # what those begin with that have no text there
+_ENOUGH = 6  # bytes that tell any of them
+
+
+def unclear(data: bytes) -> bool:
+    """Tell whether too little of another protocol has come to name it; a text protocol cannot begin so."""
+    return len(data) < _ENOUGH and data[:1] in _BINARY
 
 
 def stranger(spoken: str, data: bytes) -> ProtocolError:

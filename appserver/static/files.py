@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from appserver.static.options import StaticOptions
 
+_SOURCES = (".py", ".pyc", ".ini")
+
 
 @dataclass
 class Found:
@@ -20,6 +22,7 @@ class Found:
     fd: int
     path: str  # without symbolic links
     status: os.stat_result
+    below: str  # the part of the path that the client has chosen; "" where the file itself is mapped
 
 
 class Roots:
@@ -33,6 +36,7 @@ class Roots:
         self._safe = [os.path.abspath(path) for path in options.static_safe]
         self._index = options.static_index
         self._skipped = options.static_skip_ext
+        self._hides = not options.static_hidden
 
     def find(self, path: str) -> Found | None:
         """Return the file at the path of a request, as WSGI has it; None if none is to be served."""
@@ -71,7 +75,11 @@ class Roots:
 
     def _allowed(self, found: Found) -> bool:
         """Tell whether it is a file to serve; close any other."""
-        if S_ISREG(found.status.st_mode) and not found.path.endswith(self._skipped):
+        if (
+            S_ISREG(found.status.st_mode)
+            and not found.path.endswith(self._skipped)
+            and not (self._hides and _is_hidden(found.below))
+        ):
             return True
         os.close(found.fd)
         return False
@@ -87,8 +95,9 @@ class Roots:
             return None
         try:
             real = os.readlink(f"/proc/self/fd/{fd}")
-            if _below(real, [root, *self._safe]):
-                return Found(fd, real, os.fstat(fd))
+            below = _below(real, [root, *self._safe])
+            if below is not None:
+                return Found(fd, real, os.fstat(fd), below)
         except OSError:
             pass
         os.close(fd)
@@ -103,9 +112,17 @@ class Roots:
         return other
 
 
-def _below(path: str, roots: Iterable[str]) -> bool:
+def _below(path: str, roots: Iterable[str]) -> str | None:
+    """Return the rest of a path behind that of the root that it is below, or None."""
     for root in roots:
-        real = os.path.realpath(root)
-        if path == real or path.startswith(real.rstrip("/") + "/"):
-            return True
-    return False
+        real = os.path.realpath(root).rstrip("/")
+        if path == real:
+            return ""
+        if path.startswith(real + "/"):
+            return path[len(real) :]
+    return None
+
+
+def _is_hidden(below: str) -> bool:
+    """Tell whether a path leads to what is rarely meant for everybody: .git, .env, settings.py."""
+    return "/." in below.replace("/.well-known/", "/") or below.endswith(_SOURCES)

@@ -65,6 +65,10 @@ class StaticOptions:
     static_skip_ext: tuple[str, ...] = option(
         (), "Serve no files whose names end so.", convert=suffix, expects="suffix", example=".php"
     )
+    static_hidden: bool = option(
+        False, "Serve files whose names begin with a dot, and .py, .pyc and .ini files, too.",
+        note="own; all files are served there. What is below /.well-known is served in any case.",
+    )  # fmt: skip
     static_expires: tuple[tuple[re.Pattern[str], int], ...] = option(
         (), "Let files whose names match expire so many seconds after the answer.", convert=expiry,
         expects="regex seconds", example="\\.css$ 86400",

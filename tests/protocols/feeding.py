@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import FastcgiCodec
-from appserver.protocols.http import HttpCodec
+from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import HttptoolsFields, h11_fields
 from appserver.protocols.scgi import ScgiCodec
@@ -65,7 +65,7 @@ def feed(codec, chunks):
 
 def http(data, reader="httptools", how="whole", limit=65536):
     """Return what the HTTP codec makes of *data*."""
-    return feed(HttpCodec(BASE, READERS[reader], limit), cut(data, how))
+    return feed(HttpCodec(BASE, READERS[reader], RequestLimits(limit)), cut(data, how))
 
 
 def uwsgi(data, how="whole", limit=65536):

@@ -170,7 +170,7 @@ def test_what_was_read_before_does_not_matter(several):
 
 
 def test_only_blanks_at_the_ends_of_a_value_are_cut():
-    blanks = " \t" * 7500
+    blanks = " \t" * 1300
     environ, *_ = agree(f"GET / HTTP/1.1\r\nHost: h\r\nX:{blanks}a{blanks}b{blanks}\r\n\r\n".encode())
     assert environ["HTTP_X"] == f"a{blanks}b"
 
