@@ -56,7 +56,7 @@ def key_of(name: str) -> str:
 
 
 def separator(key: str) -> str:
-    """Return what stands between values of a repeated field; raise `ProtocolError` if it may be no list."""
+    """Return what stands between a repeated field's values; raise `ProtocolError` if it may be no list."""
     if key in SINGLE:
         raise ProtocolError(BAD_REQUEST, f"{key.removeprefix('HTTP_')} is given twice.")
     return "; " if key == "HTTP_COOKIE" else ", "
