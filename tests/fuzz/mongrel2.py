@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from appserver.listeners import upload
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import Mongrel2Codec, addressee, control, envelope, may_continue, parse, sender
+from appserver.protocols.mongrel2 import (
+    Mongrel2Codec,
+    addressee,
+    control,
+    envelope,
+    may_continue,
+    parse,
+    sender,
+)
 from tests.fuzz.gateway import sound
 
 _UUID = b"54c6755b-9628-40a4-9a2d-cc82a816345e"
@@ -30,7 +38,9 @@ def check(data: bytes) -> None:
     for body in (b"", b"x", data):
         assert addressee(envelope(client, body)) == client
     assert addressee(control(client, credits=5)) == client
-    assert message.continues == (may_continue(data, client) and message.continues), "a piece is always noticed"
+    assert message.continues == (may_continue(data, client) and message.continues), (
+        "a piece is always noticed"
+    )
     assert isinstance(message.credits, int)
     notice = message.notice
     assert notice is None or (message.path == b"@*" and "VERSION" not in message.fields)
