@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from appserver.access import DEFAULT, Access, AccessOptions
 from appserver.address import mode
+from appserver.curve import keys, server_key
 from appserver.encoders import Encoder, Ruled, Rules, encoder, route
+from appserver.endpoint import endpoint as checked_endpoint
+from appserver.endpoint import exposed
 from appserver.options import BadValue, UnsupportedValue, option, regex
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
 
@@ -43,9 +46,13 @@ def destination(text: str) -> str:
 
 def endpoint(text: str) -> str:
     """Convert a ZeroMQ endpoint to a destination."""
-    if not re.fullmatch(r"(tcp|ipc|inproc)://.+", text):
-        raise BadValue("a ZeroMQ endpoint, such as tcp://127.0.0.1:9191")
-    return f"zeromq:{text}"
+    return f"zeromq:{checked_endpoint(text)}"
+
+
+def overheard(text: str) -> str:
+    """Return what is dangerous in a collector's endpoint."""
+    why = exposed(text.removeprefix("zeromq:"))
+    return f"{why} See log-zeromq-server-key." if why else ""
 
 
 def log_file(text: str) -> str:
@@ -76,7 +83,17 @@ class LogOptions:
     )  # fmt: skip
     log_zeromq: tuple[str, ...] = option(
         (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint",
+        danger=overheard,
         note="It never blocks the server; what nobody takes is dropped and counted.",
+    )  # fmt: skip
+    log_zeromq_server_key: str = option(
+        "", "Encrypt what goes to ZeroMQ collectors (CURVE); only those get it that own this public key.",
+        convert=server_key, expects="key or file", example="rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
+        note="own; the file is one of zmq.auth's certificates.",
+    )  # fmt: skip
+    log_zeromq_client_key: str = option(
+        "", "Be known to collectors by the secret key in this file; a fresh pair otherwise.",
+        expects="file", example="/etc/mysite/appserver.key_secret", note="own; nobody else may read it.",
     )  # fmt: skip
     req_logger: tuple[str, ...] = option(
         (), "Send the lines about requests there, and only there.", aliases=("logger-req",),
@@ -198,6 +215,14 @@ class Log:
             "log-zeromq": options.log_zeromq,
         }
         try:
+            self._curve = keys(options.log_zeromq_server_key, options.log_zeromq_client_key)
+        except OSError as error:
+            why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            name = "log-zeromq-client-key" if options.log_zeromq_client_key else "log-zeromq-server-key"
+            raise LogError(
+                name, options.log_zeromq_client_key, f"the log cannot be encrypted: {why}"
+            ) from None
+        try:
             sinks = [self._sink(name, text) for name, texts in named.items() for text in texts]
             requests = [self._sink("req-logger", text) for text in options.req_logger]
         except LogError:
@@ -240,7 +265,7 @@ class Log:
         try:
             sink: Sink
             if engine == "zeromq":
-                sink = ZeromqSink(argument)
+                sink = ZeromqSink(argument, curve=self._curve)
             else:
                 sink = self._file(argument) if engine == "file" else StderrSink()
         except OSError as error:

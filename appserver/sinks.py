@@ -8,12 +8,16 @@ import sys
 from contextlib import suppress
 from threading import Lock
 from time import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
+if TYPE_CHECKING:
+    from appserver.curve import Curve
+
 _HELD = 10000  # lines that wait for a collector before new ones are dropped
 _LINGER = 500  # milliseconds that exit waits for a collector
+_LARGEST = 4096  # bytes of what a collector may send, which is nothing but ZeroMQ's own
 
 
 class Sink(Protocol):
@@ -132,12 +136,13 @@ class ZeromqSink:
     """Push lines to a ZeroMQ collector, one message a line.
 
     A bounded number of lines waits for a collector that is away; what is dropped beyond that is
-    counted, and reported once it is back.
+    counted, and reported once it is back. With *curve* only the collector that it names gets them.
     """
 
-    def __init__(self, endpoint: str, held: int = _HELD) -> None:
+    def __init__(self, endpoint: str, held: int = _HELD, curve: Curve | None = None) -> None:
         self._endpoint = endpoint
         self._held = held
+        self._curve = curve
         self._inherited: list[zmq.Socket[bytes]] = []
         self._connect()
 
@@ -148,6 +153,9 @@ class ZeromqSink:
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.sndhwm = self._held
         self._socket.linger = _LINGER
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST)
+        if self._curve is not None:
+            self._curve.apply(self._socket)
         self._dropped = 0
         try:
             self._socket.connect(self._endpoint)

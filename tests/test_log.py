@@ -78,7 +78,7 @@ def test_bad_destinations(text):
 @pytest.mark.parametrize("text", ["", "127.0.0.1:9191", "http://x", "tcp://", "tcp:127.0.0.1"])
 def test_bad_endpoints(text):
     for convert, value in ((endpoint, text), (destination, f"zeromq:{text}")):
-        with pytest.raises(BadValue, match=r"^a ZeroMQ endpoint, such as tcp://127\.0\.0\.1:9191$"):
+        with pytest.raises(BadValue, match=r"^(a ZeroMQ endpoint, such as )?tcp://"):
             convert(value)
 
 

@@ -31,6 +31,7 @@ _INHERITS = "inherit"
 NAMES = LOGIC | _INCLUDES | _PLACEHOLDERS | _OTHER_FORMATS | {_INHERITS}
 
 _DEEPEST = 32  # files that include each other
+_MOST = 1000  # files in all: those that include each other twice would be read 2^32 times
 
 
 class Reader:
@@ -53,6 +54,7 @@ class Reader:
         self._in_block = False
         self._last = ""  # the file that `ini = :section` means
         self._depth = 0
+        self._files = 0
 
     def add(self, setting: Setting) -> None:
         """Take one setting, and all that it includes."""
@@ -169,6 +171,11 @@ class Reader:
         path = path or self._last
         if not path:
             raise IniError(f"{name} names a section of the file before, and there is none")
+        self._files += 1
+        if self._files > _MOST:
+            raise IniError(
+                f"{path}: it is more than {_MOST} files with this one; do some include each other?"
+            )
         text = _text(path)
         self._last = path
         if self._depth == _DEEPEST:

@@ -19,6 +19,7 @@ import zmq
 from gevent import get_hub
 
 from appserver.address import AddressError
+from appserver.endpoint import endpoint, exposed
 from appserver.listeners.credits import Credits
 from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
@@ -46,9 +47,16 @@ _DETAILS = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d+")
 def specs(text: str) -> str:
     """Convert ``zeromq``: the endpoints of Mongrel2's send_spec and recv_spec."""
     parts = [part.strip() for part in Spec(text).address.split(",")]
-    if len(parts) != 2 or not all(re.fullmatch(r"(tcp|ipc|inproc)://.+", part) for part in parts):
+    if len(parts) != 2 or not all("://" in part for part in parts):
         raise BadValue("Mongrel2's send_spec,recv_spec, such as tcp://127.0.0.1:9999,tcp://127.0.0.1:9998")
-    return ",".join(parts)
+    if parts[0] == parts[1]:
+        raise BadValue("two endpoints: Mongrel2 binds its send_spec and its recv_spec, each for itself")
+    return ",".join(map(endpoint, parts))
+
+
+def reachable(text: str) -> str:
+    """Return what is dangerous in ``zeromq``: who connects there gets requests, or answers them."""
+    return " ".join(filter(None, map(exposed, specs(text).split(","))))
 
 
 def dispatch(text: str) -> str:
@@ -65,7 +73,7 @@ class Mongrel2Options:
     zeromq: tuple[str, ...] = option(
         (), "Serve Mongrel2: pull from the first endpoint, answer to the second.",
         aliases=("zmq", "zeromq-socket", "zmq-socket", "mongrel2"), convert=specs,
-        expects="send_spec,recv_spec", mounts=True,
+        expects="send_spec,recv_spec", mounts=True, danger=reachable,
     )  # fmt: skip
     zeromq_dispatch: str = option(
         "auto",
@@ -77,6 +85,12 @@ class Mongrel2Options:
     zeromq_queue: int = option(
         1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",
         convert=positive, expects="number", note="own; a reload leaves the running receiver's as it is.",
+    )  # fmt: skip
+    zeromq_max_message: int = option(
+        268435456,
+        "Bytes of the largest message from Mongrel2: its limits.content_length and a head. A larger one ends"
+        " the connection to Mongrel2, and what it has dealt to us is lost; 0 = any size.",
+        expects="bytes", note="own; it is a guard against who is not Mongrel2: limit-post refuses bodies.",
     )  # fmt: skip
     mongrel2_keepalive: float = option(
         30.0, "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never."

@@ -15,7 +15,12 @@ _Socket = socket.socket  # the real one, also where gevent replaces it later
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
 _LULL = 0.005  # seconds without one after which Mongrel2 looks at its peers before it deals again
+_LOOKS = 3  # at a connection that has ended before that is told
 _PATIENCE = 1.0  # seconds that a stop waits for that; under load it may not come
+BROKEN_OFF = (
+    "%s: Mongrel2's connection to us has ended, perhaps for a message larger than zeromq-max-message: what"
+    " it had dealt is lost, and it is tried again in half a minute"
+)
 
 
 class Pull:
@@ -23,17 +28,21 @@ class Pull:
 
     When Mongrel2 has gone, what the socket still holds has nobody to be answered; so that no requests
     of the next Mongrel2 get among it, the socket must not connect again by itself before its owner has
-    had the time to notice.
+    had the time to notice. A message of more than *most* bytes (0 = any) is not taken: who sends one is none
+    of Mongrel2's, and disconnected before memory is there for it.
     """
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, identity: str) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str, identity: str, most: int = 0) -> None:
         self.last = monotonic()  # when the last message came, or the owner last had anything to do
         self._leave_at = 0.0  # when a stop has waited long enough for quiet; 0 = there is no stop
         self._left = False  # Mongrel2 deals us nothing more
+        self._connection = 0  # the descriptor
+        self._broken = 0  # looks since it ended by itself
         self._socket = context.socket(zmq.PULL)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
         self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
+        self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self._socket.connect(endpoint)
 
@@ -81,15 +90,33 @@ class Pull:
         the time it did last, and throws away what it deals to one of them meanwhile. Where none comes, it
         is that just after a message, as the next ones go to others, in turn.
         """
-        connection = 0
-        while (event := self._next_event()) is not None:
-            connection = event[1] if event[0] == zmq.EVENT_CONNECTED else 0
-        if connection:
+        self._note_events()
+        if self._connection:
             self._left = True
             with suppress(OSError):
-                half = _Socket(fileno=os.dup(connection))
+                half = _Socket(fileno=os.dup(self._connection))
                 half.shutdown(socket.SHUT_WR)
                 half.close()
+
+    def broken(self) -> bool:
+        """Tell, once, that the connection has ended by itself, and had done so at the look before.
+
+        By then it is known whether Mongrel2 has gone.
+        """
+        if self._left:
+            return False
+        self._note_events()
+        if self._connection:
+            self._broken = 0
+        elif self._broken:
+            self._broken += 1
+        return self._broken == _LOOKS
+
+    def _note_events(self) -> None:
+        while (event := self._next_event()) is not None:
+            connected = event[0] == zmq.EVENT_CONNECTED
+            self._connection = event[1] if connected else 0
+            self._broken = 0 if connected else 1
 
     def _next_event(self) -> tuple[int, int] | None:
         """Return what happened to the connection next, with its descriptor; None for nothing new."""

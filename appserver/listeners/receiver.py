@@ -21,7 +21,7 @@ from appserver.exchange import ClientGone
 from appserver.listeners.consumer import Consumer
 from appserver.listeners.credits import Credits
 from appserver.listeners.dispatch import Dispatch
-from appserver.listeners.pull import Pull
+from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.protocols import handoff
 from appserver.protocols.codec import ProtocolError
@@ -203,6 +203,8 @@ class Receiver:
             self._detach()
         if attachment and not self._attachment and not self._draining and (self._consumers or self._orphans):
             self._attach(attachment)
+        if self._pull is not None and self._pull.broken():
+            log.error(BROKEN_OFF, self._name)
         if self._held:  # nobody can say what clients read
             self._follow_at = now + POLL_ATTACHED
             return
@@ -227,7 +229,7 @@ class Receiver:
         orphans, self._orphans = self._orphans, []
         for connection, begun in orphans:
             self._adopt(connection, begun=begun)
-        self._pull = Pull(self._context, self._endpoint, identity)
+        self._pull = Pull(self._context, self._endpoint, identity, self._listener.options.zeromq_max_message)
         self._epoll.register(self._pull.fd, select.EPOLLIN)
         self._more = True
         log.info("%s: subscribed as %s, for all workers", self._name, identity)

@@ -18,6 +18,7 @@ log = logging.getLogger("appserver.listeners")
 POLL = 0.05  # seconds between looks for Mongrel2's subscription,
 POLL_ATTACHED = 0.25  # and between looks whether it still has it
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
+_LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued
 
 
@@ -40,6 +41,7 @@ class Responder:
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # a return is told, even if the loss is not yet
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what Mongrel2 has not read dies with it
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST)
         self._socket.linger = _LINGER
         self._socket.connect(endpoint)
         self._topics: Counter[bytes] = Counter()

@@ -13,7 +13,7 @@ import gevent
 
 from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
-from appserver.listeners.pull import Pull
+from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope
 
@@ -71,6 +71,8 @@ class Subscription(Intake):
                     self._detach()
                     if attachment:
                         self._attach(attachment)
+            if self._pull is not None and self._pull.broken():
+                log.error(BROKEN_OFF, f"mongrel2 {self.listener.pull}")
             for line in self.accounts.look():
                 log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
                 self.listener.turns.gone(line)
@@ -91,7 +93,8 @@ class Subscription(Intake):
 
     def _attach(self, attachment: int) -> None:
         self.attachment = attachment
-        self._pull = Pull(self._context, self.listener.pull, self.identity)
+        most = self.listener.options.zeromq_max_message
+        self._pull = Pull(self._context, self.listener.pull, self.identity, most)
         log.info("mongrel2 %s: subscribed as %s", self.listener.pull, self.identity)
         self._watcher = self.loop.io(self._pull.fd, _READ)
         self._watcher.start(self.read)

@@ -242,8 +242,7 @@ class Mongrel2Codec(HttpAnswers):
         """Take the path from the message itself: in JSON headers it is not escaped."""
         if not raw.startswith("/"):
             raise malformed(f"{raw[:80]!r} is no path.")
-        uri = environ["REQUEST_URI"] = _text(fields, "URI", raw)
-        check_value("The URI", uri)
+        environ["REQUEST_URI"] = _text(fields, "URI", raw)
         environ["QUERY_STRING"] = _text(fields, "QUERY", "")
         path = decoded(raw)
         check_value("The path", path)
@@ -278,6 +277,8 @@ def _text(fields: Mapping[str, str | list[str]], name: str, default: str | None 
     value = fields.get(name, default)
     if not isinstance(value, str):
         raise malformed(f"The message has no {name}.")
+    if not value.isprintable():
+        check_value(name, value)
     return value
 
 

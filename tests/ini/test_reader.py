@@ -379,3 +379,12 @@ def test_conditions_and_loops_that_make_no_sense(tmp_path, monkeypatch, text, pr
     monkeypatch.chdir(tmp_path)
     (tmp_path / "site.ini").write_text(f"[uwsgi]\n{text}\n")
     assert refused("site.ini").startswith(f"site.ini:{problem}")
+
+
+def test_files_that_include_themselves_twice_come_to_an_end(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.ini").write_text("[appserver]\ninclude = site.ini\ninclude = site.ini\n")
+    reader = Reader()
+    reader.read("site.ini")
+    assert any("more than 1000 files;" in problem for problem in reader.problems)
+    assert len(reader.problems) < 3000

@@ -72,7 +72,7 @@ class Running:
         self.reopened = []
         self.listener = SimpleNamespace(
             pull=peer.send_spec, publish=peer.recv_spec, timeout=timeout, count=self.counted.append,
-            tell_strange=lambda: None, options=SimpleNamespace(zeromq_queue=queue, mongrel2_keepalive=0),
+            tell_strange=lambda: None, options=SimpleNamespace(zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0),
         )  # fmt: skip
         self.rendezvous = Rendezvous()
         self.master, self._control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,0 +1,74 @@
+"""Tagged netstrings: those that are read are those that a slow reader of their own finds, and can be written again."""
+
+from __future__ import annotations
+
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.tnetstring import dictionary, encode, netstring, strings
+
+PIECES = [
+    b"0:,", b"1:a,", b"3:foo,", b"10:0123456789,", b"0:]", b"4:1:b,]", b"0:}", b"8:1:a,1:b,}", b"4:true!", b"1:5#", b"0:~",
+    b"100:", b"999999999:", b"1000000000:", b"01:", b"+1:", b"-1:", b"1_0:", b":", b",", b"}", b"]", b"\xff",
+]  # fmt: skip
+
+
+def check(data: bytes) -> None:
+    """Fail where two readers differ, or where what was read cannot be written."""
+    found = _ours(dictionary, data)
+    assert found == _ours(_slow_dictionary, data)
+    if found is not None:
+        content = encode(found)
+        start, end = netstring(content, 0)
+        assert dictionary(content, start, end) == found
+        assert content[end:] == b"}"
+    listed = _ours(strings, data)
+    if listed is not None:
+        start, end = netstring(encode(listed), 0)
+        assert strings(encode(listed), start, end) == listed
+    for at in range(min(len(data), 12)):
+        try:
+            start, end = netstring(data, at)
+        except ProtocolError:
+            continue
+        assert at < start <= end < len(data)
+        assert int(data[at : start - 1]) == end - start
+
+
+def _ours(read, data):
+    try:
+        return read(data, 0, len(data))
+    except ProtocolError:
+        return None
+
+
+def _one(data, at, stop):
+    """Return the content and the tag of the tagged netstring at *at*, and where it ends."""
+    digits = data[at:stop].partition(b":")[0]
+    if not digits.isdigit() or len(digits) > 9 or data[at + len(digits) : at + len(digits) + 1] != b":":
+        raise ProtocolError("400", "no length")
+    start = at + len(digits) + 1
+    end = start + int(digits)
+    if end >= stop:
+        raise ProtocolError("400", "too long")
+    return data[start:end], data[end : end + 1], end + 1
+
+
+def _slow_dictionary(data, at, stop):
+    found = {}
+    while at < stop:
+        name, tag, at = _one(data, at, stop)
+        if tag != b"," or name.decode("latin-1") in found:
+            raise ProtocolError("400", "no name")
+        value, tag, at = _one(data, at, stop)
+        if tag == b",":
+            found[name.decode("latin-1")] = value.decode("latin-1")
+            continue
+        if tag != b"]":
+            raise ProtocolError("400", "no value")
+        items = found[name.decode("latin-1")] = []
+        inner = 0
+        while inner < len(value):
+            item, tag, inner = _one(value, inner, len(value))
+            if tag != b",":
+                raise ProtocolError("400", "no item")
+            items.append(item.decode("latin-1"))
+    return found
