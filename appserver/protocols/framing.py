@@ -134,7 +134,7 @@ class ChunkedBody:
                 continue
             size = _CHUNK(line)
             if size is None:
-                raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no chunk size.")
+                raise ProtocolError(BAD_REQUEST, "A chunk begins with what is no chunk size.")
             count = int(size[1], 16)
             self.left = count + 2 if count else -1
         return b"".join(pieces), data[at:], False
@@ -151,4 +151,4 @@ class ChunkedBody:
         if self.trailers > _TRAILER_LIMIT:
             raise ProtocolError(HEAD_TOO_LARGE, "There are too many trailer fields.")
         if not _TRAILER(line):
-            raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no trailer field.")
+            raise ProtocolError(BAD_REQUEST, "Behind the last chunk there is what is no trailer field.")
