@@ -64,7 +64,7 @@ def site(request, sites):
 
 @pytest.mark.parametrize("front", EVERY)
 @pytest.mark.parametrize("path", ["/x", "/raise", "/short"])
-def test_o1_nothing_of_a_client_moves_the_cursor(site, front, path):
+def test_O1_nothing_of_a_client_moves_the_cursor(site, front, path):
     """The bytes that a head may have, C1 controls among them, and what a false front end sends beside."""
     evil = "\x9b31m\x9d0;title\x9c\x85\xe9\"\\'"
     headers = [
@@ -92,7 +92,7 @@ def test_o1_nothing_of_a_client_moves_the_cursor(site, front, path):
     assert SECRET not in log
 
 
-def test_o2_refusals_are_told_up_to_a_number_a_second(sites):
+def test_O2_refusals_are_told_up_to_a_number_a_second(sites):
     site = sites["plain"]
     site.forget_log()
     host, _, port = site.server.addresses["http"].rpartition(":")
@@ -113,7 +113,7 @@ def test_o2_refusals_are_told_up_to_a_number_a_second(sites):
     assert told()[0] < count
 
 
-def test_o3_lines_of_json_are_json(sites):
+def test_O3_lines_of_json_are_json(sites):
     site = sites["json"]
     site.forget_log()
     printable = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)]).decode("latin-1")
@@ -145,7 +145,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", ["plain", "h11"])
-def test_o5_no_secret_of_a_request_is_logged(sites, name):
+def test_O5_no_secret_of_a_request_is_logged(sites, name):
     site = sites[name]
     site.forget_log()
     host, _, port = site.server.addresses["http"].rpartition(":")
@@ -168,7 +168,7 @@ def test_o5_no_secret_of_a_request_is_logged(sites, name):
     assert SECRET not in site.read_log()
 
 
-def test_o5_no_secret_of_the_configuration_is_logged(tmp_path):
+def test_O5_no_secret_of_the_configuration_is_logged(tmp_path):
     (tmp_path / "fails.py").write_text(APP)
     (tmp_path / "site.ini").write_text(
         f"[uwsgi]\nmodule = fails:app\nhttp-socket = 127.0.0.1:0\nenv = KEY={SECRET}\nenv = URL=x://u:{SECRET}@h ; no comment\n"
@@ -183,7 +183,7 @@ def test_o5_no_secret_of_the_configuration_is_logged(tmp_path):
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_o6_an_error_says_nothing_of_the_application(sites, front):
+def test_O6_an_error_says_nothing_of_the_application(sites, front):
     with sites["plain"].client(front) as client:
         answer = client.request("GET", "/raise")
     assert (answer.status, answer.body) == (500, b"Internal Server Error\n")

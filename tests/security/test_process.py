@@ -50,7 +50,7 @@ def site(tmp_path_factory):
 @pytest.mark.parametrize(
     "how", ["exit", "exit-4", "text", "memory", "recursion", "interrupt", "stop", "generator", "base"]
 )
-def test_p1_no_exception_of_a_request_ends_more_than_it(site, front, how):
+def test_P1_no_exception_of_a_request_ends_more_than_it(site, front, how):
     with site.client(front) as client:
         answer = client.request("GET", f"/{how}")
         assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
@@ -58,7 +58,7 @@ def test_p1_no_exception_of_a_request_ends_more_than_it(site, front, how):
 
 
 @pytest.mark.parametrize("options", [[], ["--master"]])
-def test_p11_each_unix_socket_has_its_own_permissions(tmp_path, options):
+def test_P11_each_unix_socket_has_its_own_permissions(tmp_path, options):
     (tmp_path / "dies.py").write_text(APP)
     mounts = {"a": "", "b": ", chmod-socket=600", "c": f", chmod-socket=660, chown-socket={os.getuid()}"}
     words = [f"--http-socket={tmp_path}/{name}.sock{own}" for name, own in mounts.items()]
@@ -82,7 +82,7 @@ CLOCKS = {
 }  # fmt: skip
 
 
-def test_p13_only_cron_and_texts_know_the_clock_of_the_wall():
+def test_P13_only_cron_and_texts_know_the_clock_of_the_wall():
     package = ROOT / "appserver"
     reading = set()
     for file in package.rglob("*.py"):
@@ -107,7 +107,7 @@ def full(tmp_path_factory):
         yield server
 
 
-def test_p15_a_body_that_no_file_can_hold_is_refused_and_others_are_served(full):
+def test_P15_a_body_that_no_file_can_hold_is_refused_and_others_are_served(full):
     with HttpClient(full.addresses["http"]) as client:
         assert client.request("POST", "/", body=b"x" * 1000).body.endswith(b" 1000")
         answer = client.request("POST", "/", body=b"x" * 100000)
