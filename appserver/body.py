@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -44,7 +46,8 @@ class Body:
                 self._file.write(held)
             self._file.write(data)
         except OSError as error:
-            raise ProtocolError("507 Insufficient Storage", f"The body: {error.strerror}.") from None
+            why = os.strerror(error.errno or errno.EIO)  # without the names of directories
+            raise ProtocolError("507 Insufficient Storage", f"The body: {why}.") from None
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make it ``wsgi.input``, read from its start, and its size CONTENT_LENGTH."""

@@ -187,11 +187,5 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
 
 def _log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:
     environ = x.environ
-    log.error(
-        "%s: %s %s: %s",
-        environ.get("appserver.listener", "-"),
-        x.method,
-        x.uri,
-        what,
-        exc_info=error,
-    )
+    request = ascii(f"{x.method} {x.uri}")[1:-1]  # a front end may pass on what moves a terminal's cursor
+    log.error("%s: %s: %s", environ.get("appserver.listener", "-"), request, what, exc_info=error)

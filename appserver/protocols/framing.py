@@ -139,7 +139,7 @@ class ChunkedBody:
                 continue
             size = _CHUNK(line)
             if size is None:
-                raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no chunk size.")
+                raise ProtocolError(BAD_REQUEST, "A chunk begins with what is no chunk size.")
             count = int(size[1], 16)
             if not count:
                 self.left = -1
@@ -165,4 +165,4 @@ class ChunkedBody:
         if self.trailers < 0:
             raise ProtocolError(HEAD_TOO_LARGE, "There are more trailer fields than limit-request-trailers.")
         if not _TRAILER(line):
-            raise ProtocolError(BAD_REQUEST, f"{line[:40]!r} is no trailer field.")
+            raise ProtocolError(BAD_REQUEST, "Behind the last chunk there is what is no trailer field.")

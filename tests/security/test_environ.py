@@ -76,7 +76,7 @@ def own(found):
 
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
-def test_e1_underscores_are_no_dashes(plain, front):
+def test_E1_underscores_are_no_dashes(plain, front):
     headers = [("X_Forwarded_For", "203.0.113.9"), ("X-Other", "1"), ("X_Other", "2")]
     found = environ(plain, front, headers=headers)
     assert found.get("HTTP_X_FORWARDED_FOR") == (None if front == "http" else "192.0.2.7")
@@ -84,7 +84,7 @@ def test_e1_underscores_are_no_dashes(plain, front):
 
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
-def test_e2_fields_with_underscores_frame_nothing(plain, front):
+def test_E2_fields_with_underscores_frame_nothing(plain, front):
     headers = [
         ("Content_Length", "5"),
         ("Transfer_Encoding", "chunked"),
@@ -103,18 +103,18 @@ def test_e2_fields_with_underscores_frame_nothing(plain, front):
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e3_no_client_sets_http_proxy(plain, front):
+def test_E3_no_client_sets_http_proxy(plain, front):
     found = environ(plain, front, headers=[("Proxy", "http://evil.example:1")])
     assert "HTTP_PROXY" not in found
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e4_nobody_is_believed_by_default(plain, front):
+def test_E4_nobody_is_believed_by_default(plain, front):
     assert own(environ(plain, front, headers=FORGED)) == own(environ(plain, front))
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e4_peers_outside_the_list_are_not_believed_and_leave_nothing(sites, front):
+def test_E4_peers_outside_the_list_are_not_believed_and_leave_nothing(sites, front):
     site = sites(trusted_proxies="198.51.100.0/24")
     found = environ(site, front, headers=FORGED)
     assert own(found) == own(environ(site, front))
@@ -122,7 +122,7 @@ def test_e4_peers_outside_the_list_are_not_believed_and_leave_nothing(sites, fro
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e4_the_last_hop_that_is_no_proxy_is_the_client(trusting, front):
+def test_E4_the_last_hop_that_is_no_proxy_is_the_client(trusting, front):
     chain = "198.51.100.66, 203.0.113.9, 192.0.2.8"
     found = environ(trusting, front, headers=[("X-Forwarded-For", chain), *FORGED[1:4]])
     if front.startswith("mongrel2"):  # the tests' Mongrel2 has a word of its own before the client's
@@ -137,7 +137,7 @@ def test_e4_the_last_hop_that_is_no_proxy_is_the_client(trusting, front):
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e4_the_standard_field(sites, front):
+def test_E4_the_standard_field(sites, front):
     site = sites(trusted_proxies="127.0.0.1, 192.0.2.0/24", trusted_headers="forwarded")
     value = 'for=198.51.100.66;proto=http, for="[2001:db8::9]:77";proto=https;host=a.example, for=192.0.2.8'
     found = environ(site, front, headers=[*FORGED[:4], ("Forwarded", value)])
@@ -147,7 +147,7 @@ def test_e4_the_standard_field(sites, front):
 
 
 @pytest.mark.parametrize("front", ["http", "uwsgi", "mongrel2"])
-def test_e4_garbage_is_ignored_and_counted(trusting, front):
+def test_E4_garbage_is_ignored_and_counted(trusting, front):
     trusting.forget_log()
     for _ in range(2):
         found = environ(trusting, front, headers=[("X-Forwarded-For", "203.0.113.9, \xfe\xff")])
@@ -157,7 +157,7 @@ def test_e4_garbage_is_ignored_and_counted(trusting, front):
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e5_a_scheme_that_is_told_twice_is_never_mixed(trusting, front):
+def test_E5_a_scheme_that_is_told_twice_is_never_mixed(trusting, front):
     refused(trusting, front, ("X-Forwarded-Proto", "http, https"))
     refused(
         trusting,
@@ -234,20 +234,20 @@ def said(address, *pieces):
 
 
 @pytest.mark.parametrize("head", [LINE, BINARY])
-def test_e6_the_proxy_protocol_names_the_client_of_a_whole_connection(proxied, head):
+def test_E6_the_proxy_protocol_names_the_client_of_a_whole_connection(proxied, head):
     _, (trusted, *_) = proxied
     client = (200, ("203.0.113.9", "56324"))
     assert said(trusted, head + GET, GET) == [client, client]
 
 
-def test_e6_a_check_of_the_balancer_keeps_its_address(proxied):
+def test_E6_a_check_of_the_balancer_keeps_its_address(proxied):
     _, (trusted, *_) = proxied
     ((status, (address, _)),) = said(trusted, LOCAL + GET)
     assert (status, address) == (200, "127.0.0.1")
 
 
 @pytest.mark.parametrize("head", [LINE, BINARY, LOCAL])
-def test_e6_it_is_read_only_where_it_is_configured(proxied, head):
+def test_E6_it_is_read_only_where_it_is_configured(proxied, head):
     _, (_, _, without, _) = proxied
     ((status, _),) = said(without, head + GET)
     assert status == 400
@@ -256,12 +256,12 @@ def test_e6_it_is_read_only_where_it_is_configured(proxied, head):
 @pytest.mark.parametrize(
     "head", [b"", b"PROXY " + b"x" * 102, LINE[:-2] + b"\n", BINARY[:12] + b"\x31" + BINARY[13:], b" " + LINE]
 )
-def test_e6_a_bad_one_ends_the_connection(proxied, head):
+def test_E6_a_bad_one_ends_the_connection(proxied, head):
     _, (trusted, *_) = proxied
     assert said(trusted, head + GET, GET) == [(400, None), None]
 
 
-def test_e6_only_trusted_peers_are_heard_where_there_is_a_list(proxied):
+def test_E6_only_trusted_peers_are_heard_where_there_is_a_list(proxied):
     server, (_, foreign, _, unix) = proxied
     assert said(foreign, LINE + GET) == [None]
     assert said(unix, LINE + GET) == [None], "a Unix socket is no address: `unix` names it"
@@ -270,13 +270,13 @@ def test_e6_only_trusted_peers_are_heard_where_there_is_a_list(proxied):
 
 
 @pytest.mark.parametrize("second", [LINE, BINARY, LOCAL])
-def test_e7_there_is_no_second_one(proxied, second):
+def test_E7_there_is_no_second_one(proxied, second):
     _, (trusted, *_) = proxied
     assert said(trusted, LINE + GET, second + GET, GET)[1:] == [(400, None), None]
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e8_paths_are_decoded_once(plain, front):
+def test_E8_paths_are_decoded_once(plain, front):
     found = environ(plain, front, "/%2541%25%32%46?a=%2541")
     assert (found["PATH_INFO"], found["QUERY_STRING"]) == ("/%41%2F", "a=%2541")
     assert found["REQUEST_URI"] == "/%2541%25%32%46?a=%2541"
@@ -290,13 +290,13 @@ def test_e8_paths_are_decoded_once(plain, front):
         ("/a%2Fb", "/a/b"), ("/a;b=c/d", "/a;b=c/d"), ("/a%5c", "/a\\"), ("/%C3%A9", "/\xc3\xa9"), ("/+%20", "/+ "),
     ],
 )  # fmt: skip
-def test_e9_paths_are_as_sent(plain, front, target, path):
+def test_E9_paths_are_as_sent(plain, front, target, path):
     found = environ(plain, front, target)
     assert (found["SCRIPT_NAME"], found["PATH_INFO"], found["REQUEST_URI"]) == ("", path, target)
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e10_repeated_fields_are_joined(plain, front):
+def test_E10_repeated_fields_are_joined(plain, front):
     found = environ(
         plain, front, headers=[("Cookie", "a=1"), ("Cookie", "b=2"), ("Accept", "x"), ("Accept", "y")]
     )
@@ -305,18 +305,18 @@ def test_e10_repeated_fields_are_joined(plain, front):
 
 @pytest.mark.parametrize("front", EVERY)
 @pytest.mark.parametrize("name", ["Authorization", "User-Agent", "If-Modified-Since"])
-def test_e10_what_can_be_there_once_is_not_repeated(plain, front, name):
+def test_E10_what_can_be_there_once_is_not_repeated(plain, front, name):
     refused(plain, front, (name, "a"), (name, "b"))
 
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
 @pytest.mark.parametrize("name", ["Host", "Content-Type", "Content-Length"])
-def test_e10_nor_what_front_ends_make_variables_of(plain, front, name):
+def test_E10_nor_what_front_ends_make_variables_of(plain, front, name):
     refused(plain, front, (name, "1"), (name, "2"))
 
 
 @pytest.mark.parametrize("front", EVERY)
-def test_e11_names_of_the_servers_own_keys(plain, front):
+def test_E11_names_of_the_servers_own_keys(plain, front):
     names = [
         "wsgi.input",
         "wsgi.multithread",
@@ -334,7 +334,7 @@ def test_e11_names_of_the_servers_own_keys(plain, front):
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
 @pytest.mark.parametrize("name", ["SERVER_NAME", "REMOTE_USER", "HTTP_", "HTTP_HOST", "REMOTE_ADDR"])
-def test_e11_names_of_variables_are_no_fields(plain, front, name):
+def test_E11_names_of_variables_are_no_fields(plain, front, name):
     found, usual = environ(plain, front, headers=[(name, "evil")]), environ(plain, front)
     assert "evil" not in found.values()
     assert set(found) - {"appserver.queued"} == set(usual) - {"appserver.queued"}
@@ -342,7 +342,7 @@ def test_e11_names_of_variables_are_no_fields(plain, front, name):
 
 @pytest.mark.parametrize("front", CGI)
 @pytest.mark.parametrize("name", ["wsgi.url_scheme", "wsgi.input", "appserver.listener", "wsgi.file_wrapper"])
-def test_e11_variables_are_no_objects_of_the_servers(plain, front, name):
+def test_E11_variables_are_no_objects_of_the_servers(plain, front, name):
     found, usual = environ(plain, front, params=[(name, "evil")]), environ(plain, front)
     assert found[name] == usual[name]
 
@@ -378,19 +378,19 @@ def mounted(tmp_path_factory):
         ("/app%2Fx", "app /app /x"), ("/App", "root  /App"), ("//app/x", "root  //app/x"), ("/apps/../app", "root  /apps/../app"),
     ],
 )  # fmt: skip
-def test_e12_a_mount_ends_at_a_slash(mounted, front, target, told):
+def test_E12_a_mount_ends_at_a_slash(mounted, front, target, told):
     with mounted.client(front) as client:
         assert client.request("GET", target, [("Script-Name", "/app")]).body.decode() == told
 
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
-def test_e12_no_client_tells_script_name(plain, front):
+def test_E12_no_client_tells_script_name(plain, front):
     found = environ(plain, front, "/x", [("SCRIPT_NAME", "/evil"), ("Script-Name", "/evil")])
     assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("", "/x")
 
 
 @pytest.mark.parametrize("front", ["uwsgi", "scgi"])
-def test_e12_a_front_end_tells_script_name(plain, front):
+def test_E12_a_front_end_tells_script_name(plain, front):
     found = environ(plain, front, "/m/x", params=[("SCRIPT_NAME", "/m"), ("PATH_INFO", "/x")])
     assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/m", "/x")
 
@@ -404,19 +404,19 @@ def test_e12_a_front_end_tells_script_name(plain, front):
         ("UWSGI_SCHEME", "javascript", "http"), ("wsgi.url_scheme", "https", "http"), ("HTTP_HTTPS", "on", "http"),
     ],
 )  # fmt: skip
-def test_e13_a_front_end_tells_one_of_two_schemes(plain, front, name, value, scheme):
+def test_E13_a_front_end_tells_one_of_two_schemes(plain, front, name, value, scheme):
     assert environ(plain, front, params=[(name, value)])["wsgi.url_scheme"] == scheme
 
 
 @pytest.mark.parametrize("front", EVERY)
 @pytest.mark.parametrize("value", ["ftp", "javascript:", "HTTPS\t", "on", ""])
-def test_e13_a_proxy_does_too(trusting, front, value):
+def test_E13_a_proxy_does_too(trusting, front, value):
     expected = "https" if value.strip() == "HTTPS" else "http"
     assert environ(trusting, front, headers=[("X-Forwarded-Proto", value)])["wsgi.url_scheme"] == expected
 
 
 @pytest.mark.parametrize("front", HTTP_FRONTS)
-def test_e13_no_client_tells_the_scheme(plain, front):
+def test_E13_no_client_tells_the_scheme(plain, front):
     headers = [("HTTPS", "on"), ("Https", "on"), ("Request-Scheme", "https"), ("X-Forwarded-Proto", "https"),
                ("X-Forwarded-Ssl", "on"), ("Front-End-Https", "on"), ("Url-Scheme", "https")]  # fmt: skip
     assert environ(plain, front, headers=headers[1:])["wsgi.url_scheme"] == "http"
@@ -458,7 +458,7 @@ def allowing(tmp_path_factory):
         yield server
 
 
-def test_u10_peers_outside_allow_are_turned_away_unread(allowing):
+def test_U10_peers_outside_allow_are_turned_away_unread(allowing):
     addresses = [address for _, address in allowing.all_addresses]
     assert len(addresses) == 8
     for address in addresses[::2]:
