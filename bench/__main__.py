@@ -35,7 +35,7 @@ def measure(case: Case, names: Sequence[str], setting: Setting, runs: int) -> Me
         for name in names:
             if name in measured.problems:
                 continue
-            print(f"\r{case.name} {name} {run + 1}/{runs}\033[K", end="", file=sys.stderr, flush=True)
+            _progress(f"{case.name} {name} {run + 1}/{runs}")
             try:
                 sample = PROCEDURES[case.procedure](case, SERVERS[name], setting)
             except (OSError, AssertionError) as error:  # AssertionError: a front end does not start
@@ -44,8 +44,13 @@ def measure(case: Case, names: Sequence[str], setting: Setting, runs: int) -> Me
             measured.samples.setdefault(name, []).append(sample)
             if remark := SERVERS[name].remark(case.door):
                 measured.remarks[name] = remark
-    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _progress("")
     return measured
+
+
+def _progress(words: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{words}\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _lacks(case: Case, name: str, measured: Measured) -> bool:
@@ -82,7 +87,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="see --list [all]")
     parser.add_argument("--list", action="store_true", help="list cases and servers, and what is missing")
-    parser.add_argument("--quick", action="store_true", help="a self-check: two servers each, short runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a self-check: one short run of two servers each"
+    )
     parser.add_argument("--runs", type=int, default=3, help="of each server [3]")
     parser.add_argument("--seconds", type=float, default=5, help="of each run [5]")
     parser.add_argument("--server", action="append", metavar="NAME", help="only this one; may be repeated")
@@ -105,7 +112,9 @@ def main() -> int:
     told = arguments()
     if told.uwsgi:
         Uwsgi.program = str(Path(told.uwsgi).resolve())
-    cases = [CASES[name] for name in told.cases] or list(CASES.values())
+    cases = [CASES[name] for name in told.cases] or [
+        case for case in CASES.values() if case.quick or not told.quick
+    ]
     if told.list:
         for case in cases:
             print(f"{case.name:22} {case.title}\n{'':22} {', '.join(case.servers)}")

@@ -66,6 +66,7 @@ class Case:
     encoding: str = "tnetstring"  # of Mongrel2's headers
     requests: int = 0  # after which a run ends, where time alone does not end it
     cores: int = 1  # of the server's own
+    quick: bool = True  # is part of the self-check
     goals: tuple[Goal, ...] = ()
 
     def __post_init__(self) -> None:

@@ -290,6 +290,7 @@ BESIDE = (
             length=GIB,
             connections=1,
             requests=1,
+            quick=door == "http",
         )
         for door in DOORS
     ),
@@ -305,6 +306,7 @@ BESIDE = (
             body=GIB,
             connections=1,
             requests=1,
+            quick=door == "http",
         )
         for door in DOORS
     ),

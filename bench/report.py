@@ -92,7 +92,12 @@ class Measured:
         return f"{text}: {value:.2f}", met
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Yield the rows of its table, the head first."""
+        """Yield the rows of its table, the head first; columns in which nobody has a figure are left out."""
+        rows = list(self._all_rows())
+        kept = [index for index, cells in enumerate(zip(*rows, strict=True)) if {*cells[1:]} != {"-"}]
+        yield from (tuple(row[index] for index in kept) for row in rows)
+
+    def _all_rows(self) -> Iterator[tuple[str, ...]]:
         extra = [
             name for name in EXTRA if any(self.summary(s).median(name) is not None for s in self.samples)
         ]

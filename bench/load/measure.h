@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#define LATEST 2.0 /* seconds for which nothing has come when the run ends: late */
+
 enum failure { REFUSED, CUT, STATUS, LENGTH, FORM, LATE, FAILURES };
 static const char *const failure_names[FAILURES] = {"refused", "cut", "status", "length", "form", "late"};
 
@@ -16,8 +18,10 @@ static struct {
     size_t count, room;
     long failures[FAILURES];
     long reopened; /* kept connections that the server had ended before a request of ours reached it */
+    long sent;     /* requests of the whole run, the warm-up and those that are sent again included */
+    long issued;   /* requests of the measurement where a number is wanted */
     double warm_up, seconds, began, deadline;
-    long wanted; /* requests after which to end; 0: by time alone */
+    long wanted; /* requests after which to end, without a warm-up; 0: by time alone */
     int measuring;
     char example[256]; /* of what was wrong, for people */
 } run;
@@ -42,10 +46,31 @@ static void begin(void)
     run.deadline = run.began + run.warm_up;
 }
 
+/* Tell whether another request may be issued, and count it. */
+static int issue(void)
+{
+    if (run.wanted && run.issued >= run.wanted)
+        return 0;
+    run.issued++;
+    return 1;
+}
+
+/* Tell whether all that was wanted has been answered, or has failed. */
+static int enough(void)
+{
+    long done = run.count;
+    int kind;
+    if (!run.wanted)
+        return 0;
+    for (kind = 0; kind < FAILURES; kind++)
+        done += run.failures[kind];
+    return done >= run.wanted;
+}
+
 /* Tell whether the run is over; switch from the warm-up to the measurement when it is time. */
 static int over(double at)
 {
-    if (at < run.deadline && !(run.measuring && run.wanted && (long)run.count >= run.wanted))
+    if (at < run.deadline && !(run.measuring && enough()))
         return 0;
     if (run.measuring)
         return 1;
@@ -98,8 +123,10 @@ static void report(void)
     double seconds = now() - run.began;
     int kind, first = 1;
     qsort(run.microseconds, run.count, sizeof *run.microseconds, by_size);
-    printf("{\"requests\": %zu, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"longest\": %.6f, \"reopened\": %ld, \"failures\": {",
-           run.count, seconds, percentile(0.5), percentile(0.99), percentile(1), run.reopened);
+    printf("{\"requests\": %zu, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"longest\": %.6f, "
+           "\"sent\": %ld, \"reopened\": %ld, \"failures\": {",
+           run.count, seconds, percentile(0.5), percentile(0.99), percentile(1), run.sent,
+           run.reopened);
     for (kind = 0; kind < FAILURES; kind++)
         if (run.failures[kind]) {
             printf("%s\"%s\": %ld", first ? "" : ", ", failure_names[kind], run.failures[kind]);

@@ -44,7 +44,9 @@ static void request(struct client *c, double at)
 {
     zmq_msg_t message;
     char head[96];
-    int size = snprintf(head, sizeof head, "%.64s %ld ", uuid, c->number);
+    int size;
+    run.sent++;
+    size = snprintf(head, sizeof head, "%.64s %ld ", uuid, c->number);
     answer_reset(&c->answer);
     c->whole = 0;
     c->began = at;
@@ -118,8 +120,8 @@ static int wait_for_message(long milliseconds)
     return zmq_poll(&item, 1, milliseconds) > 0;
 }
 
-/* Read what has come; return how many messages. `go_on` tells whether those that end are sent anew. */
-static int read_all(int go_on, struct client **ended)
+/* Read what has come; return how many messages. `go_on` tells whether clients go on with another request. */
+static int read_all(int go_on)
 {
     zmq_msg_t message;
     int count = 0;
@@ -128,10 +130,8 @@ static int read_all(int go_on, struct client **ended)
         double at = now();
         struct client *c = take(zmq_msg_data(&message), zmq_msg_size(&message), at);
         count++;
-        if (c && go_on)
+        if (c && go_on && issue())
             request(c, at);
-        else if (c)
-            *ended = c;
     }
     zmq_msg_close(&message);
     return count;
@@ -154,7 +154,7 @@ static void attract(void)
 /* Ask until the first answer comes, as answers are lost until the handler's PUB knows us; learn if it closes. */
 static void meet(void)
 {
-    struct client *c = clients, *ended = NULL;
+    struct client *c = clients;
     double deadline = now() + 30;
     long number = 0;
     while (!c->whole) {
@@ -162,7 +162,7 @@ static void meet(void)
         number = c->number;
         request(c, now());
         while (!c->whole && wait_for_message(PATIENCE))
-            read_all(0, &ended);
+            read_all(0);
         if (now() > deadline) {
             fprintf(stderr, "nobody answers\n");
             exit(2);
@@ -171,7 +171,7 @@ static void meet(void)
     deadline = now() + PATIENCE * 1e-3;
     while (c->number == number && now() < deadline)
         if (wait_for_message(20))
-            read_all(0, &ended);
+            read_all(0);
     closes = c->number != number;
 }
 
@@ -208,7 +208,6 @@ int main(int argc, char **argv)
         {"flight", 1, 0, 'f'}, {"status", 1, 0, 's'}, {"length", 1, 0, 'l'}, {"warm-up", 1, 0, 'w'},
         {"seconds", 1, 0, 't'}, {"requests", 1, 0, 'q'}, {0, 0, 0, 0}};
     const char *push_at = NULL, *sub_at = NULL;
-    struct client *ended = NULL;
     void *context;
     double at;
     int option, index;
@@ -239,13 +238,14 @@ int main(int argc, char **argv)
     begin();
     for (index = 0; index < flight; index++) {
         connect_client(&clients[index]);
-        request(&clients[index], now());
+        if (issue())
+            request(&clients[index], now());
     }
     while (!over(at = now()))
-        if (!read_all(1, &ended))
+        if (!read_all(1))
             wait_for_message(20);
     for (index = 0; index < flight; index++)
-        if (at - clients[index].began > 10)
+        if (!clients[index].whole && at - clients[index].began > LATEST)
             failed(LATE, NULL, 0);
     report();
     zmq_close(push);

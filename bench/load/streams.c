@@ -31,13 +31,11 @@
 #include "answer.h"
 #include "measure.h"
 
-#define LATEST 10.0 /* seconds after which an answer is late */
-
 enum protocol { HTTP, CGI, FASTCGI };
 enum outcome { GOES_ON, DONE, WRONG };
 
 struct connection {
-    int fd, connected;
+    int fd, connected, over; /* over: no request is left for it */
     size_t sent;
     double began;      /* when this request was first tried */
     long used;         /* answers that came on this connection */
@@ -118,6 +116,7 @@ static int new_socket(int flags)
 
 static void renew(struct connection *c)
 {
+    run.sent++;
     c->sent = c->received = c->record_size = c->content = c->padding = 0;
     answer_reset(&c->answer);
 }
@@ -133,7 +132,6 @@ static void end(struct connection *c)
 static void start(struct connection *c)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
-    renew(c);
     c->used = 0;
     c->fd = new_socket(SOCK_NONBLOCK);
     c->connected = !connect(c->fd, (struct sockaddr *)&address, address_size);
@@ -143,6 +141,7 @@ static void start(struct connection *c)
         end(c);
         return;
     }
+    renew(c);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event))
         die("epoll_ctl");
 }
@@ -258,15 +257,22 @@ again:
         answered(c->began, at);
         c->began = at;
         c->used++;
+        if (!issue()) {
+            c->over = 1;
+            end(c);
+            return;
+        }
         if (keep && !(protocol == HTTP && c->answer.closes)) {
             renew(c);
             goto again;
         }
     } else {
         c->began = now();
+        c->over = !issue();
     }
     end(c);
-    start(c);
+    if (!c->over)
+        start(c);
 }
 
 static void drive(int count)
@@ -279,13 +285,16 @@ static void drive(int count)
         die("calloc");
     begin();
     for (index = 0; index < count; index++) {
+        all[index].fd = -1;
         all[index].began = now();
-        start(&all[index]);
+        all[index].over = !issue();
+        if (!all[index].over)
+            start(&all[index]);
     }
     while (!over(at = now())) {
         int waiting = 0;
         for (index = 0; index < count; index++)
-            if (all[index].fd < 0) {
+            if (all[index].fd < 0 && !all[index].over) {
                 start(&all[index]);
                 waiting |= all[index].fd < 0;
             }
@@ -306,12 +315,10 @@ static void drive(int count)
                 c->connected = 1;
             }
             go_on(c);
-            if (run.measuring && run.wanted && (long)run.count >= run.wanted)
-                break;
         }
     }
     for (index = 0; index < count; index++)
-        if (at - all[index].began > LATEST)
+        if (!all[index].over && at - all[index].began > LATEST)
             failed(LATE, NULL, 0);
     report();
 }
