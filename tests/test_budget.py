@@ -101,7 +101,7 @@ CASES = {
     "uwsgi": (UwsgiCodec(BASE), uwsgi_packet(), 24),
     "fastcgi": (FastcgiCodec(BASE), fastcgi_records(), 37),
     "scgi": (ScgiCodec(BASE), scgi_netstring(), 25),
-    "mongrel2": (Mongrel2Once(), mongrel2_message(), 74),
+    "mongrel2": (Mongrel2Once(), mongrel2_message(), 51),
 }
 
 
