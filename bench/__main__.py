@@ -133,8 +133,7 @@ def main() -> int:
     runs = 1 if told.quick else told.runs
     if len(setting.cores) < 2:
         print("there is one core only: load and server share it, so that rates say little", file=sys.stderr)
-    about = {
-        "command": shlex.join(["python", "-m", "bench", *_without_paths(told)]),
+    about: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(dict.fromkeys(name for case in cases for name in case.servers if _there(name))),
         "runs": runs,
@@ -144,6 +143,7 @@ def main() -> int:
     for case in cases:
         names = [name for name in case.servers if not told.server or name in told.server]
         everything.append(measure(case, names[:QUICK_SERVERS] if told.quick else names, setting, runs))
+        about["command"] = command(told, everything)
         print(text(everything[-1]), flush=True)
         if told.json:  # after each case, so that a run that is interrupted is not lost
             save(told.json, everything, about)
@@ -157,11 +157,14 @@ def _there(name: str) -> bool:
     return not missing(SERVERS[name].needs)
 
 
-def _without_paths(told: argparse.Namespace) -> list[str]:
-    """Return the arguments that say how it was measured, without those that say where to."""
-    words = [*told.cases, "--runs", str(told.runs), "--seconds", f"{told.seconds:g}"]
+def command(told: argparse.Namespace, everything: Sequence[Measured]) -> str:
+    """Return the command that measures this again: what was measured and how, not where it was written to."""
+    names = [each.case.name for each in everything]
+    words = [] if len(names) == len(CASES) else names
+    words += ["--quick"] if told.quick else ["--runs", str(told.runs), "--seconds", f"{told.seconds:g}"]
     words += [word for name in told.server or () for word in ("--server", name)]
-    return [*words, *(["--uwsgi", Path(told.uwsgi).name] if told.uwsgi else [])]
+    words += ["--uwsgi", Path(told.uwsgi).name] if told.uwsgi else []
+    return shlex.join(["python", "-m", "bench", *words])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def download(directory, version):
                "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "--dest", directory, f"uwsgi=={version}"]  # fmt: skip
     subprocess.run(command, check=True)
     with tarfile.open(next(directory.glob(f"u[Ww][Ss][Gg][Ii]-{version}.tar.gz"))) as archive:
-        archive.extractall(directory, filter="data")
+        if hasattr(tarfile, "data_filter"):  # not in 3.11.3 and before
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(directory)
     return next(each for each in directory.glob(f"u[Ww][Ss][Gg][Ii]-{version}") if each.is_dir())
 
 
