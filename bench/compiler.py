@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).with_name("load")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "appserver-bench"
 LIBRARIES = {"mongrel2": ["-lzmq"], "null": ["-lzmq"]}
 
 
@@ -18,11 +19,10 @@ def built(name: str) -> str:
     """Return the path of a program of bench/load, compiled with cc(1); `OSError` tells why it cannot be."""
     source = SOURCES / f"{name}.c"
     content = b"".join(each.read_bytes() for each in (source, *sorted(SOURCES.glob("*.h"))))
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "appserver-bench"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    program = home / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
+    program = CACHE / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not program.exists():
-        with tempfile.TemporaryDirectory(dir=home) as directory:
+        with tempfile.TemporaryDirectory(dir=CACHE) as directory:
             made = Path(directory) / name
             command = [
                 "cc",

@@ -72,6 +72,11 @@ def busy(cores: Sequence[int]) -> float:
     return total
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment without what changes how Python starts: all servers have compiled modules."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 class Process:
     """A program that runs on some cores; its output goes to a file that is shown where it fails."""
 
@@ -83,7 +88,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self.command,
                 cwd=cwd,
-                env={**os.environ, **environment},
+                env=_environment() | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
