@@ -64,7 +64,7 @@ CASES = {
     "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 24),
     "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 37),
     "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 25),
-    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 74),
+    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 51),
 }
 
 

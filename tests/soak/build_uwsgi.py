@@ -2,8 +2,8 @@
 
 Debian's uWSGI has no Mongrel2 plug-in, and the plug-in as shipped sends no body: it takes what
 zmq_sendmsg(3) returns, a count of bytes, for an error. That one comparison is corrected. It wants a C
-compiler, and the headers of libzmq, libuuid and the Python that runs this (Debian: libzmq3-dev, uuid-dev,
-python3-dev).
+compiler, and the headers of libzmq, libuuid, libjansson (without which it takes no JSON headers) and the
+Python that runs this (Debian: libzmq3-dev, uuid-dev, libjansson-dev, python3-dev).
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pathlib import Path
 VERSION = "2.0.31"
 BROKEN = "if (zmq_sendmsg(wsgi_req->socket->pub, &reply, 0)) {"
 CORRECT = "if (zmq_sendmsg(wsgi_req->socket->pub, &reply, 0) < 0) {"
-PROFILE = "[uwsgi]\ninherit = base\nmain_plugin = python\nembedded_plugins = python,mongrel2\nxml = false\n"
+PROFILE = (
+    "[uwsgi]\ninherit = base\nmain_plugin = python\nembedded_plugins = python,gevent,mongrel2\nxml = false\n"
+    "append_version = -corrected\n"  # so that a bench can say what it has measured
+)
 
 
 def download(directory, version):
@@ -27,7 +30,9 @@ def download(directory, version):
                "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "--dest", directory, f"uwsgi=={version}"]  # fmt: skip
     subprocess.run(command, check=True)
     with tarfile.open(next(directory.glob(f"u[Ww][Ss][Gg][Ii]-{version}.tar.gz"))) as archive:
-        archive.extractall(directory, filter="data")
+        if hasattr(tarfile, "data_filter"):  # not in 3.11.3 and before
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(directory)
     return next(each for each in directory.glob(f"u[Ww][Ss][Gg][Ii]-{version}") if each.is_dir())
 
 

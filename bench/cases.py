@@ -1,0 +1,315 @@
+"""The cases: hello, waiting, large bodies, and what a server takes before and beside its requests."""
+
+from __future__ import annotations
+
+from bench.case import Case, Goal
+
+MIB = 1 << 20
+GIB = 1 << 30
+DOORS = ("http", "uwsgi", "fastcgi", "scgi")
+
+HELLO = (
+    Case(
+        "http",
+        "HTTP, connections kept (wrk)",
+        "http",
+        (
+            "appserver",
+            "uwsgi-http11",
+            "uwsgi",
+            "bjoern",
+            "granian",
+            "waitress",
+            "cheroot",
+            "pywsgi",
+            "gunicorn-gevent",
+            "gunicorn-sync",
+        ),
+        load="wrk",
+        goals=(Goal("cpu", "uwsgi-http11", 0.75), Goal("cpu", "granian"), Goal("cpu", "bjoern")),
+    ),
+    Case(
+        "http-close",
+        "HTTP, one request for each connection",
+        "http",
+        ("appserver", "uwsgi", "bjoern", "granian", "waitress", "gunicorn-sync"),
+        keep=False,
+    ),
+    Case(
+        "uwsgi",
+        "uwsgi, one request for each connection",
+        "uwsgi",
+        (
+            "appserver",
+            "appserver-gevent",
+            "uwsgi",
+            "uwsgi-gevent-100",
+            "gunicorn-sync",
+            "gunicorn-gthread",
+            "gunicorn-gevent",
+        ),
+        keep=False,
+        goals=(Goal("cpu", "uwsgi"), Goal("cpu", "uwsgi-gevent-100", 0.5, ours="appserver-gevent")),
+    ),
+    Case(
+        "fastcgi-close",
+        "FastCGI, one request for each connection",
+        "fastcgi",
+        ("appserver", "uwsgi", "flup"),
+        keep=False,
+    ),
+    Case(
+        "fastcgi-keep",
+        "FastCGI, connections kept",
+        "fastcgi",
+        ("appserver", "uwsgi", "flup"),
+        goals=(Goal("cpu", "uwsgi", 0.75),),
+    ),
+    Case(
+        "scgi",
+        "SCGI, one request for each connection",
+        "scgi",
+        ("appserver", "uwsgi", "flup"),
+        keep=False,
+        goals=(Goal("cpu", "uwsgi"),),
+    ),
+    Case(
+        "mongrel2-tnetstring",
+        "Mongrel2 simulated, tnetstring, 16 in flight",
+        "mongrel2",
+        ("appserver", "uwsgi"),
+        load="mongrel2",
+        connections=16,
+        goals=(Goal("cpu", "uwsgi", 0.75),),
+    ),
+    Case(
+        "mongrel2-json",
+        "Mongrel2 simulated, JSON, 16 in flight",
+        "mongrel2",
+        ("appserver", "uwsgi"),
+        load="mongrel2",
+        connections=16,
+        encoding="json",
+        goals=(Goal("cpu", "uwsgi", 0.6),),
+    ),
+    Case(
+        "mongrel2",
+        "through real Mongrel2 (wrk)",
+        "mongrel2",
+        ("appserver", "null", "uwsgi"),
+        "rate",
+        load="wrk",
+        front="mongrel2",
+        goals=(Goal("rate", "null", 0.85),),
+    ),
+    Case(
+        "nginx-uwsgi",
+        "nginx to uwsgi (wrk)",
+        "uwsgi",
+        ("appserver", "uwsgi", "gunicorn-sync"),
+        load="wrk",
+        front="nginx",
+    ),
+    Case(
+        "nginx-fastcgi",
+        "nginx to FastCGI, connections kept (wrk)",
+        "fastcgi",
+        ("appserver", "uwsgi", "flup"),
+        load="wrk",
+        front="nginx",
+    ),
+)
+
+
+def waiting(peer: str, times: float) -> tuple[Goal, ...]:
+    """Return the goals of calls that wait 50 ms."""
+    return Goal("rate", peer, times), Goal("cpu", peer, 0.6), Goal("p99", limit=75)
+
+
+SLEEP = (
+    Case(
+        "sleep-http",
+        "calls that sleep 50 ms, 400 connections, HTTP (wrk)",
+        "http",
+        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "granian-128"),
+        "rate",
+        app="sleep",
+        load="wrk",
+        connections=400,
+        goals=waiting("uwsgi-gevent", 1.2),
+    ),
+    Case(
+        "sleep-nginx-uwsgi",
+        "calls that sleep 50 ms, 400 connections, nginx to uwsgi (wrk)",
+        "uwsgi",
+        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent"),
+        "rate",
+        app="sleep",
+        load="wrk",
+        front="nginx",
+        connections=400,
+        goals=waiting("uwsgi-gevent", 1.2),
+    ),
+    Case(
+        "sleep-fastcgi",
+        "calls that sleep 50 ms, 400 connections, FastCGI kept",
+        "fastcgi",
+        ("appserver-gevent", "uwsgi-gevent"),
+        "rate",
+        app="sleep",
+        connections=400,
+        goals=waiting("uwsgi-gevent", 1.2),
+    ),
+    Case(
+        "sleep-mongrel2",
+        "calls that sleep 50 ms, 400 connections, real Mongrel2 (wrk)",
+        "mongrel2",
+        ("appserver-gevent", "uwsgi-gevent"),
+        "rate",
+        app="sleep",
+        load="wrk",
+        front="mongrel2",
+        connections=400,
+        goals=(Goal("rate", "uwsgi-gevent", 4.0), Goal("p99", limit=75)),
+    ),
+)
+
+BODIES = (
+    *(
+        Case(
+            f"answer-1m-{door}",
+            f"answers of 1 MiB, {door}",
+            door,
+            ("appserver", "uwsgi", "gunicorn-sync") if door == "uwsgi" else ("appserver", "uwsgi"),
+            "rate",
+            app="large",
+            keep=door in {"http", "fastcgi"},
+            length=MIB,
+            connections=8,
+            goals=(Goal("rate", "uwsgi"),),
+        )
+        for door in DOORS
+    ),
+    Case(
+        "answer-1m-mongrel2",
+        "answers of 1 MiB, Mongrel2 simulated",
+        "mongrel2",
+        ("appserver", "uwsgi"),
+        "rate",
+        app="large",
+        load="mongrel2",
+        length=MIB,
+        connections=8,
+        goals=(Goal("rate", "uwsgi"),),
+    ),
+    *(
+        Case(
+            f"post-{name}-{door}",
+            f"bodies of {title}, {door}",
+            door,
+            ("appserver", "uwsgi", "gunicorn-sync") if door == "uwsgi" else ("appserver", "uwsgi"),
+            "rate",
+            app="post",
+            keep=door in {"http", "fastcgi"},
+            body=size,
+            connections=8,
+            goals=(Goal("rate", "uwsgi"),),
+        )
+        for name, title, size in (("100k", "100 kB", 100_000), ("1m", "1 MiB", MIB))
+        for door in DOORS
+    ),
+)
+
+BESIDE = (
+    Case(
+        "idle",
+        "10,000 idle connections beside wrk, HTTP",
+        "http",
+        ("appserver", "granian", "gunicorn-gevent", "bjoern"),
+        "idle",
+        "idle",
+        load="wrk",
+        goals=(Goal("idle", limit=8),),
+    ),
+    Case(
+        "start",
+        "start to first answer, HTTP",
+        "http",
+        ("appserver", "uwsgi-http11", "gunicorn-sync", "granian", "bjoern", "waitress"),
+        "start",
+        "start",
+        goals=(Goal("start", limit=0.25),),
+    ),
+    Case(
+        "memory",
+        "resident memory after some requests, HTTP",
+        "http",
+        (
+            "appserver",
+            "appserver-gevent",
+            "uwsgi-http11",
+            "gunicorn-sync",
+            "gunicorn-gevent",
+            "granian",
+            "bjoern",
+            "waitress",
+        ),
+        "memory",
+        "memory",
+        requests=2000,
+        goals=(Goal("memory", limit=45),),
+    ),
+    Case(
+        "processes",
+        "two processes against one, calls that compute 1 ms, uwsgi, two cores",
+        "uwsgi",
+        ("appserver-2", "appserver", "uwsgi-2", "uwsgi"),
+        "rate",
+        app="compute",
+        keep=False,
+        cores=2,
+        goals=(Goal("rate", "appserver", 1.9),),
+    ),
+    Case(
+        "log",
+        "access log to a file against none, HTTP (wrk)",
+        "http",
+        ("appserver-log", "appserver", "uwsgi-log", "uwsgi-http11"),
+        load="wrk",
+        goals=(Goal("cpu", "appserver", limit=3, more=True),),
+    ),
+    *(
+        Case(
+            f"stream-{door}",
+            f"one answer of 1 GiB in pieces, {door}",
+            door,
+            ("appserver", "uwsgi"),
+            "peak",
+            app="stream",
+            keep=False,
+            length=GIB,
+            connections=1,
+            requests=1,
+            quick=door == "http",
+        )
+        for door in DOORS
+    ),
+    *(
+        Case(
+            f"upload-{door}",
+            f"one body of 1 GiB, {door}",
+            door,
+            ("appserver", "appserver-direct", "uwsgi"),
+            "peak",
+            app="post",
+            keep=False,
+            body=GIB,
+            connections=1,
+            requests=1,
+            quick=door == "http",
+        )
+        for door in DOORS
+    ),
+)
+
+CASES = {case.name: case for case in (*HELLO, *SLEEP, *BODIES, *BESIDE)}

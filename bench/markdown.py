@@ -1,0 +1,96 @@
+"""docs/performance.md, made of what the bench has measured and of nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.case import METRICS
+from bench.report import Measured, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+INTRODUCTION = """\
+# Performance
+
+This page is written by the bench, from one run of it, and says nothing that it has not measured:
+
+```sh
+{command}
+```
+
+{machine}
+
+Versions: {versions}.
+
+How to read it: each server runs one process on one core of its own (two where the case says so), front
+ends and load run on the others. Runs alternate between the servers, {runs} of {seconds:g} s each; figures
+are medians, `+-` is (largest - smallest) / median. Access logs are off, all limits of the servers are as
+they come. `CPU us` is utime + stime of all the server's processes for each answer, which says more than
+the rate where the machine is not idle; `core` is the share of its core that the server had, and
+*bottleneck* who limited the rate. `ours/its` compares the figure in the case's title. Every answer is
+checked for its status and length.
+"""
+
+HEADLESS = "Nothing was measured."
+
+
+def document(saved: Mapping[str, Any]) -> str:
+    """Return the document for a run as `--json` has saved it."""
+    everything = [Measured.of(name, plain) for name, plain in saved["cases"].items()]
+    found = saved["machine"]
+    machine = (
+        f"Measured {found['time']} on {found['cores']} cores of {found['processor']}, {found['memory']}, "
+        f"{found['system']}."
+    )
+    parts = [
+        INTRODUCTION.format(
+            command=saved["command"],
+            machine=machine,
+            versions=", ".join(saved["versions"]),
+            runs=_count(saved["runs"]),
+            seconds=saved["seconds"],
+        ),
+        _where_peers_are_faster(everything),
+        _goals(everything),
+        "## Figures\n",
+        *(_case(measured) for measured in everything),
+    ]
+    return "\n".join(parts) if everything else HEADLESS
+
+
+def _count(runs: int) -> str:
+    return "one run" if runs == 1 else f"{runs} runs"
+
+
+def _where_peers_are_faster(everything: Iterable[Measured]) -> str:
+    lines = ["## Where a peer is better\n"]
+    for measured in everything:
+        if faster := measured.faster():
+            metric = METRICS[measured.case.headline].title
+            peers = ", ".join(f"{name} ({measured.ratio(name):.2f})" for name in faster)
+            lines.append(f"* **{measured.case.title}**, {metric}, ours / its: {peers}")
+    if len(lines) == 1:
+        lines.append("In none of the cases that were measured.")
+    return "\n".join(lines) + "\n"
+
+
+def _goals(everything: Iterable[Measured]) -> str:
+    rows = [
+        f"| {measured.case.name} | {text} | {verdict(met)} |"
+        for measured in everything
+        for text, met in measured.goals()
+    ]
+    return "\n".join(["## Goals\n", "| case | goal | |", "|---|---|---|", *rows]) + "\n"
+
+
+def _case(measured: Measured) -> str:
+    rows = list(measured.rows())
+    metric = METRICS[measured.case.headline].title
+    lines = [f"### `{measured.case.name}`: {measured.case.title} ({metric})\n"]
+    for index, row in enumerate(rows):
+        lines.append("| " + " | ".join(row) + " |")
+        if not index:
+            lines.append("|---|" + "---:|" * (len(row) - 1))
+    notes = [f"* {' '.join(note.split())}" for note in measured.notes()]
+    return "\n".join(lines) + "\n" + ("\n" + "\n".join(notes) + "\n" if notes else "")

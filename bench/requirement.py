@@ -1,0 +1,61 @@
+"""What the bench needs and does not install: whether it is there, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A program on the path, a module of this interpreter, or a file."""
+
+    kind: str  # program, module or file
+    name: str
+    source: str  # where it comes from
+
+    def missing(self) -> bool:
+        """Tell whether it is not there."""
+        if self.kind == "program":
+            return shutil.which(self.name, path=PATH) is None
+        if self.kind == "module":
+            return importlib.util.find_spec(self.name) is None
+        return not Path(self.name).exists()
+
+
+REQUIREMENTS = {
+    each.name: each
+    for each in (
+        Requirement("program", "wrk", "apt-get install wrk"),
+        Requirement("program", "nginx", "apt-get install nginx-light"),
+        Requirement("program", "mongrel2", "apt-get install mongrel2-core"),
+        Requirement("program", "m2sh", "apt-get install mongrel2-core"),
+        Requirement("program", "cc", "apt-get install gcc libc6-dev"),
+        Requirement("file", "/usr/include/zmq.h", "apt-get install libzmq3-dev"),
+        Requirement(
+            "program",
+            "uwsgi",
+            "python -m tests.soak.build_uwsgi DIRECTORY, and --uwsgi DIRECTORY/uwsgi; or apt-get install "
+            "uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 (without Mongrel2)",
+        ),
+        *(
+            Requirement("module", name, f"pip install {name}")
+            for name in ("gunicorn", "granian", "waitress", "cheroot", "flup")
+        ),
+        Requirement("module", "bjoern", "apt-get install libev-dev gcc, and pip install bjoern"),
+    )
+}
+
+
+def missing(names: Iterable[str]) -> list[Requirement]:
+    """Return those of the named requirements that are not there."""
+    return [REQUIREMENTS[name] for name in dict.fromkeys(names) if REQUIREMENTS[name].missing()]
