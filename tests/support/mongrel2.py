@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import socket
 import threading
 import time
 from collections import defaultdict
 
 import zmq
 
+from tests.support.ports import free_port
 from tests.support.server import Server
 
 TIMEOUT = 15.0  # a guard against hanging, never a measure
@@ -35,12 +35,6 @@ def wait_for_file(path):
     while not path.exists():
         assert time.monotonic() < deadline, f"there is no {path}"
         time.sleep(0.002)
-
-
-def free_endpoint():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{sock.getsockname()[1]}"
 
 
 def tnetstring(value):
@@ -92,7 +86,7 @@ class Mongrel2:
         self.encode = ENCODERS[protocol]
         self.rcvhwm = rcvhwm
         self.binds_sub = sub  # else the test does, later
-        self.send_spec, self.recv_spec = free_endpoint(), free_endpoint()
+        self.send_spec, self.recv_spec = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
         self.credit = credit
         self.messages = defaultdict(list)  # bodies by connection id, in order of arrival
         self.outstanding = defaultdict(int)  # bytes by connection id
