@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import zmq
 from hypothesis import settings
 
+from tests.support import server
+
 settings.register_profile("appserver", deadline=None, print_blob=True)
 settings.load_profile("appserver")
 
+# Tests interrupt processes. What a shell runs in the background ignores that, and so would its children.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _skipped = []
+
+
+def pytest_runtest_setup():
+    """Forget the servers that ended before this test."""
+    server.started[:] = [each for each in server.started if each.process.returncode is None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Show what the servers of a test that fails have logged last."""
+    report = yield
+    if report.failed:
+        for each in server.started:
+            report.sections.append((f"log of the server with pid {each.process.pid}", each.log[-20000:]))
+    return report
 
 
 def pytest_runtest_logreport(report):

@@ -43,14 +43,14 @@ def line(form, seconds=0.0123456, status="200", x=None, date="", **options):
         ("%(host) %(user) %(referer) %(uagent)", 'www.example - - a \\"browser\\"'),
         ("%(vars) %(core) %(switches) %(modifier1) %(modifier2) %(werr) %(rerr) %(ioerr) %(pktsize)", "8 0 0 0 0 0 0 0 -"),
         ("%(var.HTTP_HOST) %(var.NOPE) %(nope) %(metric.x)", "www.example - - -"),
-        ("%(pid) %(wid)", f"{os.getpid()} 1"),
+        ("%(pid) %(wid)", "{pid} 1"),
         ("100% %() %(uri", "100% - %(uri"),
         ("plain", "plain"),
         ("%(listener)", "http"),
     ],
 )  # fmt: skip
 def test_variables(form, expected):
-    assert line(form) == expected
+    assert line(form) == expected.replace("{pid}", str(os.getpid()))
 
 
 def test_times(monkeypatch):

@@ -16,6 +16,12 @@ def peer(dispatch):
         yield peer
 
 
+@pytest.fixture(scope="module")
+def cooperative(dispatch):
+    with Mongrel2() as peer, serving(peer, options=["--gevent", "10"]):
+        yield peer
+
+
 def test_an_answer_carries_the_uuid_and_id_of_its_request(peer):
     clients = [peer.client() for _ in range(20)]
     for client in clients:
@@ -135,9 +141,8 @@ def test_a_quick_stream_is_few_messages(peer, version, target, size):
 
 @pytest.mark.parametrize("length", ["", "&length=1"])
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
-def test_each_piece_of_a_slow_stream_is_delivered_promptly(tmp_path, version, length):
-    with Mongrel2() as peer, serving(peer, options=["--gevent", "10"]):
-        pieces_arrive(peer, tmp_path, 30, version, length)
+def test_each_piece_of_a_slow_stream_is_delivered_promptly(cooperative, tmp_path, version, length):
+    pieces_arrive(cooperative, tmp_path, 30, version, length)
 
 
 @pytest.mark.parametrize("length, pieces", [("", 8), ("&length=1", 3)])

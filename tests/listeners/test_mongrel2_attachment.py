@@ -25,7 +25,7 @@ def over_http(server, target="/echo?text=http"):
         connection.close()
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(8))
 def test_the_first_answer_after_a_start_arrives(number):
     """The SUB is bound only once the server runs; every other time requests wait already."""
     with contextlib.ExitStack() as stack:

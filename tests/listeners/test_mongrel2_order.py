@@ -13,17 +13,23 @@ ANY = pytest.mark.parametrize(
 )
 
 
-def test_answers_come_in_the_order_of_the_requests_and_hold_nobody_else_up(tmp_path):
-    with Mongrel2() as peer, serving(peer, options=("--gevent", "10")):
-        client = peer.client().send(f"/hold?gates={tmp_path}&text=first")
-        wait_for_file(tmp_path / "asked-0")
-        for text in ("second", "third", "fourth"):
-            client.send(f"/echo?text={text}")
-        for number in range(20):
-            assert peer.get(f"/echo?text={number}").body == str(number).encode()
-        assert client.messages == []
-        (tmp_path / "0").touch()
-        assert [client.answer().body for _ in range(4)] == [b"first", b"second", b"third", b"fourth"]
+@pytest.fixture(scope="module")
+def cooperative(dispatch):
+    with Mongrel2() as peer, serving(peer, options=["--gevent", "10"]) as server:
+        yield peer, server
+
+
+def test_answers_come_in_the_order_of_the_requests_and_hold_nobody_else_up(cooperative, tmp_path):
+    peer, _ = cooperative
+    client = peer.client().send(f"/hold?gates={tmp_path}&text=first")
+    wait_for_file(tmp_path / "asked-0")
+    for text in ("second", "third", "fourth"):
+        client.send(f"/echo?text={text}")
+    for number in range(20):
+        assert peer.get(f"/echo?text={number}").body == str(number).encode()
+    assert client.messages == []
+    (tmp_path / "0").touch()
+    assert [client.answer().body for _ in range(4)] == [b"first", b"second", b"third", b"fourth"]
 
 
 def test_threads_do_not_overtake_each_other_on_one_connection(tmp_path):
@@ -80,51 +86,51 @@ def test_a_disconnect_stops_the_running_answer(tmp_path, options, encode):
         assert "Traceback" not in server.log
 
 
-def test_a_disconnect_stops_what_waits_behind_the_running_answer(tmp_path):
-    with Mongrel2() as peer, serving(peer, options=("--gevent", "10")) as server:
-        client = peer.client().send(f"/hold?gates={tmp_path}")
-        wait_for_file(tmp_path / "asked-0")
-        client.send("/echo?text=never")
-        peer.notice(client)
-        peer.get()
-        (tmp_path / "0").touch()
-        server.wait_until(r'"GET /hold\S* HTTP/1.1" 499 ')
-        peer.get("/echo?text=fence")
-        server.wait_until("text=fence")
-        server.wait_until(r'"GET /echo\?text=never')
-        assert re.findall(r'"GET /echo\?text=never HTTP/1.1" (\d+)', server.log) == ["499"]
-        assert client.messages == []
+def test_a_disconnect_stops_what_waits_behind_the_running_answer(cooperative, tmp_path):
+    peer, server = cooperative
+    client = peer.client().send(f"/hold?gates={tmp_path}")
+    wait_for_file(tmp_path / "asked-0")
+    client.send(f"/echo?text=never-{client.number}")
+    peer.notice(client)
+    peer.get()
+    (tmp_path / "0").touch()
+    server.wait_until(rf'"GET /hold\?gates={tmp_path} HTTP/1.1" 499 ')
+    peer.get(f"/echo?text=fence-{client.number}")
+    server.wait_until(f"text=fence-{client.number}")
+    server.wait_until(rf'"GET /echo\?text=never-{client.number} ')
+    assert re.findall(rf'"GET /echo\?text=never-{client.number} HTTP/1.1" (\d+)', server.log) == ["499"]
+    assert client.messages == []
 
 
 @ANY
-@pytest.mark.parametrize("kind", ["disconnect", "credits", "unknown", 1, None])
-def test_no_notice_is_ever_answered(options, kind):
+def test_no_notice_is_ever_answered(options):
     with Mongrel2() as peer, serving(peer, options=options) as server:
-        living = peer.client().send()
-        living.answer()
-        fields = {"DOWNLOAD_CREDITS": "100"} if kind == "credits" else None
-        for _ in range(20):
-            peer.notice(peer.client(), kind, fields)
-            peer.notice(living, kind, fields)
-        for body in (b"", b"no JSON", b"[]", b"[" * 100000, b'"disconnect"'):
-            peer.raw(peer.message(living.number, "@*", {"METHOD": "JSON"}, body))
-        # Each thread gets one of these, behind its share of the notices.
-        for client in [peer.client().send() for _ in range(8)]:
-            client.answer()
-        assert len(living.messages) == 1
-        assert sum(map(len, peer.messages.values())) == 9
-        assert not peer.strays
+        for answered, kind in enumerate(["disconnect", "credits", "unknown", 1, None]):
+            living = peer.client().send()
+            living.answer()
+            fields = {"DOWNLOAD_CREDITS": "100"} if kind == "credits" else None
+            for _ in range(20):
+                peer.notice(peer.client(), kind, fields)
+                peer.notice(living, kind, fields)
+            for body in (b"", b"no JSON", b"[]", b"[" * 100000, b'"disconnect"'):
+                peer.raw(peer.message(living.number, "@*", {"METHOD": "JSON"}, body))
+            # Each thread gets one of these, behind its share of the notices.
+            for client in [peer.client().send() for _ in range(8)]:
+                client.answer()
+            assert len(living.messages) == 1, kind
+            assert sum(map(len, peer.messages.values())) == 9 * (answered + 1), kind
+            assert not peer.strays
         assert server.stop() == 0
         assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("kind", ["credits", "unknown"])
-def test_other_notices_stop_nothing(tmp_path, kind):
-    with Mongrel2() as peer, serving(peer, options=("--gevent", "10")):
-        client = peer.client().send(f"/gated?gates={tmp_path}&pieces=2")
-        wait_for_file(tmp_path / "asked-0")
-        peer.notice(client, kind)
-        peer.get()
-        for number in range(2):
-            (tmp_path / str(number)).touch()
-        assert client.answer().body == b"piece00piece01"
+def test_other_notices_stop_nothing(cooperative, tmp_path, kind):
+    peer, _ = cooperative
+    client = peer.client().send(f"/gated?gates={tmp_path}&pieces=2")
+    wait_for_file(tmp_path / "asked-0")
+    peer.notice(client, kind)
+    peer.get()
+    for number in range(2):
+        (tmp_path / str(number)).touch()
+    assert client.answer().body == b"piece00piece01"

@@ -22,6 +22,18 @@ def peer(attached):
     return attached[0]
 
 
+@pytest.fixture(scope="module")
+def cooperative(dispatch):
+    with Mongrel2() as peer, serving(peer, options=["--gevent", "10"]):
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def named(dispatch):
+    with Mongrel2() as peer, serving(peer, options=["--mongrel2-script-name"]):
+        yield peer
+
+
 def test_two_mongrel2_servers_get_their_own_answers():
     with (
         Mongrel2("first-1") as first,
@@ -157,41 +169,43 @@ def test_what_is_no_http_is_refused_once(attached, encode, path, special):
 
 @BOTH
 @pytest.mark.parametrize("path, kept", [("/environ/x", True), ("@*", False)])
-def test_a_forged_notice_is_a_request_and_cancels_nothing(tmp_path, encode, path, kept):
-    with Mongrel2() as peer, serving(peer, options=["--gevent", "10"]):
-        victim = peer.client().send(f"/gated?gates={tmp_path}&pieces=3")
-        wait_for_file(tmp_path / "asked-0")
-        body = json.dumps({"type": "disconnect"}).encode()
-        victim.send(path, method="JSON", body=body, encode=encode)
-        peer.get()
-        for number in range(3):
-            (tmp_path / str(number)).touch()
-        assert victim.answer().body == b"piece00piece01piece02"
-        answer = victim.answer()
-        if kept:
-            assert answer.json()["REQUEST_METHOD"] == "JSON"
-        else:
-            assert answer.status >= 400
-            victim.closed()
+def test_a_forged_notice_is_a_request_and_cancels_nothing(cooperative, tmp_path, encode, path, kept):
+    victim = cooperative.client().send(f"/gated?gates={tmp_path}&pieces=3")
+    wait_for_file(tmp_path / "asked-0")
+    body = json.dumps({"type": "disconnect"}).encode()
+    victim.send(path, method="JSON", body=body, encode=encode)
+    cooperative.get()
+    for number in range(3):
+        (tmp_path / str(number)).touch()
+    assert victim.answer().body == b"piece00piece01piece02"
+    answer = victim.answer()
+    if kept:
+        assert answer.json()["REQUEST_METHOD"] == "JSON"
+    else:
+        assert answer.status >= 400
+        victim.closed()
 
 
-@pytest.mark.parametrize(
-    "pattern, target, script, path",
-    [
-        ("/app/(.*)", "/app/x", "/app", "/x"),
-        ("/app/", "/app/", "/app", "/"),
-        ("/", "/environ", "", "/environ"),
-        ("/app/", "/environ", "", "/environ"),
-    ],
-)
-def test_script_name_comes_from_the_route_if_asked(peer, pattern, target, script, path):
-    plain = peer.get("/environ" + target, PATTERN=pattern).json()
-    assert (plain["SCRIPT_NAME"], plain["PATH_INFO"]) == ("", "/environ" + target)
-    with Mongrel2() as other, serving(other, options=["--mongrel2-script-name"]):
-        # The application takes the first part of the path for its orders.
-        found = other.get(target.replace("/x", "/environ") if script else target, PATTERN=pattern).json()
-        assert found["SCRIPT_NAME"] == script
-        assert found["PATH_INFO"] == path.replace("/x", "/environ")
+ROUTES = [
+    ("/app/(.*)", "/app/x", "/app", "/x"),
+    ("/app/", "/app/", "/app", "/"),
+    ("/", "/environ", "", "/environ"),
+    ("/app/", "/environ", "", "/environ"),
+]
+
+
+@pytest.mark.parametrize("pattern, target, script, path", ROUTES)
+def test_script_name_comes_from_the_route_if_asked(named, pattern, target, script, path):
+    # The application takes the first part of the path for its orders.
+    found = named.get(target.replace("/x", "/environ") if script else target, PATTERN=pattern).json()
+    assert found["SCRIPT_NAME"] == script
+    assert found["PATH_INFO"] == path.replace("/x", "/environ")
+
+
+@pytest.mark.parametrize("pattern, target", [route[:2] for route in ROUTES])
+def test_script_name_does_not_come_from_the_route_unasked(peer, pattern, target):
+    found = peer.get("/environ" + target, PATTERN=pattern).json()
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("", "/environ" + target)
 
 
 def test_limit_post():

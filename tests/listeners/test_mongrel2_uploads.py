@@ -69,30 +69,36 @@ def test_a_chunked_upload_has_no_content_length(site):
 
 
 @pytest.mark.parametrize(
-    "chroot, named, status",
+    "chroot, names",
     [
-        ("jail", "/uploads/m2.a", 200),
-        ("jail", "uploads/m2.a", 200),
-        ("jail", "./uploads/m2.a", 200),
-        ("jail", "/m2.a", 500),
-        ("jail", "/uploads/../../secret/m2.a", 500),
-        ("jail", "/etc/m2.a", 500),
-        (".", "/jail/uploads/m2.a", 200),
-        ("jail/uploads", "/uploads/m2.a", 500),
+        (
+            "jail",
+            {
+                "/uploads/m2.a": 200,
+                "uploads/m2.a": 200,
+                "./uploads/m2.a": 200,
+                "/m2.a": 500,
+                "/uploads/../../secret/m2.a": 500,
+                "/etc/m2.a": 500,
+            },
+        ),
+        (".", {"/jail/uploads/m2.a": 200}),
+        ("jail/uploads", {"/uploads/m2.a": 500}),
     ],
 )
-def test_names_are_looked_up_in_the_chroot(tmp_path, chroot, named, status):
+def test_names_are_looked_up_in_the_chroot(tmp_path, chroot, names):
     uploads = tmp_path / "jail" / "uploads"
     uploads.mkdir(parents=True)
     (tmp_path / "secret").mkdir()
     files = [uploads / "m2.a", tmp_path / "jail" / "m2.a", tmp_path / "secret" / "m2.a"]
-    for file in files:
-        file.write_bytes(b"body")
     options = ["--mongrel2-upload-dir", uploads, "--mongrel2-chroot", tmp_path / chroot]
     with Mongrel2() as peer, serving(peer, options=options):
-        headers = {START: named, DONE: named, "content-length": "4"}
-        assert peer.get("/environ", method="POST", headers=headers).status == status
-    assert [file.exists() for file in files] == [status != 200, True, True]
+        for named, status in names.items():
+            for file in files:
+                file.write_bytes(b"body")
+            headers = {START: named, DONE: named, "content-length": "4"}
+            assert peer.get("/environ", method="POST", headers=headers).status == status, named
+            assert [file.exists() for file in files] == [status != 200, True, True], named
 
 
 def test_a_gibibyte_is_read_in_little_memory(site):

@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from tests.support.fronts import GUARD, PATH, accepts, free_port, poll
+from tests.support.fronts import GUARD, PATH, accepts, poll
+from tests.support.ports import free_port
 from tests.support.server import ROOT, Server
 
 pytestmark = pytest.mark.peers

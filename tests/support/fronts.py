@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.server import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -40,19 +40,6 @@ def poll(condition, what):
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
     return found
-
-
-def free_port():
-    """Return a port that nobody uses, below those that the kernel gives to clients."""
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def accepts(port):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import socket
 import threading
 import time
 from collections import defaultdict
 
 import zmq
 
+from tests.support.ports import free_port
 from tests.support.server import Server
 
 TIMEOUT = 15.0  # a guard against hanging, never a measure
@@ -35,12 +35,6 @@ def wait_for_file(path):
     while not path.exists():
         assert time.monotonic() < deadline, f"there is no {path}"
         time.sleep(0.002)
-
-
-def free_endpoint():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{sock.getsockname()[1]}"
 
 
 def tnetstring(value):
@@ -92,7 +86,7 @@ class Mongrel2:
         self.encode = ENCODERS[protocol]
         self.rcvhwm = rcvhwm
         self.binds_sub = sub  # else the test does, later
-        self.send_spec, self.recv_spec = free_endpoint(), free_endpoint()
+        self.send_spec, self.recv_spec = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
         self.credit = credit
         self.messages = defaultdict(list)  # bodies by connection id, in order of arrival
         self.outstanding = defaultdict(int)  # bytes by connection id
@@ -336,37 +330,48 @@ class Answer:
     @classmethod
     def of(cls, messages, head_only=False):
         """Return the answer at the beginning of *messages*, None where it is not complete."""
-        data = b""
+        start = head = blank = b""
+        pieces = []  # of the body, not put together before it is whole: there may be much of it
         for count, message in enumerate(messages, 1):
             if not message:
-                head, _, body = data.partition(b"\r\n\r\n")
-                return cls(head, body, count - 1, "close")
-            data += message
-            head, blank, body = data.partition(b"\r\n\r\n")
-            if blank and (answer := cls(head, body, count, "length"))._complete(head_only):
+                return cls(head, b"".join(pieces), count - 1, "close")
+            if blank:
+                pieces.append(message)
+            else:
+                start += message
+                head, blank, body = start.partition(b"\r\n\r\n")
+                pieces = [body]
+            if blank and (answer := cls(head, b"", count, "length"))._complete(pieces, head_only):
                 return answer
         return None
 
-    def _complete(self, head_only):
+    def _complete(self, pieces, head_only):
         if head_only or self.status in {204, 304}:
+            self.body = b"".join(pieces)
             return True
         if "content-length" in self.headers:
-            return len(self.body) >= int(self.headers["content-length"])
-        if self.headers.get("transfer-encoding") == "chunked" and self.body.endswith(b"0\r\n\r\n"):
+            if sum(map(len, pieces)) < int(self.headers["content-length"]):
+                return False
+            self.body = b"".join(pieces)
+            return True
+        end = b"".join(piece[-5:] for piece in pieces[-5:])
+        if self.headers.get("transfer-encoding") == "chunked" and end.endswith(b"0\r\n\r\n"):
             self.ended = "chunked"
-            self.body = unchunked(self.body)
+            self.body = unchunked(b"".join(pieces))
             return True
         return False
 
 
 def unchunked(data):
-    body = b""
+    pieces = []
+    at = 0
     while True:
-        size, _, data = data.partition(b"\r\n")
-        count = int(size, 16)
+        line = data.index(b"\r\n", at)
+        count = int(data[at:line], 16)
+        at = line + 2 + count
+        pieces.append(data[line + 2 : at])
+        assert data[at : at + 2] == b"\r\n"
+        at += 2
         if not count:
-            assert data == b"\r\n"
-            return body
-        body += data[:count]
-        assert data[count : count + 2] == b"\r\n"
-        data = data[count + 2 :]
+            assert at == len(data)
+            return b"".join(pieces)

@@ -14,6 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+started = []  # the servers that a failing test may tell of
+
+
 class Server:
     """An ``appserver`` process; ``addresses`` are its listeners' real addresses by name."""
 
@@ -21,6 +24,7 @@ class Server:
         self.log = ""
         self.addresses = {}
         self.all_addresses = []
+        self._ended = False  # nobody writes to its log any more
         self._news = threading.Condition()
         self._read, write = os.pipe()
         self.process = subprocess.Popen(
@@ -28,6 +32,7 @@ class Server:
             stderr=write, cwd=cwd, env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}, **popen,
         )  # fmt: skip
         os.close(write)
+        started.append(self)
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
 
@@ -37,6 +42,9 @@ class Server:
             with self._news:
                 self.log += data.decode("utf-8", "replace")
                 self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def _more(self, timeout):
         """Wait for more of the log; return whether it came."""
@@ -46,12 +54,16 @@ class Server:
             return len(self.log) > before
 
     def wait_until(self, pattern, timeout=20.0):
-        """Wait until the log matches *pattern* (a regular expression); return the match."""
+        """Wait until the log matches *pattern* (a regular expression); return the match.
+
+        The end of a server that has not said it is the end of the wait.
+        """
         deadline = time.monotonic() + timeout
         with self._news:
             while not (match := re.search(pattern, self.log, re.MULTILINE)):
-                if not self._news.wait(deadline - time.monotonic()) and time.monotonic() > deadline:
+                if self._ended or time.monotonic() > deadline:
                     raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+                self._news.wait(max(0, deadline - time.monotonic()))
         return match
 
     def start(self):
