@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Do what the command line says."""
     told = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: what was started is ended
     if told.uwsgi:
         Uwsgi.program = str(Path(told.uwsgi).resolve())
     cases = [CASES[name] for name in told.cases] or [
