@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -176,6 +177,17 @@ def test_a_file_may_say_what_holds_for_reloads(site):
         site.server.process.send_signal(signal.SIGHUP)
         site.wait_until(f"generation {generation} has taken over")
         assert site.told()["setting"] == "again"
+
+
+def test_options_behind_an_address_are_read_again(site):
+    site.configure(http_socket="127.0.0.1:0, allow=127.0.0.1").start()
+    assert site.told()["version"] == 1
+    site.configure(http_socket="127.0.0.1:0, allow=10.0.0.0/8")
+    reload(site)
+    generation(site, 2)
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        site.told()
+    site.wait_until(r"a peer was turned away \(1 so far\): 127.0.0.1 is not in allow")
 
 
 def test_listeners_come_and_go(site):
