@@ -88,8 +88,8 @@ def _complete(environ: dict[str, Any]) -> None:
     """Fill in what WSGI wants and a front end left out."""
     method = environ.get("REQUEST_METHOD")
     if not method:
-        if "REQUEST_URI" not in environ:
-            raise ProtocolError(BAD_REQUEST, "The request has neither REQUEST_METHOD nor REQUEST_URI.")
+        if "REQUEST_URI" not in environ and "HTTP_HOST" not in environ:
+            raise ProtocolError(BAD_REQUEST, "The request has no REQUEST_METHOD, REQUEST_URI or HTTP_HOST.")
         environ["REQUEST_METHOD"] = "GET"
     else:
         check_method(method)
