@@ -61,6 +61,8 @@ def main():
         }
         for name in names:
             code, passed, failed, output = run(arguments.directory / name, environ)
+            if code and not failed:
+                failed = [f"it has ended with {code}: {output.strip().splitlines()[-1]}"]
             skipped = re.search(r"^1\.\.0 # SKIP (.*)", output, re.MULTILINE)
             bad += bool(code)
             print(
