@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST = 1000  # replacements in one value; more than that and it contains itself
 _LONGEST = 1 << 20
+_MOST_READ = 1 << 21  # characters, as each replacement has it read anew
 
 
 def expanded(value: str, symbol: str, look_up: Callable[[str], str | None]) -> str:
@@ -25,7 +26,7 @@ def expanded(value: str, symbol: str, look_up: Callable[[str], str | None]) -> s
     uWSGI does (`uwsgi_apply_config_pass`), and why a value that is nothing but ``%(a)`` is not expanded
     further, while ``x%(a)`` is.
     """
-    at, begin, depth, ready, count = 0, -1, 0, False, 0
+    at, begin, depth, ready, count, read = 0, -1, 0, False, 0, 0
     while at < len(value):
         character = value[at]
         if character == symbol:
@@ -42,9 +43,10 @@ def expanded(value: str, symbol: str, look_up: Callable[[str], str | None]) -> s
             found = look_up(value[begin:at]) if at > begin else None
             if found is not None:
                 value = f"{value[: begin - 2]}{found}{value[at + 1 :]}"
+                read += at
                 at = 0
                 count += 1
-                if count > _MOST or len(value) > _LONGEST:
+                if count > _MOST or len(value) > _LONGEST or read > _MOST_READ:
                     raise IniError("it contains itself, so that its expansion has no end")
             begin = -1
         at += 1

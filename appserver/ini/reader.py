@@ -171,9 +171,7 @@ class Reader:
             raise IniError(f"{name} names a section of the file before, and there is none")
         self._files += 1
         if self._files > _MOST:
-            raise IniError(
-                f"{path}: it is more than {_MOST} files with this one; do some include each other?"
-            )
+            raise IniError(f"{path}: there are more than {_MOST} files: do some include each other?")
         text = _text(path)
         self._last = path
         if self._depth == _DEEPEST:

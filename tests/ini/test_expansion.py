@@ -80,3 +80,17 @@ def test_environment_variables_may_have_a_default(monkeypatch, name, expected):
 def test_every_value_comes_to_an_end_and_what_names_nothing_stays(value):
     assert expanded(value, "%", lambda _: None) == value
     assert expanded(value, "%", lambda _: "1").count("%(") <= value.count("%(")
+
+
+def test_a_value_that_contains_itself_is_found_out_in_linear_time():
+    """By the characters that are read, not only by the replacements."""
+    read = []
+    text = "y" * 1000 + "%(a)"
+
+    def look_up(name):
+        read.append(name)
+        return text
+
+    with pytest.raises(IniError, match="contains itself"):
+        expanded(text, "%", look_up)
+    assert len(read) < 100
