@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST = 1000  # replacements in one value; more than that and it contains itself
 _LONGEST = 1 << 20
-_MOST_READ = 1 << 21  # characters, as each replacement has it read anew
+_MOST_READ = 1 << 19  # characters, as each replacement has it read anew
 
 
 def expanded(value: str, symbol: str, look_up: Callable[[str], str | None]) -> str:
