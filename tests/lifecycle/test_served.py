@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -149,7 +150,10 @@ class TestPrivileges:
         monkeypatch.setattr(sys, "executable", sys._base_executable)
         for name, value in readable.items():
             monkeypatch.setenv(name, value)
-        for directory in (site.directory, *site.directory.parents[:2]):
+        temporary = Path(tempfile.gettempdir())
+        for directory in (site.directory, *site.directory.parents):
+            if directory == temporary or temporary not in directory.parents:
+                break
             directory.chmod(0o777)
         site.app.chmod(0o644)
 
