@@ -6,11 +6,11 @@ import importlib.util
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,12 +131,10 @@ class TestDaemon:
 
 
 @pytest.fixture(scope="module")
-def readable(tmp_path_factory):
+def readable():
     """Return the environment of a Python that every user can read, server and libraries included."""
-    directory = tmp_path_factory.mktemp("python")
-    environ = copied(directory)
-    yield environ
-    shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory() as directory:
+        yield copied(directory)
 
 
 @root
@@ -144,13 +142,18 @@ class TestPrivileges:
     """Who the processes are."""
 
     @pytest.fixture
+    def tmp_path(self):
+        """Return a directory that is not pytest's: each run of tests closes those to other users."""
+        with tempfile.TemporaryDirectory() as directory:
+            yield Path(directory)
+
+    @pytest.fixture
     def reachable(self, site, readable, monkeypatch):
         """Let other users reach the application and Python."""
         monkeypatch.setattr(sys, "executable", sys._base_executable)
         for name, value in readable.items():
             monkeypatch.setenv(name, value)
-        for directory in (site.directory, *site.directory.parents[:2]):
-            directory.chmod(0o777)
+        site.directory.chmod(0o777)
         site.app.chmod(0o644)
 
     @pytest.mark.usefixtures("reachable")

@@ -64,7 +64,7 @@ class Site:
 
     def log(self, pattern):
         """Wait for a line of the log and return its match."""
-        return self.server.wait_until(pattern, 10)
+        return self.server.wait_until(pattern)
 
     def read_log(self):
         """Return the log so far."""

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tests.support.mongrel2 import APP, Mongrel2, serving, wait_for_file
+from tests.support.mongrel2 import APP, TIMEOUT, Mongrel2, serving, wait_for_file
 from tests.support.server import Server
 
 ANY = pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_answer_for_the_mongrel2_before_goes_to_nobody(tmp_path, options, tar
         if options:
             assert queued.answer().body == b"old"
         peer.restart()
-        assert peer.attached.wait(15)
+        assert peer.attached.wait(TIMEOUT)
         for number in range(50):
             (tmp_path / str(number)).touch()
         old.send("/echo?text=new")  # a new client of the same number

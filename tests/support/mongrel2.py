@@ -14,7 +14,7 @@ import zmq
 from tests.support.ports import free_port
 from tests.support.server import Server
 
-TIMEOUT = 15.0  # a guard against hanging, never a measure
+TIMEOUT = 30.0  # a guard against hanging, never a measure
 APP = "tests.support.mongrel2_app:app"
 dispatch = "worker"  # zeromq-dispatch of the servers; see the fixture
 

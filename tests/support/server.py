@@ -53,7 +53,7 @@ class Server:
             self._news.wait(max(0, timeout))
             return len(self.log) > before
 
-    def wait_until(self, pattern, timeout=20.0):
+    def wait_until(self, pattern, timeout=30.0):
         """Wait until the log matches *pattern* (a regular expression); return the match.
 
         The end of a server that has not said it is the end of the wait.
@@ -73,7 +73,7 @@ class Server:
         self.addresses = dict(self.all_addresses)
         return self
 
-    def stop(self, number=signal.SIGTERM, timeout=20.0):
+    def stop(self, number=signal.SIGTERM, timeout=30.0):
         """Stop the process, read the rest of its log and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 _EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-GUARD = 10.0  # seconds after which something hangs
+GUARD = 30.0  # seconds after which something hangs
 
 
 def octets(text):

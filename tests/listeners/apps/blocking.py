@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-GUARD = 8.0  # seconds after which nobody else comes
+GUARD = 20.0  # seconds after which nobody else comes
 
 lock = threading.Lock()
 barriers = {}
