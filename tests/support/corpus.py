@@ -25,8 +25,7 @@ def __getattr__(name):
     return application
 """
 
-_SOCKETS = {"socket", "http", "http-socket", "uwsgi-socket", "http11-socket", "fastcgi-socket", "scgi-socket",
-            "stats", "stats-server"}  # fmt: skip
+_SOCKETS = {"socket", "http", "http-socket", "uwsgi-socket", "http11-socket", "fastcgi-socket", "scgi-socket"}
 _FILES = {
     "pidfile", "pidfile2", "safe-pidfile", "touch-reload", "touch-chain-reload", "touch-logreopen", "touch-logrotate",
     "log-backupname", "mimefile", "control-socket",
@@ -71,6 +70,8 @@ class Site:
             "touch-exec",
         }:
             return None
+        if key in {"stats", "stats-server"}:
+            return "127.0.0.1:0"
         if key in _SOCKETS:
             self._sockets += 1
             tcp = re.search(r":[^/]*$", value) or key.startswith("http")
