@@ -26,6 +26,7 @@ from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
 from appserver.verdict import Judge
+from appserver.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,7 @@ _OWN = (
     QueueOptions,
     BindOptions,
     StreamOptions,
+    WebSocketOptions,
     LogOptions,
     AccessOptions,
     StopOptions,

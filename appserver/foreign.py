@@ -293,9 +293,6 @@ A reload is never a stop: use appserver ctl stop.
     exit-on-reload
 Log lines are written whole and unnumbered; the front end's access log has the rest.
     log-prefix? log-truncate
-WebSocket is not served.
-    websockets-ping-freq= websockets-pong-tolerance= websockets-max-size= websocket-ping-freq=
-    websocket-pong-tolerance= websocket-max-size=
 The file is locked by nobody: pidfile keeps a second server from starting.
     flock= flock-wait= flock2= flock-wait2=
 What a request may send is limited by the front end and by limit-post.

@@ -126,6 +126,11 @@ class Mongrel2Listener:
         self._rendezvous: Rendezvous | None = None
         self._intakes: dict[Any, Subscription | Share] = {}  # by the hub of their thread
 
+    @property
+    def ordered(self) -> bool:
+        """Whether all that a connection brings reaches the same loop, as it came."""
+        return self.shared or (not self.several and len(self._intakes) == 1)
+
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
         with zmq.Context() as context:
