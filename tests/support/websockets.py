@@ -125,6 +125,8 @@ class HttpWebSocket(Frames, HttpClient):
 class Mongrel2WebSocket(Frames, Mongrel2Client):
     """A browser's WebSocket as Mongrel2 tells of it: a message for each frame, with its first byte."""
 
+    more_fields = {}  # noqa: RUF012  (of Mongrel2's own)
+
     def ask_with(self, target, fields):
         given = {name.lower(): value for name, value in fields}
         key = given.get("sec-websocket-key", "")
@@ -132,7 +134,7 @@ class Mongrel2WebSocket(Frames, Mongrel2Client):
         self.fields = {
             "PATH": path, "x-forwarded-for": "192.0.2.7", "host": "localhost", **given, "VERSION": "HTTP/1.1",
             "URI": target, **({"QUERY": query} if mark else {}), "PATTERN": "/", "URL_SCHEME": "http",
-            "REMOTE_ADDR": "192.0.2.7",
+            "REMOTE_ADDR": "192.0.2.7", **self.more_fields,
         }  # fmt: skip
         self.path = path
         self.number = number = next(self.mongrel2.numbers)
