@@ -36,7 +36,7 @@ class Upgrade(Exchange):
     server stops.
     """
 
-    __slots__ = ("able", "clock", "go_away", "switched")
+    __slots__ = ("able", "catch_up", "clock", "go_away", "switched")
 
     def __init__(
         self, environ: Environ, codec: Codec, keep_alive: bool = False, *, able: bool = True
@@ -46,6 +46,7 @@ class Upgrade(Exchange):
         self.switched = False
         self.clock: Clock | None = None
         self.go_away: Callable[[], None] | None = None
+        self.catch_up: Callable[[], None] | None = None  # takes what a library has sent by itself before now
 
     def switch(self, fields: Headers) -> bytes:
         """Note that the application accepts, with *fields* in the answer; return its head."""
@@ -70,6 +71,8 @@ class Upgrade(Exchange):
     def start_response(
         self, status: str, headers: Headers, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
+        if self.catch_up is not None:
+            self.catch_up()
         if self.switched:
             return self.write
         write = super().start_response(status, headers, exc_info)

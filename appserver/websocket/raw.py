@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent.monkey
@@ -42,7 +43,8 @@ class RawSocket:
         if self._made is None:
             pair = socket.socketpair()  # as gevent has it, where the process is patched
             self._made = pair[0]
-            self._waiters.run(Tunnel, self._wire, pair[1].detach())
+            tunnel = self._waiters.run(Tunnel, self._wire, pair[1].detach())
+            self._wire.x.catch_up = partial(self._waiters.run, tunnel.catch_up)
         return getattr(self._made, name)
 
 
@@ -67,11 +69,17 @@ class Tunnel:
 
     # What the application says
 
-    def _readable(self) -> None:
+    def catch_up(self) -> None:
+        """Take all that it has said by now."""
+        while not self.ended and self._readable():
+            pass
+
+    def _readable(self) -> bool:
+        """Take a piece; return False where there is none."""
         try:
             data = self._end.recv(_PIECE)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
@@ -80,6 +88,7 @@ class Tunnel:
             self._open(data)
         else:
             self._send(data)
+        return True
 
     def _open(self, data: bytes) -> None:
         x = self._wire.x
@@ -144,8 +153,7 @@ class Tunnel:
         self._close()
 
     def finish(self, *, failed: bool) -> None:
-        if not self.ended:
-            self._readable()  # what the application has written just now
+        self.catch_up()
         self._finish()
 
     def _finish(self) -> None:
