@@ -25,6 +25,7 @@ from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
+from appserver.websocket.relay import Meeting, Relay
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
@@ -94,6 +95,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         files["pidfile2"].write()
     adopt_orphans()
     title.set(settings, "master")
+    meeting = Meeting()
 
     def ready() -> None:
         if "safe-pidfile" in files:
@@ -110,6 +112,8 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         for each in (*files.values(), daemon):
             if each is not None:
                 master.children.private.add(each)
+        private = master.children.private
+        Relay(meeting, private.add, private.discard)
         hooks.run(stages, "master-start")
         programs = Programs(settings, master.children)
         programs.start()

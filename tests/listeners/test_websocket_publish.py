@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -243,3 +244,18 @@ def test_flask_sock_is_told_where_it_would_hang(serve):
     with client_of(site) as client:
         assert client.ask("/echo").status == 500
     site.log("Cannot obtain socket from WSGI environment")
+
+
+@pytest.mark.parametrize("front", ["http", "threads", "mongrel2-shared"])
+def test_a_message_reaches_all_workers(serve, front):
+    """A WebSocket holds a core; a worker without a free one leaves the next client to another."""
+    site = start(serve, front, processes=2, **{"threads" if front == "threads" else "gevent": 2})
+    with clients(site, 4) as found:
+        assert len(set(re.findall(r"subscribed by (\d+)", site.read_log()))) == 2
+        for number, sender in enumerate(found):
+            sender.say(f"from {number}")
+            for each in found:
+                assert each.message() == f"from {number}"
+        found[0].say(b"300000")
+        for each in found:
+            assert each.message() == bytes(300_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import appserver
@@ -167,6 +168,7 @@ def sum_up(environ, socket):
 @route
 def subscribe(environ, socket):
     socket.subscribe("news")
+    tell(environ, f"subscribed by {os.getpid()}")
     socket.send("subscribed")
     for message in socket:
         if message == "stop":
