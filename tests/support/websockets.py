@@ -48,8 +48,8 @@ class Frames:
         answer = self.ask(target, **changes)
         assert answer.status == 101, answer
         assert answer.header("Sec-WebSocket-Accept") == ACCEPT
-        assert (answer.header("Upgrade"), answer.header("Connection")) == ("websocket", "Upgrade")
-        assert answer.header("Date") is None or answer.header("Date")
+        assert answer.header("Upgrade") == "websocket"
+        assert answer.header("Connection").lower() == "upgrade"  # nginx writes its own
         return answer
 
     def ask(self, target="/", **changes):
