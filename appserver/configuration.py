@@ -28,6 +28,7 @@ from appserver.server import StopOptions
 from appserver.spec import Spec
 from appserver.trust import TrustOptions
 from appserver.verdict import Judge
+from appserver.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,7 @@ _OWN = (
     BindOptions,
     TrustOptions,
     StreamOptions,
+    WebSocketOptions,
     LogOptions,
     AccessOptions,
     StopOptions,

@@ -44,6 +44,15 @@ class ClientGone(ConnectionError):
     """Say that nobody waits for the answer any more."""
 
 
+class ConnectionClosed(ClientGone):
+    """Say that a WebSocket has ended, with which code and why (RFC 6455 section 7.1.5)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket has ended: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
 class BodyError(OSError):
     """Say why there is no end to a request's body that the application reads, and with which status.
 
@@ -108,6 +117,8 @@ class Exchange:
     The codec fills ``environ``, ``keep_alive``, ``expect`` and ``body_left`` (bytes still to come;
     -1 where only the framing tells); the rest is filled while answering.
     """
+
+    switched = False  # the connection carries something else than HTTP by now (see `Upgrade`)
 
     __slots__ = (
         "begun",

@@ -53,6 +53,8 @@ Answers of unknown length are always chunked for HTTP/1.1.
 Request bodies are read and decoded whole, chunked ones, too.
     http-chunked-input http-raw-body wsgi-manage-chunked-input post-buffering-bufsize=
     body-read-warning= http-manage-expect?
+WebSocket needs no setting.
+    http-websockets
 HTTP is served by the workers themselves; there is no router process to set up.
     http-processes= http-workers= http-stats= http-stats-server= http-ss= http-harakiri=
     http-connect-timeout= http-uid= http-gid= http-modifier1= http-modifier2= http-use-pattern=
@@ -274,7 +276,7 @@ No other server is called: there is no gateway or proxy.
     sslrouter-events= sslrouter-max-retries= sslrouter-quiet= sslrouter-cheap
     sslrouter-subscription-server= sslrouter-timeout= sslrouter-stats= sslrouter-stats-server=
     sslrouter-ss= sslrouter-harakiri= sslrouter-sni sslrouter-buffer-size= http-to=
-    http-subscription-server= http-subscription-fallback-key= http-resubscribe= http-websockets
+    http-subscription-server= http-subscription-fallback-key= http-resubscribe=
     http-manage-rtsp http-auto-gzip http-zerg= http-var= forkptyrouter= forkptyrouter-command=
     forkptyrouter-cmd= forkptyrouter-rows= forkptyrouter-cols= forkptyrouter-processes=
     forkptyrouter-workers= forkptyrouter-zerg= forkptyrouter-fallback= forkptyrouter-events=
@@ -293,9 +295,6 @@ A reload is never a stop: use appserver ctl stop.
     exit-on-reload
 Log lines are written whole and unnumbered; the front end's access log has the rest.
     log-prefix? log-truncate
-WebSocket is not served.
-    websockets-ping-freq= websockets-pong-tolerance= websockets-max-size= websocket-ping-freq=
-    websocket-pong-tolerance= websocket-max-size=
 The file is locked by nobody: pidfile keeps a second server from starting.
     flock= flock-wait= flock2= flock-wait2=
 What a request may send is limited by the front end and by limit-post.

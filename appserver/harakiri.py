@@ -30,6 +30,7 @@ from appserver.blocking import Places, described
 from appserver.interrupt import interrupt
 from appserver.listeners.listener import Service
 from appserver.options import option
+from appserver.protocols.upgrade import Upgrade
 from appserver.wsgi import Harakiri, respond
 
 if TYPE_CHECKING:
@@ -177,6 +178,17 @@ class Watchdog:
         except Harakiri:
             self._running.pop(id(run), None)
 
+    def pause(self, run: Running) -> None:
+        """Have a request's time not count for now: it waits for its client."""
+        self.finish(run)
+
+    def resume(self, run: Running) -> None:
+        """Count it from 0."""
+        run.since = monotonic()
+        run.told = 0.0
+        run.hit = run.asynchronous = False
+        self._running[id(run)] = run
+
     # In the native thread
 
     def _watch(self) -> None:
@@ -292,6 +304,20 @@ class Watchdog:
         self._end()
 
 
+class _Clock:
+    """The time limit of a call with a WebSocket: it is for what the application does with each message."""
+
+    def __init__(self, watchdog: Watchdog, run: Running) -> None:
+        self._watchdog = watchdog
+        self._run = run
+
+    def pause(self) -> None:
+        self._watchdog.pause(self._run)
+
+    def resume(self) -> None:
+        self._watchdog.resume(self._run)
+
+
 @dataclass(frozen=True)
 class LimitedService(Service):
     """A service whose requests have a time limit."""
@@ -302,6 +328,8 @@ class LimitedService(Service):
     def respond(self, x: Exchange, channel: Channel) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""
         run = self.watchdog.begin(x, channel, self.loop)
+        if isinstance(x, Upgrade):
+            x.clock = _Clock(self.watchdog, run)
         try:
             respond(self.app, x, channel, self.access)
         except Harakiri:  # after the answer, or while the failure of another one was dealt with

@@ -23,6 +23,8 @@ from appserver.listeners.listener import Service
 from appserver.log import Errors
 from appserver.options import option
 from appserver.streams import Streams
+from appserver.websocket.link import joined
+from appserver.websocket.publish import deliver
 from appserver.wsgi import FileWrapper
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class Loop:
         tally = self._tally
         with ExitStack() as stack:
             stack.callback(cores.stop)
+            if (link := joined(deliver)) is not None:
+                stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)
                 listener.start(service if tally is None else tally.service(service, number))

@@ -14,6 +14,7 @@ from gevent import get_hub
 
 from appserver import stacks
 from appserver.interrupt import interrupt
+from appserver.protocols.upgrade import Upgrade
 from appserver.wsgi import Ended
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Streams:
             call = stacks.call_on(frame)
             if call is None or not _is_stream(call.x):
                 continue
+            if isinstance(call.x, Upgrade):
+                self._end_frames(call.x, now, waits=waiting is not None)
+                continue
             since = self._since.get(call.x)
             if since is None:
                 self._since[call.x] = now
@@ -72,6 +76,19 @@ class Streams:
             elif now - since > _GRACE and not call.channel.gone:
                 log.warning("%s does not end and loses its client", stacks.request_line(call.x))
                 call.channel.give_up()
+
+    def _end_frames(self, x: Upgrade, now: float, *, waits: bool) -> None:
+        """Tell the client, and end what the application does besides once that has had time to notice."""
+        since = self._since.get(x)
+        if since is None:
+            self._since[x] = now
+            log.info("%s is ended, as this worker stops", stacks.request_line(x))
+            if x.go_away is not None:
+                x.go_away()
+        elif now - since > _GRACE:
+            self._since[x] = now
+            if waits:
+                self._loop.run_callback(interrupt, x, Ended)
 
 
 def _is_stream(x: Exchange) -> bool:

@@ -79,12 +79,14 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
         finally:
             x.core = None
     except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
-        if not channel.gone:
+        if x.switched:
+            _fail_switched(x, channel, error)
+        elif not channel.gone:
             _fail(x, channel, error)
     if x.excess:
         _log_error(x, f"the body is {x.excess} bytes longer than its Content-Length and was cut")
     if access is not None and not x.logged:
-        access.line(x, "499" if channel.gone else x.status[:3], monotonic() - started)
+        access.line(x, "499" if channel.gone and not x.switched else x.status[:3], monotonic() - started)
 
 
 def _answer(app: Application, x: Exchange, channel: Channel) -> None:
@@ -97,7 +99,7 @@ def _answer(app: Application, x: Exchange, channel: Channel) -> None:
             _send_file(x, result, channel)
         elif type(result) is bytes:  # iterating it would yield numbers
             x.send([result], False, None if x.begun else len(result))
-        else:
+        elif result is not None or not x.switched:  # a call that has had a WebSocket need not return anything
             _stream(x, result)
     finally:
         close = getattr(result, "close", None)
@@ -183,6 +185,14 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
     x.start_response(status, list(_ERROR_HEADERS))
     with suppress(ClientGone):
         x.send([text], False, len(text))
+
+
+def _fail_switched(x: Exchange, channel: Channel, error: BaseException) -> None:
+    """Log what went wrong in a call that has a WebSocket, unless it is only that this has ended."""
+    if not isinstance(error, (ClientGone, Interrupted)):
+        _log_error(x, f"the application raised {type(error).__name__}", error)
+    if not isinstance(error, (ClientGone, Cancelled, Ended)):
+        channel.abort()
 
 
 def _log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:

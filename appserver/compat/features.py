@@ -26,7 +26,7 @@ _ABSENT = {
     "there are no metrics; use a client of Prometheus or statsd": (
         "metric_dec metric_div metric_get metric_inc metric_mul metric_set metric_set_max metric_set_min"
     ),
-    "WebSocket is not served": (
+    "use environ['wsgi.websocket']: see docs/websocket.md": (
         "websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary "
         "websocket_send_binary_from_sharedarea websocket_send_from_sharedarea"
     ),

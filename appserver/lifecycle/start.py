@@ -27,6 +27,7 @@ from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
+from appserver.websocket.relay import Meeting, Relay
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
@@ -102,6 +103,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     adopt_orphans()
     LOCKS.share()
     title.set(settings, "master")
+    meeting = Meeting()
 
     def ready() -> None:
         if "safe-pidfile" in files:
@@ -120,6 +122,8 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
         for each in (*files.values(), daemon):
             if each is not None:
                 master.children.private.add(each)
+        private = master.children.private
+        Relay(meeting, private.add, private.discard)
         hooks.run(stages, "master-start")
         programs = master.programs
         programs.start()

@@ -6,6 +6,7 @@ its body is streamed, and what the kernel does not take of an answer at once is 
 
     HEAD -> BODY -> RUN -> FLUSH -> HEAD ...
             HEAD -> RUN -> FLUSH -> SKIP -> HEAD ...    (streamed: what the application left is skipped)
+            HEAD -> RUN -> SWITCHED -> DRAIN            (WebSocket: frames both ways)
       any of them -> FLUSH -> DRAIN -> CLOSED           (refused: the peer can read why)
 """
 
@@ -24,12 +25,15 @@ from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.sender import Sender
+from appserver.listeners.stream_wire import offer
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
+from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
+    from appserver.websocket.wire import Peer
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -44,7 +48,7 @@ _SKIP = 262144  # bytes of a body that nobody reads which are read for the sake 
 
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
 
-HEAD, BODY, RUN, FLUSH, SKIP, DRAIN, CLOSED = range(7)
+HEAD, BODY, RUN, FLUSH, SKIP, DRAIN, SWITCHED, CLOSED = range(8)
 
 
 class Connection:
@@ -52,7 +56,7 @@ class Connection:
 
     __slots__ = (
         "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "reader", "running", "sender", "service", "skipped", "state", "x",
+        "reader", "running", "sender", "service", "skipped", "socket", "state", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -68,6 +72,7 @@ class Connection:
         self.inlet: Inlet | None = None  # of the request that has a body
         self.skipped = 0  # bytes of a body that nobody reads
         self.backlog = b""  # bytes that came while an answer was made
+        self.socket: Peer | None = None  # of the request that asks for one
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
         self.running = False  # a core has the request
@@ -100,6 +105,8 @@ class Connection:
         elif self.state == DRAIN:
             if not data:
                 self.close()
+        elif self.state == SWITCHED:
+            self._take_frames(data)
         elif (x := self.x) is not None and x.body_left:
             self._take_rest(x, data)
         else:
@@ -311,6 +318,9 @@ class Connection:
         if not self.keep:
             x.keep_alive = False
         self.listener.prepare(self, x)
+        if type(x) is Upgrade and (error := offer(self, x)) is not None:
+            self.service.refuse(x, self, error)
+            return
         self.service.respond(x, self)
 
     def refuse(self, error: ProtocolError) -> None:
@@ -333,8 +343,13 @@ class Connection:
         if self.state == CLOSED:
             _close(self.fd)
             return
-        if self.state == DRAIN:  # given up
+        if self.state == DRAIN:  # given up, or ended while the application's call went on
             return
+        if self.state == SWITCHED:
+            assert self.socket is not None
+            self.socket.finish(failed=self.failed)
+            return
+        self.socket = None
         self.state = FLUSH
         x = self.x
         if x is not None and x.body_left and not self.skipped:
@@ -351,6 +366,8 @@ class Connection:
         """Go on, as the client has taken all, or leaves."""
         if self.state == FLUSH:
             self._finish()
+        elif self.state == SWITCHED:
+            self._flushed_frames()
 
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
@@ -399,6 +416,64 @@ class Connection:
             self._take(data)
         else:
             self._read()
+
+    # WebSocket: all in the loop, also where cores are native threads
+
+    def switch(self, head: bytes) -> None:
+        """Answer with *head*, and take what comes from now on, or has come, for frames."""
+        self.state = SWITCHED
+        data = self.codec.buffer + self.backlog
+        self.codec.buffer = self.backlog = b""
+        self.put_frames(head)
+        self._watch_readable()
+        if data:
+            self._take_frames(data)
+
+    def _take_frames(self, data: bytes) -> None:
+        socket = self.socket
+        assert socket is not None
+        if data:
+            socket.feed(data)
+        else:
+            self.cut()
+
+    def put_frames(self, data: bytes) -> None:
+        """Send what the kernel takes now; the loop sends the rest."""
+        if self.gone:
+            return
+        self._put([data])
+        if self.gone:
+            self.listener.loop.run_callback(self._flushed_frames)
+        elif self.sender:
+            self.sender.drain()
+
+    def _flushed_frames(self) -> None:
+        """Go on, as the client has taken all, or has gone."""
+        socket = self.socket
+        if self.state != SWITCHED or socket is None:
+            return
+        self.deadline = inf
+        if self.gone:
+            self.close()
+        elif socket.ended:
+            self._linger()
+        else:
+            socket.drained()
+
+    def pause(self) -> None:
+        """Read no frames for now."""
+        if self.state == SWITCHED:
+            self._mute()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.state == SWITCHED:
+            self._watch_readable()
+
+    def end_frames(self) -> None:
+        """End the connection once all frames are sent; what the client still sends is read over."""
+        if self.state == SWITCHED and not self.sender:
+            self._linger()
 
     # The channel: in a core
 
@@ -467,7 +542,7 @@ class Connection:
     def give_up(self, direct: bool = False) -> None:
         """Answer in the place of an application that does not come back, and end the connection."""
         x = self.x
-        if x is None or self.state != RUN:
+        if x is None or self.state not in {RUN, SWITCHED}:
             return
         if not x.begun:
             answer = self.codec.refuse(OVERDUE)
@@ -505,6 +580,8 @@ class Connection:
             self._expire_in_core()
         elif self.state == HEAD:
             self._close_idle()
+        elif self.state == SWITCHED:
+            self._expire_frames()
         elif self.state != FLUSH or self.sender is None or self.sender.late():
             self.cut()
 
@@ -516,6 +593,11 @@ class Connection:
             self._spoil(x, _SLOW)
         elif self.sender is not None and self.sender.paces and self.sender.late():
             self._leave()
+
+    def _expire_frames(self) -> None:
+        """End a WebSocket whose client does not read."""
+        if not self.sender or self.sender.late():
+            self.cut()
 
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""
@@ -561,6 +643,8 @@ class Connection:
             return
         self.state = CLOSED
         self.gone = True
+        if self.socket is not None:
+            self.socket.lost()
         self.listener.connections.discard(self)
         self.listener.muted.discard(self)
         if self.listener.full:

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.exchange import ClientGone
-from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope
+from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from appserver.listeners.turns import Line
 
@@ -81,6 +81,35 @@ class Credits:
                 raise
             account.held_up = account.waiting_size > _AHEAD
             return not account.held_up
+
+    def put_together(self, lines: Sequence[Line], data: bytes) -> Sequence[Line]:
+        """Send *data* in one message to those clients of a Mongrel2 that have credit; return the others."""
+        if len(data) > _MOST or not lines:
+            return lines
+        with self._lock:
+            able: list[Line] = []
+            others: list[Line] = []
+            for line in lines:
+                account = self._accounts.get(line)
+                full = account is not None and (
+                    account.waiting or account.closing or MOST_CREDITS - account.outstanding < len(data)
+                )
+                (others if full else able).append(line)
+            if not able:
+                return others
+            attachment, (uuid, _) = able[0]
+            message = envelope_to(uuid, [number for _, (_, number) in able], data)
+            try:
+                if not self._deliver(message, attachment):
+                    return lines
+            except ClientGone:
+                return lines
+            for line in able:
+                account = self._accounts.setdefault(line, _Account())
+                if not account.outstanding:
+                    self._begin(account)
+                account.outstanding += len(data)
+            return others
 
     def give(self, line: Line, credit: int) -> bool:
         """Take back credit; return True where a stream that was held up can go on."""

@@ -24,7 +24,7 @@ class Job:
 
     __slots__ = (
         "attachment", "before", "begun", "connection", "consumer", "gone", "lasts", "message", "number",
-        "refused", "uploads",
+        "refused", "switched", "uploads",
     )  # fmt: skip
 
     def __init__(self, number: int, connection: Connection, message: bytes, attachment: int) -> None:
@@ -38,6 +38,7 @@ class Job:
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
         self.uploads = False  # more of its body will come
+        self.switched = False  # its connection carries a WebSocket's frames
         self.lasts = False  # see `lasting`
 
 
@@ -48,6 +49,7 @@ class Dispatch:
         self.limit = limit
         self.consumers: list[Consumer] = []
         self.jobs: dict[int, Job] = {}  # those that loops have, by number
+        self.switched: dict[Connection, Job] = {}
         self.size = 0  # how many wait
         self.draining = False  # loops that are leaving are all there is
         self._numbers = count(1)
@@ -127,12 +129,19 @@ class Dispatch:
         """Tell whether some loop would begin a request at once."""
         return any(map(self._free, self.consumers))
 
+    def switch(self, job: Job) -> None:
+        """Note that no more requests come over a connection, but what belongs to *job*."""
+        job.switched = True
+        self.switched[job.connection] = job
+
     def finish(self, number: int) -> Job | None:
         """End a request that a loop has had; the next one of its connection can be dealt."""
         job = self.jobs.pop(number, None)
         if job is not None:
             assert job.consumer is not None
             job.consumer.in_hand -= 1
+            if job.switched and self.switched.get(job.connection) is job:
+                del self.switched[job.connection]
             self._release(job)
         return job
 
@@ -191,6 +200,7 @@ class Dispatch:
         self._ready.clear()
         self._lines.clear()
         self._closed.clear()
+        self.switched.clear()
         self.size = 0
         for job in self.jobs.values():
             job.gone = True

@@ -12,12 +12,15 @@ from gevent import get_hub
 from appserver.body import too_long
 from appserver.listeners import upload
 from appserver.listeners.inflow import Inflow
+from appserver.listeners.mongrel2_wire import Mongrel2Wire
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import (
     CREDITS,
     DONE,
+    FLAGS,
     LAST,
+    MOST_TARGETS,
     OFFSET,
     START,
     Message,
@@ -25,14 +28,24 @@ from appserver.protocols.mongrel2 import (
     parse,
     sender,
 )
+from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.websocket.wire import Wire
 
 log = logging.getLogger("appserver.listeners")
 
 _BUFFER = 65536  # bytes that are read of a body at once
+_ELSEWHERE = ProtocolError(
+    "501 Not Implemented",
+    "WebSocket is not served here.",
+    hint="Set zeromq-dispatch = shared: where several threads or processes read for themselves, frames reach"
+    " any of them, in any order.",
+)
 _ERROR = "500 Internal Server Error"
 
 
@@ -47,7 +60,8 @@ class Intake:
         self.listener = listener
         self.service = service
         self.cores = service.cores
-        self.loop = get_hub().loop
+        self.hub = get_hub()
+        self.loop = self.hub.loop
         self.in_hand = 0
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
@@ -79,6 +93,40 @@ class Intake:
     def proceed(self, piece: Message, origin: int) -> None:
         """Have a request take a later piece of its body."""
         raise NotImplementedError
+
+    def take_frame(self, message: Message, origin: int) -> None:
+        """Give a WebSocket's frame to the request that has begun it; end the connection where none has."""
+        raise NotImplementedError
+
+    def switch(self, request: Request) -> None:
+        """Note that what comes over a request's connection belongs to it from now on."""
+
+    def send_together(self, requests: list[Request], data: bytes) -> list[Request]:
+        """Send *data* in one message to the clients of requests, `MOST_TARGETS` of one Mongrel2 at most.
+
+        Return those that have to get it by themselves.
+        """
+        raise NotImplementedError
+
+    def write_all(self, wires: Sequence[Wire], data: bytes) -> None:
+        """Send a frame to several WebSockets, in as few messages as can be."""
+        groups: dict[bytes, list[Request]] = {}
+        for wire in wires:
+            assert isinstance(wire, Mongrel2Wire)
+            request = wire.request
+            if request.ready():
+                groups.setdefault(request.client[0], []).append(request)
+            elif not request.gone:
+                request.post(data)
+        for group in groups.values():
+            for at in range(0, len(group), MOST_TARGETS):
+                some = group[at : at + MOST_TARGETS]
+                others = self.send_together(some, data)
+                for request in others:
+                    request.post(data)
+                for request in some:
+                    if request not in others:
+                        request.spend(len(data))
 
     def credited(self, request: Request) -> bool:
         """Tell whether Mongrel2 tells what the client of a request has read (``download.flow_control``)."""
@@ -123,6 +171,9 @@ class Intake:
         if OFFSET in fields and parsed.continues:
             self.proceed(parsed, origin)
             return False
+        if FLAGS in fields:
+            self.take_frame(parsed, origin)
+            return True
         if OFFSET in fields and LAST not in fields:
             self._inflow(parsed, origin)
         elif START in fields and upload.announced(parsed):
@@ -157,8 +208,11 @@ class Intake:
 
     def _serve(self, message: Message, origin: int, body: IO[bytes], size: int) -> None:
         x = self.codec.exchange(message, size)
-        x.environ["wsgi.input"] = body
+        x.environ["wsgi.input"] = BytesIO() if type(x) is Upgrade else body
         error = None
+        if type(x) is Upgrade and x.able and not self.listener.ordered:
+            error = _ELSEWHERE
+            self._warn(error)
         if 0 < self.listener.limit_post < size:
             error = too_long(self.listener.limit_post)
             self._warn(error)

@@ -44,10 +44,12 @@ class Service:
 
 def _refusal(error: ProtocolError) -> Application:
     """Return an application that answers with *error*."""
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", str(error.retry_after))]
+    headers = [("Content-Type", "text/plain; charset=utf-8"), *error.fields]
+    if error.retry_after:
+        headers.append(("Retry-After", str(error.retry_after)))
 
     def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        start_response(error.status, headers[: 1 + bool(error.retry_after)])
+        start_response(error.status, headers)
         return [f"{error.reason}\n".encode()]
 
     return app

@@ -154,6 +154,11 @@ class Mongrel2Listener:
     def _ignored(self, name: str, value: str) -> None:
         self.count(f"a {name} is malformed and was ignored")
 
+    @property
+    def ordered(self) -> bool:
+        """Whether all that a connection brings reaches the same loop, as it came."""
+        return self.shared or (not self.several and len(self._intakes) == 1)
+
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
         with zmq.Context() as context:

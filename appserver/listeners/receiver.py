@@ -29,9 +29,11 @@ from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
 from appserver.protocols.mongrel2 import (
     CREDITS,
     LAST,
-    addressee,
+    MOST_TARGETS,
+    addressees,
     control,
     envelope,
+    envelope_to,
     may_continue,
     parse,
     sender,
@@ -188,7 +190,10 @@ class Receiver:
         if self._credits.waits:
             return True
         jobs = self._dispatch.jobs.values()
-        return any((job.uploads or (job.begun and self._flow_control)) and not job.gone for job in jobs)
+        return any(
+            (job.uploads or job.switched or (job.begun and self._flow_control)) and not job.gone
+            for job in jobs
+        )
 
     # Mongrel2
 
@@ -266,6 +271,10 @@ class Receiver:
             if parsed.notice is not None:
                 self._notice(parsed, message)
                 return
+        switched = self._dispatch.switched
+        if switched and (job := switched.get(connection)) is not None:
+            self._say(job, handoff.BODY, message)
+            return
         if may_continue(message, connection) and self._continue(connection, message):
             return
         if not self._flow_control and message.find(_CREDITS, 0, _HEAD) >= 0:
@@ -399,7 +408,12 @@ class Receiver:
 
     def _drop_held(self) -> None:
         """Give up what Mongrel2 does not take, and with it the rest: no answer may have a gap."""
-        lost = {addressee(message) for message, attachment in self._held if attachment == self._attachment}
+        lost = {
+            each
+            for message, attachment in self._held
+            if attachment == self._attachment
+            for each in addressees(message)
+        }
         self._held.clear()
         for connection in lost:
             job = self._dispatch.holder(connection)
@@ -474,8 +488,14 @@ class Receiver:
             if client is not None:
                 self._adopt(client, begun=bool(told.number))
             return
+        if told.kind == handoff.PUBLISH:
+            self._publish(*handoff.unnumbered(told))
+            return
         job = self._dispatch.jobs.get(told.number)
         if job is None:
+            return
+        if told.kind == handoff.SWITCHED:
+            self._dispatch.switch(job)
             return
         if told.kind == handoff.ORDER:
             job.uploads = True
@@ -496,6 +516,32 @@ class Receiver:
             consumer.answered()
             if consumer.leaving:
                 self._let_go(consumer)
+
+    def _publish(self, numbers: tuple[int, ...], data: bytes) -> None:
+        """Send the same to the clients of several requests, in as few messages as can be."""
+        jobs = [job for job in map(self._dispatch.jobs.get, numbers) if job is not None and not job.gone]
+        groups: dict[tuple[int, bytes], list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((job.attachment, job.connection[0]), []).append(job)
+        for (attachment, uuid), group in groups.items():
+            for at in range(0, len(group), MOST_TARGETS):
+                some = group[at : at + MOST_TARGETS]
+                if self._flow_control:
+                    lines = {(attachment, job.connection): job for job in some}
+                    for line in self._credits.put_together(list(lines), data):
+                        self._pass_piece(lines[line], data)
+                else:
+                    with suppress(ClientGone):
+                        ids = [job.connection[1] for job in some]
+                        self._pass_on(envelope_to(uuid, ids, data), attachment)
+
+    def _pass_piece(self, job: Job, data: bytes) -> None:
+        """Send a client a piece of its answer, and have the loop wait where there is too much of it."""
+        if not self._answer(job.connection, data, job.attachment, close=False):
+            job.gone = True
+            self._tell_gone(job)
+        elif self._credits.held_up((job.attachment, job.connection)):
+            self._say(job, handoff.WAIT)
 
     def _let_go(self, consumer: Consumer) -> None:
         """Let a loop that is leaving end, unless it has requests or is needed for the last ones."""

@@ -11,9 +11,11 @@ from gevent import get_hub, getcurrent
 
 from appserver.exchange import ClientGone
 from appserver.interrupt import cancel
+from appserver.listeners.mongrel2_wire import offer
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
 from appserver.protocols.mongrel2 import control
+from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from appserver.listeners.intake import Intake
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.protocols.mongrel2 import Connection, Message
+    from appserver.websocket.wire import Peer
 
 # Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
 # how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
@@ -48,8 +51,8 @@ class Request:
 
     __slots__ = (
         "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "inflow", "intake", "interval", "lasts", "least", "lingers", "origin", "paced",
-        "refilled", "timer", "tokens", "waiter", "x",
+        "held_size", "inflow", "intake", "interval", "lasts", "least", "lingers", "origin", "over",
+        "paced", "refilled", "socket", "timer", "tokens", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +90,8 @@ class Request:
         self.interval = _INTERVAL  # seconds for one more
         self.refilled = 0.0
         self.timer: Any = None
+        self.socket: Peer | None = None  # of a request that asks for a WebSocket
+        self.over = False  # its connection ends once all frames are sent
         self.waiter: greenlet | None = None  # the application, while its client does not keep pace
 
     @property
@@ -104,7 +109,14 @@ class Request:
         """Whether Mongrel2 will tell something that the request needs."""
         if self.inflow is not None and not self.inflow.finished:
             return True
+        if self.switched:
+            return not self.gone and not self.ended
         return self.x is not None and self.x.begun and not self.ended and self.intake.credited(self)
+
+    @property
+    def switched(self) -> bool:
+        """Whether the connection carries a WebSocket's frames."""
+        return self.x is not None and self.x.switched
 
     # The task: in a core, and after it
 
@@ -115,8 +127,12 @@ class Request:
         elif self.error is not None:
             self._refuse(self.error)
         elif self.x is not None:
-            self.intake.service.respond(self.x, self)
-            self._flush()
+            if type(self.x) is Upgrade and (error := offer(self, self.x)) is not None:
+                self.intake.service.refuse(self.x, self, error)
+            else:
+                self.intake.service.respond(self.x, self)
+            if not self.switched:
+                self._flush()
 
     def refuse(self, error: ProtocolError) -> None:
         """Answer without the application; the connection is kept where that would keep it."""
@@ -140,6 +156,8 @@ class Request:
         """End the application where it waits: in `send`, which raises `ClientGone`, or anywhere else."""
         if self.waiter is not None:
             self.waiter.switch()
+        elif self.switched:
+            self._lose_client()
         elif self.lingers:
             self._finish()
         elif self.x is not None:
@@ -161,6 +179,9 @@ class Request:
     def done(self) -> None:
         """Close what must be closed and let the next request of the connection run."""
         if self.given_up:
+            return
+        if self.switched:
+            self._leave_frames()
             return
         self._end_timer()
         if self.inflow is not None and not self.inflow.finished and not self.gone:
@@ -222,6 +243,76 @@ class Request:
         """End the connection of a client that does not send what it should."""
         self.order(credits=1, cancel=True)  # without credit Mongrel2's task would sleep on
         self.gone = True
+        if self.switched:
+            self._lose_client()
+        elif self.lingers:
+            self._finish()
+
+    # WebSocket: all in the loop
+
+    def switch(self, head: bytes) -> None:
+        """Answer with *head*; what comes from now on are frames."""
+        self.begun = True
+        self.intake.switch(self)
+        self.post(head)
+
+    def take_frame(self, message: Message) -> None:
+        """Take a frame; who sends one before there is an answer loses its connection."""
+        if self.switched and self.socket is not None:
+            self.socket.feed_frame(message.first_byte, message.body)
+        else:
+            self.drop()
+
+    def post(self, data: bytes) -> None:
+        """Send frames behind those that wait, or have them wait; the timer sends what does."""
+        if not self.least:
+            self._plan()
+        self.held.append(data)
+        self.held_size += len(data)
+        self._tick()
+        if self.held and self.timer is None:
+            self.timer = self.intake.loop.timer(_INTERVAL, _INTERVAL)
+            self.timer.start(self._tick)
+
+    def ready(self) -> bool:
+        """Tell whether a frame could leave now, by itself."""
+        if not self.least:
+            self._plan()
+        self._refill()
+        return not (self.gone or self.held or self.tokens < 1 or self.intake.held_up(self))
+
+    def spend(self, size: int) -> None:
+        """Note that a message of *size* bytes has left, which was not for this client alone."""
+        self.interval = _INTERVAL + size / _RATE
+        self.tokens = max(0.0, self.tokens - 1)
+
+    def end_frames(self) -> None:
+        """End the connection once all frames are sent."""
+        self.over = True
+        if not self.held:
+            self._close_frames()
+
+    def _close_frames(self) -> None:
+        if self.lingers:
+            self._finish()
+        elif not self.ended and not self.gone:
+            with suppress(ClientGone):  # `done` tries again what Mongrel2 does not take now
+                self.ended = self.intake.try_send(self, b"", last=True)
+
+    def _leave_frames(self) -> None:
+        """End the WebSocket in order, as the application's call is over."""
+        assert self.socket is not None
+        self.lingers = True
+        if self.ended or self.gone or (self.over and not self.held):
+            self._finish()
+        else:
+            self.socket.finish(failed=self.failed)
+
+    def _lose_client(self) -> None:
+        assert self.socket is not None
+        self.held.clear()
+        self.held_size = 0
+        self.socket.lost()
         if self.lingers:
             self._finish()
 
@@ -263,6 +354,8 @@ class Request:
         """Let it look again whether it still has to wait; to be called by the loop."""
         if self.waiter is not None:
             self.waiter.switch()
+        elif self.switched:
+            self._tick()
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         """Refuse: ZeroMQ carries messages."""
@@ -287,6 +380,9 @@ class Request:
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends
         if not direct:
+            if self.switched:
+                self._lose_client()
+            self._end_timer()
             self.intake.end(self)
 
     def _publish(self, data: bytes, last: bool = False) -> None:
@@ -357,7 +453,21 @@ class Request:
         if not self.held or self.gone or self.tokens < 1 or self.intake.held_up(self):
             return
         try:
-            if self.intake.try_send(self, b"".join(self.held), last=False):
-                self._take_held()
+            if not self.intake.try_send(self, b"".join(self.held), last=False):
+                return
+            self._take_held()
         except ClientGone:
             self.gone = True
+        if self.switched:
+            self._sent_frames()
+
+    def _sent_frames(self) -> None:
+        """Go on, as no frames wait any more, or nobody is there."""
+        assert self.socket is not None
+        self._end_timer()  # a connection that idles costs nothing
+        if self.gone:
+            self.intake.loop.run_callback(self._lose_client)
+        elif self.over:
+            self._close_frames()
+        else:
+            self.socket.drained()

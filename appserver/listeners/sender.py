@@ -51,6 +51,11 @@ class Sender:
         return bool(self._outbox)
 
     @property
+    def size(self) -> int:
+        """How many bytes wait."""
+        return self._outbox.size
+
+    @property
     def paces(self) -> bool:
         """Whether a greenlet waits for the client."""
         return self._waiter is not None

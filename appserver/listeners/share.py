@@ -11,7 +11,7 @@ from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff
-from appserver.protocols.handoff import Frames, frame, frames
+from appserver.protocols.handoff import Frames, frame, frames, numbered
 from appserver.protocols.mongrel2 import sender
 
 if TYPE_CHECKING:
@@ -288,6 +288,21 @@ class Share(Intake):
         request = self._requests.get(origin)
         if request is not None:
             request.feed(piece)
+
+    def take_frame(self, message: Message, origin: int) -> None:
+        request = self._requests.get(origin)
+        if request is not None:
+            request.take_frame(message)
+        else:  # of a WebSocket that has ended, or of none
+            self._write(frame(handoff.CLOSE, origin))
+
+    def switch(self, request: Request) -> None:
+        self._write(frame(handoff.SWITCHED, request.origin))
+
+    def send_together(self, requests: list[Request], data: bytes) -> list[Request]:
+        if self._outbox or not self._write(numbered([each.origin for each in requests], data)):
+            return requests
+        return []
 
     def credited(self, request: Request) -> bool:
         return self._flow_control

@@ -15,7 +15,7 @@ from appserver.exchange import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
-from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope
+from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:
     import zmq
@@ -151,6 +151,28 @@ class Subscription(Intake):
             request.feed(piece)
         else:
             request.intake.loop.run_callback_threadsafe(request.feed, piece)
+
+    def take_frame(self, message: Message, origin: int) -> None:
+        request = self.listener.turns.first((origin, message.connection))
+        if request is None:  # of a WebSocket that has ended, or of none
+            with suppress(ClientGone):
+                self.responder.try_send(envelope(message.connection, b""), origin)
+        elif request.intake is self:
+            request.take_frame(message)
+        else:
+            request.intake.loop.run_callback_threadsafe(request.take_frame, message)
+
+    def send_together(self, requests: list[Request], data: bytes) -> list[Request]:
+        ours = [each for each in requests if each.origin == requests[0].origin]
+        others = [each for each in requests if each not in ours]
+        if self.credited(ours[0]):
+            left = set(self.accounts.put_together([(each.origin, each.client) for each in ours], data))
+            return [*others, *(each for each in ours if (each.origin, each.client) in left)]
+        message = envelope_to(ours[0].client[0], [each.client[1] for each in ours], data)
+        with suppress(ClientGone):  # each of them finds that out by itself
+            if self.responder.try_send(message, ours[0].origin):
+                return others
+        return requests
 
     def credited(self, request: Request) -> bool:
         return request.origin == self.listener.flow_control

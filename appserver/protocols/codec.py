@@ -15,11 +15,18 @@ class ProtocolError(Exception):
 
     ``answer`` is False where the peer could not read an HTTP answer, and ``hint`` tells the
     operator what to change where the bytes show it. ``retry_after`` are the seconds after which
-    it may be better; 0 = it will not.
+    it may be better; 0 = it will not. ``fields`` are further header fields of the answer.
     """
 
     def __init__(
-        self, status: str, reason: str, answer: bool = True, hint: str = "", retry_after: int = 0
+        self,
+        status: str,
+        reason: str,
+        answer: bool = True,
+        hint: str = "",
+        retry_after: int = 0,
+        *,
+        fields: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(reason)
         self.status = status
@@ -27,6 +34,7 @@ class ProtocolError(Exception):
         self.answer = answer
         self.hint = hint
         self.retry_after = retry_after
+        self.fields = fields
 
 
 class Codec:

@@ -6,8 +6,11 @@ packets of frames, so that whole packets can be taken back; everything else in a
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import NamedTuple
+from struct import Struct, pack, unpack
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HEAD = Struct("<BQQ")
 
@@ -19,7 +22,7 @@ FAREWELL = 4  # no more requests will come
 PROBE = 12  # nothing: shows, as the last of the packets, whether they are taken
 WAIT = 13  # the client does not read as fast as the answer comes
 GO_ON = 14  # it has caught up
-BODY = 16  # a message of Mongrel2 with a later piece of a request's body
+BODY = 16  # a message of Mongrel2 that belongs to a request: a piece of its body, or a frame
 FLOW = 15  # the number is 1 if Mongrel2 tells what clients have read, else 0
 
 # From a loop
@@ -30,6 +33,8 @@ CLOSE = 8  # the answer cannot be completed: the connection ends
 END = 9  # the request has ended without an answer
 LEAVE = 10  # no more requests, please
 ORDER = 17  # a message that Mongrel2 obeys
+SWITCHED = 18  # the client's connection carries frames: they are not requests, but BODY
+PUBLISH = 19  # the same message for the clients of several requests; the number says of how many
 ORPHAN = 11  # the id of a client whose receiver has died; the number is 1 if its answer has begun
 
 
@@ -44,6 +49,17 @@ class Frame(NamedTuple):
 def frame(kind: int, number: int, data: bytes = b"") -> bytes:
     """Return a frame."""
     return _HEAD.pack(kind, number, len(data)) + data
+
+
+def numbered(numbers: Sequence[int], data: bytes) -> bytes:
+    """Return the frame that has *data* published to the clients of requests."""
+    return frame(PUBLISH, len(numbers), pack(f"<{len(numbers)}Q", *numbers) + data)
+
+
+def unnumbered(published: Frame) -> tuple[tuple[int, ...], bytes]:
+    """Return the numbers and the data of a frame of `numbered`."""
+    end = 8 * published.number
+    return unpack(f"<{published.number}Q", published.data[:end]), published.data[end:]
 
 
 def frames(packet: bytes) -> list[Frame]:

@@ -24,6 +24,7 @@ from appserver.protocols.fields import (
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
 from appserver.protocols.stranger import stranger, unclear
+from appserver.protocols.upgrade import Upgrade, asks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +158,8 @@ class HttpCodec(HttpAnswers):
         self._target(environ, method, first[2].decode("latin-1"))
         if self.trust is not None:
             self.trust.apply(environ)
-        x = Exchange(environ, self, http11)
+        kind = Upgrade if "HTTP_UPGRADE" in environ and self._switches(environ, method) else Exchange
+        x = kind(environ, self, http11)
         self._body(x, http11)
         self._connection(x, http11)
         return x
@@ -222,6 +224,11 @@ class HttpCodec(HttpAnswers):
             if expect.lower() != "100-continue":
                 raise ProtocolError("417 Expectation Failed", f"{expect[:40]!r} cannot be met.")
             x.expect = True
+
+    def _switches(self, environ: dict[str, Any], method: str) -> bool:
+        """Tell whether a request is the first half of a handshake of WebSocket (RFC 6455 section 4.1)."""
+        bare = "CONTENT_LENGTH" not in environ and "appserver.coding" not in environ
+        return bare and method == "GET" and environ["SERVER_PROTOCOL"] == "HTTP/1.1" and asks(environ)
 
     def _body(self, x: Exchange, http11: bool) -> None:
         """Find the body's length (RFC 9112 section 6.3)."""

@@ -27,9 +27,10 @@ from appserver.protocols.fields import (
 )
 from appserver.protocols.framing import BAD_REQUEST, HttpAnswers
 from appserver.protocols.tnetstring import malformed
+from appserver.protocols.upgrade import Upgrade, accepting, asks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Fields = dict[str, str | list[str]]
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
@@ -39,12 +40,17 @@ START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
 # Mongrel2's own keys: a client's names are lower-cased.
 CREDITS = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
 OFFSET, LAST = "UPLOAD_STREAM", "UPLOAD_STREAM_DONE"  # of a piece of a body (upload.stream)
+MOST_TARGETS = 128  # clients that one message may be for (limits.handler_targets)
 MOST_CREDITS = 102400  # bytes that a client may have to read with flow control (src/connection.c)
 
 _CONTINUES = re.compile(rb"\d\d?:[^\n]{0,20}UPLOAD_STREAM").match  # headers of less than 100 bytes
 
+HANDSHAKE, FRAME = "WEBSOCKET_HANDSHAKE", "WEBSOCKET"  # methods of what belongs to a WebSocket
+FLAGS = "FLAGS"  # the first byte of its frame, such as 0x81
+
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
 _NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
+_FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
 _LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
 _from_json = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
@@ -76,6 +82,14 @@ class Message(NamedTuple):
         """The bytes that this message allows to be sent to its client; 0 without flow control."""
         given = self.fields.get(CREDITS)
         return int(given) if isinstance(given, str) and given.isdecimal() and len(given) < 10 else 0
+
+    @property
+    def first_byte(self) -> int:
+        """What a WebSocket's frame began with, the first one of a message; -1 where it is no frame."""
+        given = self.fields.get(FLAGS)
+        if self.fields.get("METHOD") != FRAME or not isinstance(given, str) or not _FLAGS(given):
+            return -1
+        return int(given, 16)
 
     @property
     def continues(self) -> bool:
@@ -156,11 +170,17 @@ def envelope(connection: Connection, body: bytes | memoryview) -> bytes:
     return b"%b %d:%b, " % (uuid, len(number), number) + body
 
 
-def addressee(message: bytes) -> Connection:
-    """Return the client that a message of `envelope` or `control` is for."""
-    uuid, _, rest = message[:256].partition(b" ")
+def envelope_to(uuid: bytes, numbers: Sequence[bytes], body: bytes) -> bytes:
+    """Return a message that writes *body* to several clients of one Mongrel2, `MOST_TARGETS` at most."""
+    ids = b" ".join(numbers)
+    return b"%b %d:%b, %b" % (uuid, len(ids), ids, body)
+
+
+def addressees(message: bytes) -> list[Connection]:
+    """Return the clients that a message of `envelope`, `envelope_to` or `control` is for."""
+    uuid, _, rest = message[:4096].partition(b" ")
     size, _, ids = rest.partition(b":")
-    return uuid, ids[: int(size)].rpartition(b" ")[2]
+    return [(uuid, number) for number in ids[: int(size)].split(b" ") if number != b"X"]
 
 
 def control(connection: Connection, **orders: int | bool) -> bytes:
@@ -200,6 +220,9 @@ class Mongrel2Codec(HttpAnswers):
             )
         environ = self.base.copy()
         method = _text(fields, "METHOD")
+        switches = method == HANDSHAKE and _genuine(message)
+        if switches:
+            method, size = "GET", 0
         if method in _NOT_HTTP and not (method == "JSON" and "VERSION" in fields):
             raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
         check_method(method)
@@ -222,7 +245,12 @@ class Mongrel2Codec(HttpAnswers):
         if "PEER_CERT_SHA1" in fields:
             environ["PEER_CERT_SHA1"] = _text(fields, "PEER_CERT_SHA1")
         self._length(environ, fields, len(message.body) if size is None else size)
-        return Exchange(environ, self, _keeps(version, environ.get("HTTP_CONNECTION", "")))
+        if switches:  # whatever is answered, Mongrel2 reads nothing but frames any more
+            return Upgrade(environ, self)
+        keeps = _keeps(version, environ.get("HTTP_CONNECTION", ""))
+        if "HTTP_UPGRADE" in environ and method == "GET" and version == "HTTP/1.1" and asks(environ):
+            return Upgrade(environ, self, keeps, able=False)  # something is wrong with it: see `check`
+        return Exchange(environ, self, keeps)
 
     def _field(self, environ: dict[str, Any], name: str, value: str | list[str]) -> None:
         key = key_of(name)
@@ -280,6 +308,15 @@ def _text(fields: Mapping[str, str | list[str]], name: str, default: str | None 
     if not value.isprintable():
         check_value(name, value)
     return value
+
+
+def _genuine(message: Message) -> bool:
+    """Tell whether Mongrel2 has found a handshake; a client's own method of that name is passed on, too.
+
+    The body is what accepts the client's key (src/connection.c).
+    """
+    key = message.fields.get("sec-websocket-key")
+    return isinstance(key, str) and message.body == accepting(key).encode()
 
 
 def _keeps(version: str, connection: str) -> bool:

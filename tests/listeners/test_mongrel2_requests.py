@@ -150,7 +150,6 @@ def test_a_request_that_has_two_meanings_is_refused(attached, headers, body):
     "path, special",
     [
         ("/ws", {"METHOD": "WEBSOCKET_HANDSHAKE", "upgrade": "websocket"}),
-        ("/ws", {"METHOD": "WEBSOCKET", "FLAGS": "0x81"}),
         ("<policy", {"METHOD": "XML", "VERSION": None, "URI": None}),
         ("@chat", {"METHOD": "JSON", "VERSION": None, "URI": None}),
     ],

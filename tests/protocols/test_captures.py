@@ -131,7 +131,10 @@ def test_mongrel2(folder, case):
         assert found == "501"
         return
     assert parsed.notice is None
-    if case.startswith(("websocket.", "ws-", "upload-stream")):
+    if case.startswith(("websocket.", "ws-")):
+        assert (parsed.first_byte >= 0) == ("FLAGS" in parsed.fields)
+        assert found == "501" if "FLAGS" in parsed.fields else summary([found])[0].startswith("GET /ws")
+    elif case.startswith("upload-stream"):
         assert found == "501"
     elif case.startswith(UPLOADS):
         check_upload(parsed)

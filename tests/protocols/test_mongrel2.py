@@ -142,6 +142,7 @@ REFUSED = {
     ],
     "501": [
         *((M2 | {"METHOD": method}, b"") for method in ("XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE", "TRACE", "CONNECT")),
+        (M2 | {"METHOD": "WEBSOCKET_HANDSHAKE", "sec-websocket-key": "a"}, b"b"),  # a client's own words
         ({k: v for k, v in M2.items() if k != "VERSION"} | {"METHOD": "JSON"}, b'{"type":"msg"}'),
     ],
 }  # fmt: skip

@@ -19,7 +19,13 @@ from tests.support.server import ROOT
 CONFIGS = ROOT / "configs"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 ENV = {**os.environ, "PATH": PATH, "LOGNAME": os.environ.get("LOGNAME", "nobody")}  # m2sh wants a name
-PACKAGES = {"nginx": "nginx-light", "mongrel2": "mongrel2-core", "m2sh": "mongrel2-core", "curl": "curl"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "mongrel2": "mongrel2-core",
+    "m2sh": "mongrel2-core",
+    "curl": "curl",
+    "chromium": "chromium",
+}
 GUARD = 30.0  # seconds after which something that should have happened will not happen any more
 
 _PORT = re.compile(r"(127\.0\.0\.1:|\bport=)(\d+)\b")
@@ -49,16 +55,16 @@ def accepts(port):
 
 
 class Configs:
-    """A copy of configs/ in which only the ports are others."""
+    """A copy of configs/, or another *origin*, in which only the ports are others."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, origin=CONFIGS):
         self.directory = Path(directory) / "configs"
         self.directory.mkdir()
         self._ports = {}
-        for source in sorted(CONFIGS.iterdir()):
+        for source in sorted(origin.iterdir()):
             if source.suffix in {".ini", ".conf"}:
                 (self.directory / source.name).write_text(self.renumbered(source.read_text()))
-            elif source.suffix == ".py":
+            elif source.suffix in {".py", ".html"}:
                 shutil.copy(source, self.directory)
 
     def renumbered(self, text):

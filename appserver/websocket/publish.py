@@ -1,0 +1,33 @@
+"""One message to many WebSockets: `publish`."""
+
+from __future__ import annotations
+
+import _thread
+
+from appserver.websocket.frames import frame, payload_of
+from appserver.websocket.link import Link
+from appserver.websocket.room import Room
+
+_get_ident = _thread.get_ident  # the real one, also where gevent replaces it later
+
+
+def publish(channel: str, data: str | bytes) -> None:
+    """Send a message to all WebSockets that have subscribed to *channel*; return at once.
+
+    Those of other threads get it in their loop's next turn, those of other workers by way of the master.
+    Who reads too slowly to get it loses its connection (``websocket-backlog``). May be called by any
+    greenlet or thread of a serving process.
+    """
+    message = frame(*payload_of(data))
+    deliver(channel, message)
+    if Link.here is not None:
+        Link.here.send(channel, message)
+
+
+def deliver(channel: str, data: bytes) -> None:
+    """Send a frame to those of this process."""
+    for room in list(Room.rooms.values()):
+        if room.thread == _get_ident():
+            room.deliver(channel, data)
+        else:
+            room.loop.run_callback_threadsafe(room.deliver, channel, data)

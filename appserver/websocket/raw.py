@@ -1,0 +1,183 @@
+"""A socket for libraries that speak WebSocket by themselves, such as simple-websocket below flask-sock.
+
+They take it from the environ, where Werkzeug's server puts its client's socket. It is one of a pair; this
+end of it is pumped to the wire, so that it is a real one, with a descriptor, and of the kind that the
+process uses. Both ends are made when it is first used.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gevent.monkey
+
+from appserver.exchange import ClientGone
+from appserver.websocket import frames
+from appserver.websocket.frames import closing, frame
+from appserver.websocket.waiting import Waiters
+
+if TYPE_CHECKING:
+    from appserver.websocket.wire import Wire
+
+KEY = "werkzeug.socket"  # in the environ
+
+_READ, _WRITE = 1, 2  # libev's event bits
+_PIECE = 65536
+_HIGH_WATER = 262144  # bytes that wait on either side before the other has to
+_GOING_AWAY = 1001
+_UNMASKED = bytes(4)  # a key that changes nothing
+
+
+class RawSocket:
+    """Stand for the client's socket; all that it has is the real one's."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._waiters = Waiters(wire.hub)
+        self._made: socket.socket | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            pair = socket.socketpair()  # as gevent has it, where the process is patched
+            self._made = pair[0]
+            tunnel = self._waiters.run(Tunnel, self._wire, pair[1].detach())
+            self._wire.x.catch_up = partial(self._waiters.run, tunnel.catch_up)
+        return getattr(self._made, name)
+
+
+class Tunnel:
+    """Pump what is written to the other end of *fd* to the client, and what comes from there back.
+
+    The first bytes are the answer to the client's handshake: from there on its connection carries frames.
+    """
+
+    def __init__(self, wire: Wire, fd: int) -> None:
+        self.ended = False
+        self._wire = wire
+        self._end = _socket.socket(fileno=fd)  # not gevent's: it may not wait
+        self._end.setblocking(False)
+        self._waiting = bytearray()  # for the application
+        self._paused = False
+        self._switched = False
+        loop = wire.hub.loop
+        self._reader: Any = loop.io(fd, _READ)
+        self._writer: Any = loop.io(fd, _WRITE)
+        self._reader.start(self._readable)
+
+    # What the application says
+
+    def catch_up(self) -> None:
+        """Take all that it has said by now."""
+        while not self.ended and self._readable():
+            pass
+
+    def _readable(self) -> bool:
+        """Take a piece; return False where there is none."""
+        try:
+            data = self._end.recv(_PIECE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._finish()
+        elif not self._switched:
+            self._open(data)
+        else:
+            self._send(data)
+        return True
+
+    def _open(self, data: bytes) -> None:
+        x = self._wire.x
+        head, blank, rest = data.partition(b"\r\n\r\n")
+        if x.begun or not head.startswith(b"HTTP/1.1 101 ") or not blank:
+            self.lost()  # it is no handshake; whatever the application answers is sent
+            return
+        self._switched = True
+        x.go_away = self.go_away
+        x.answered_by_hand(head + blank)
+        try:
+            self._wire.open(head + blank, self)
+        except ClientGone:
+            self.lost()
+            return
+        if rest:
+            self._send(rest)
+
+    def _send(self, data: bytes) -> None:
+        self._wire.x.sent += len(data)
+        self._wire.write(data)
+        if self._wire.pending > _HIGH_WATER:
+            self._reader.stop()
+
+    def drained(self) -> None:
+        if not self.ended and not self._reader.active:
+            self._reader.start(self._readable)
+
+    # What the client says
+
+    def feed(self, data: bytes) -> None:
+        if self.ended:
+            return
+        self._waiting += data
+        self._pump()
+        if len(self._waiting) > _HIGH_WATER and not self._paused:
+            self._paused = self._wire.pause()
+            if not self._paused and len(self._waiting) > 16 * _HIGH_WATER:
+                self._wire.cut()
+
+    def feed_frame(self, first: int, payload: bytes) -> None:
+        self.feed(frame(first & ~frames.FIN, payload, _UNMASKED))
+
+    def _pump(self) -> None:
+        try:
+            while self._waiting:
+                del self._waiting[: self._end.send(self._waiting[:_PIECE])]
+        except BlockingIOError:
+            if not self._writer.active:
+                self._writer.start(self._pump)
+            return
+        except OSError:  # the application does not listen any more
+            self._waiting.clear()
+        self._writer.stop()
+        if self._paused:
+            self._paused = False
+            self._wire.resume()
+
+    # The end
+
+    def lost(self) -> None:
+        self._close()
+
+    def finish(self, *, failed: bool) -> None:
+        self.catch_up()
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.ended:
+            self._close()
+            if self._switched:
+                self._wire.end()
+
+    def go_away(self) -> None:
+        """Close, as the server stops."""
+        if not self.ended:
+            self._send(closing(_GOING_AWAY, "the server stops"))
+            self._finish()
+
+    def _close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            for watcher in (self._reader, self._writer):
+                watcher.stop()
+                watcher.close()
+            self._end.close()
+
+
+def offer_socket(wire: Wire, *, native: bool) -> None:
+    """Put a socket into the environ, unless waiting for it would block the loop that has to fill it."""
+    if native or gevent.monkey.is_module_patched("socket"):
+        wire.x.environ[KEY] = RawSocket(wire)

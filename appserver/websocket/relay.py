@@ -1,0 +1,134 @@
+"""What passes published messages from each worker to all others of its server: a part of the master.
+
+Workers meet it over a pair of sockets without a name, made before any fork; nobody else can. It looks
+into nothing: what a worker sends goes to the others as it is.
+"""
+
+from __future__ import annotations
+
+import _socket
+import asyncio
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+
+from appserver.listeners.outbox import Outbox
+from appserver.protocols.handoff import Frames, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("appserver.websocket")
+
+_BUFFER = 262144  # bytes read at once
+MOST = 16777216  # bytes that may wait for a worker; what comes then is lost to it
+
+
+class Meeting:
+    """Where workers meet the relay; inherited by all processes of a server."""
+
+    here: ClassVar[Meeting | None] = None  # that of this process's server
+
+    def __init__(self) -> None:
+        self._relays, self._workers = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._relays.setblocking(False)
+        Meeting.here = self
+
+    def join(self) -> _socket.socket:
+        """Join the relay from this process; return a stream to it that does not block."""
+        ours, theirs = _socket.socketpair()
+        ours.setblocking(False)
+        socket.send_fds(self._workers, [b"join"], [theirs.fileno()])  # type: ignore[arg-type]
+        theirs.close()
+        return ours
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a worker joins."""
+        return self._relays.fileno()
+
+    def accept(self) -> int:
+        """Return the descriptor of a stream to a worker; raise `BlockingIOError` where none joins."""
+        _, fds, _, _ = socket.recv_fds(self._relays, 16, 1)  # type: ignore[arg-type]
+        return fds[0]
+
+
+class _Worker:
+    """A stream to a worker."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.frames = Frames()
+        self.outbox = Outbox(fd)
+        self.behind = False  # it has lost something, which has been told
+
+    def close(self) -> None:
+        """Close this process's end."""
+        os.close(self.fd)
+
+
+class Relay:
+    """Pass messages on, in the asyncio loop that is running.
+
+    *added* and *removed* hear of what children of this process have to close.
+    """
+
+    def __init__(
+        self, meeting: Meeting, added: Callable[[_Worker], None], removed: Callable[[_Worker], None]
+    ) -> None:
+        self._meeting = meeting
+        self._added, self._removed = added, removed
+        self._loop = asyncio.get_running_loop()
+        self._workers: set[_Worker] = set()
+        self._loop.add_reader(meeting.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError):
+            worker = _Worker(self._meeting.accept())
+            os.set_blocking(worker.fd, False)
+            self._workers.add(worker)
+            self._added(worker)
+            self._loop.add_reader(worker.fd, self._read, worker)
+
+    def _read(self, worker: _Worker) -> None:
+        try:
+            data = os.read(worker.fd, _BUFFER)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(worker)
+            return
+        for each in worker.frames.feed(data):
+            message = frame(each.kind, each.number, each.data)
+            for other in self._workers - {worker}:
+                self._pass_on(other, message)
+
+    def _pass_on(self, worker: _Worker, message: bytes) -> None:
+        if worker.outbox.size > MOST:
+            if not worker.behind:
+                log.error("a worker does not take what others publish; it loses messages")
+            worker.behind = True
+            return
+        worker.outbox.put([message])
+        self._write(worker)
+
+    def _write(self, worker: _Worker) -> None:
+        try:
+            worker.outbox.flush()
+        except OSError:  # reading tells
+            worker.outbox.clear()
+        if worker.outbox:
+            self._loop.add_writer(worker.fd, self._write, worker)
+        else:
+            worker.behind = False
+            self._loop.remove_writer(worker.fd)
+
+    def _end(self, worker: _Worker) -> None:
+        self._loop.remove_reader(worker.fd)
+        self._loop.remove_writer(worker.fd)
+        self._workers.discard(worker)
+        self._removed(worker)
+        worker.close()

@@ -1,0 +1,119 @@
+"""Waiting for what happens in one loop: by its greenlets, and by native threads."""
+
+from __future__ import annotations
+
+import _thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gevent import getcurrent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlet import greenlet
+
+# The real ones, also where gevent replaces them later.
+_Lock, _get_ident = _thread.allocate_lock, _thread.get_ident
+
+_LOOK = 1.0  # seconds after which a native thread that waits can be interrupted
+
+
+class _Waiter:
+    """A greenlet of the loop's thread, or a native thread, which waits at its lock."""
+
+    __slots__ = ("greenlet", "lock")
+
+    def __init__(self, current: greenlet | None) -> None:
+        self.greenlet = current
+        self.lock = None
+        if current is None:
+            self.lock = _Lock()
+            self.lock.acquire()
+
+
+class Waiters:
+    """Those who wait for something to happen in the loop of *hub*."""
+
+    __slots__ = ("_hub", "_thread", "_waiting")
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._thread: int = hub.thread_ident
+        self._waiting: list[_Waiter] = []
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is in the loop's thread."""
+        return _get_ident() == self._thread
+
+    def wait(self, ready: Callable[[], Any], timeout: float | None = None) -> bool:
+        """Wait until *ready*; return False where it takes longer than *timeout* seconds."""
+        if ready():
+            return True
+        deadline = None if timeout is None else monotonic() + timeout
+        waiter = _Waiter(getcurrent() if self.here else None)
+        self._waiting.append(waiter)
+        try:
+            while not ready():
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if waiter.lock is None:
+                    self._switch(waiter, left)
+                else:
+                    waiter.lock.acquire(timeout=_LOOK if left is None else min(left, _LOOK))
+            return True
+        finally:  # a time limit may be raised here
+            self._waiting.remove(waiter)
+
+    def _switch(self, waiter: _Waiter, timeout: float | None) -> None:
+        timer = None
+        if timeout is not None:
+            timer = self._hub.loop.timer(timeout)
+            timer.start(self._go_on, waiter)
+        try:
+            self._hub.switch()
+        finally:
+            if timer is not None:
+                timer.stop()
+                timer.close()
+
+    def wake(self) -> None:
+        """Have all look again, in the loop's next turn; to be called in the loop's thread."""
+        for waiter in list(self._waiting):
+            if waiter.lock is None:
+                self._hub.loop.run_callback(self._go_on, waiter)
+            elif waiter.lock.locked():
+                waiter.lock.release()
+
+    def _go_on(self, waiter: _Waiter) -> None:
+        if waiter.greenlet is not None and waiter in self._waiting:
+            waiter.greenlet.switch()
+
+    def has(self, one: greenlet | None) -> bool:
+        """Tell whether a greenlet waits here."""
+        return any(each.greenlet is one for each in self._waiting if each.greenlet is not None)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call *function* in the loop's thread, return what it returns, and raise what it raises."""
+        if self.here:
+            return function(*arguments)
+        done: list[tuple[Any, BaseException | None]] = []
+        lock = _Lock()
+        lock.acquire()
+
+        def call() -> None:
+            try:
+                done.append((function(*arguments), None))
+            except BaseException as error:  # noqa: BLE001  (it is the caller's)
+                done.append((None, error))
+            lock.release()
+
+        self._hub.loop.run_callback_threadsafe(call)
+        while not lock.acquire(timeout=_LOOK):
+            pass
+        found, error = done[0]
+        if error is not None:
+            raise error
+        return found

@@ -1,0 +1,199 @@
+"""An application whose paths are WebSockets of all kinds; what becomes of them is told on wsgi.errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import appserver
+from appserver.exchange import ApplicationError, ConnectionClosed
+
+TEXT = [("Content-Type", "text/plain")]
+ROUTES = {}
+
+
+def route(function):
+    ROUTES["/" + function.__name__.replace("_", "-")] = function
+    return function
+
+
+def tell(environ, what):
+    print(f"{environ['QUERY_STRING']} {what}", file=environ["wsgi.errors"])
+
+
+class Closing:
+    def __init__(self, environ):
+        self.environ = environ
+
+    def __iter__(self):
+        return iter(())
+
+    def close(self):
+        tell(self.environ, "closed")
+
+
+def app(environ, start_response):
+    socket = environ.get("wsgi.websocket")
+    if socket is None or environ["PATH_INFO"] == "/plain":
+        start_response("200 OK", TEXT)
+        return [b"plain" if socket is None else b"could be more"]
+    try:
+        ROUTES[environ["PATH_INFO"]](environ, socket)
+    except BaseException as error:
+        tell(environ, f"raised {type(error).__name__}")
+        raise
+    tell(environ, f"ended {socket.close_code} {socket.close_reason}".rstrip())
+    return Closing(environ)
+
+
+@route
+def echo(environ, socket):
+    for message in socket:
+        socket.send(message)
+
+
+@route
+def accepted(environ, socket):
+    choice = environ["QUERY_STRING"]
+    socket.accept(choice if choice in socket.subprotocols else None, [("X-Own", "yes")])
+    tell(environ, f"chose {socket.subprotocol} of {','.join(socket.subprotocols)}")
+    socket.send(
+        json.dumps([socket.subprotocol, environ["REQUEST_METHOD"], environ["wsgi.input"].read().decode()])
+    )
+    socket.close(4000, "enough")
+    assert socket.closed
+    assert socket.receive() is None
+
+
+@route
+def refuse(environ, socket):
+    socket.close()
+
+
+@route
+def mistakes(environ, socket):
+    found = []
+    tries = [
+        lambda: socket.accept("not offered"), lambda: socket.accept(None, [("Upgrade", "h2c")]),
+        lambda: socket.accept(None, [("X-A", "a\nb")]), lambda: socket.send(1), lambda: socket.close(1005),
+        lambda: socket.close(999), lambda: socket.close(1000, "x" * 124), lambda: socket.ping(bytes(126)),
+    ]  # fmt: skip
+    for each in tries:
+        try:
+            each()
+        except (ApplicationError, TypeError, ValueError) as error:
+            found.append(type(error).__name__)
+    socket.send(json.dumps(found))
+    try:
+        socket.accept()
+    except ApplicationError as error:
+        socket.send(str(error))
+
+
+@route
+def close_with(environ, socket):
+    code, _, reason = environ["QUERY_STRING"].partition("&")
+    socket.receive()
+    socket.close(int(code), reason)
+    for each in (lambda: socket.send("more"), socket.ping):
+        try:
+            each()
+        except ConnectionClosed as error:
+            tell(environ, f"cannot: {error.code} {error.reason}")
+
+
+@route
+def fail(environ, socket):
+    socket.receive()
+    raise RuntimeError("the application fails")
+
+
+@route
+def fail_early(environ, socket):
+    raise RuntimeError("the application fails")
+
+
+@route
+def late(environ, socket):
+    socket.accept()
+    for _ in range(3):
+        try:
+            socket.receive(timeout=0.01)
+        except TimeoutError:
+            socket.send("late")
+    socket.send(socket.receive(timeout=20))
+
+
+@route
+def send_and_wait(environ, socket):
+    """Never receive, as one that only tells of news."""
+    socket.accept()
+    tell(environ, "waits")
+    time.sleep(30)
+
+
+@route
+def push(environ, socket):
+    """Send until that fails."""
+    block = bytes(65536)
+    count = 0
+    try:
+        while True:
+            socket.send(block)
+            count += 1
+            if count in {1, 64}:
+                tell(environ, f"sent {count}")
+    except ConnectionClosed as error:
+        tell(environ, f"cannot: {error.code}")
+
+
+@route
+def slow_reader(environ, socket):
+    """Take no message until somebody else has come."""
+    socket.accept()
+    socket.subscribe("go")
+    tell(environ, "waits")
+    while not socket.closed:
+        time.sleep(0.01)
+    tell(environ, f"found {socket.close_code}")
+
+
+@route
+def sum_up(environ, socket):
+    """Tell how many bytes have come."""
+    tell(environ, f"got {sum(map(len, socket))} bytes")
+
+
+@route
+def subscribe(environ, socket):
+    socket.subscribe("news")
+    tell(environ, f"subscribed by {os.getpid()}")
+    socket.send("subscribed")
+    for message in socket:
+        if message == "stop":
+            socket.unsubscribe("news")
+            socket.send("stopped")
+        elif isinstance(message, bytes):
+            appserver.publish("news", bytes(int(message)))
+        else:
+            appserver.publish("news", message)
+
+
+@route
+def pings(environ, socket):
+    socket.ping(b"application")
+    socket.receive()
+
+
+@route
+def crunch(environ, socket):
+    """Take longer for a message than a limit."""
+    for message in socket:
+        time.sleep(float(message))
+        socket.send("done")
+
+
+@route
+def nothing(environ, socket):
+    """Neither accept nor answer."""

@@ -1,0 +1,261 @@
+"""One message to many WebSockets, slow ones among them; and libraries that want a socket."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.listeners.test_websocket import MODES, client_of
+from tests.support.simulated import as_json, netstring
+from tests.support.websockets import FIN, PING
+
+OPTIONS = {"websocket_backlog": 256}
+MONGREL2 = ("mongrel2", "mongrel2-shared")
+
+
+def start(serve, front, module="sockets:app", **options):
+    listeners, more = MODES[front]
+    return serve(module, listeners, **(more | options))
+
+
+@contextmanager
+def clients(site, count, target="/subscribe", first="subscribed"):
+    with ExitStack() as stack:
+        found = [stack.enter_context(client_of(site)) for _ in range(count)]
+        for each in found:
+            each.connect_to(target)
+            if first:
+                assert each.message() == first
+        yield found
+
+
+@pytest.mark.parametrize("front", MODES)
+def test_a_message_reaches_all_who_have_subscribed(serve, front):
+    site = start(serve, front)
+    count = 1 if front == "one" else 4
+    with clients(site, count) as found:
+        found[0].say("hello to all")
+        for each in found:
+            assert each.message() == "hello to all"
+        found[-1].say("70000")
+        for each in found:
+            assert each.message() == "70000"
+        if count > 1:
+            found[0].say("stop")
+            assert found[0].message() == "stopped"
+            found[1].say("without the first")
+            for each in found[1:]:
+                assert each.message() == "without the first"
+            found[0].say("from outside")
+            for each in found[1:]:
+                assert each.message() == "from outside"
+            assert not found[0].wire.buffer
+        for each in found:
+            each.say_close()
+            assert each.closed() == (1000, "")
+
+
+@pytest.mark.parametrize("front", MONGREL2)
+@pytest.mark.parametrize("flow", [(), [("DOWNLOAD_CREDITS", "102400")]], ids=["", "flow-control"])
+def test_it_is_one_message_for_up_to_128_clients_of_mongrel2(serve, front, flow):
+    site = start(serve, front, gevent=200)
+    received = []
+    keep = site.mongrel2._keep
+    site.mongrel2._keep = lambda message: (received.append(message), keep(message))
+    with ExitStack() as stack:
+        found = [stack.enter_context(client_of(site)) for _ in range(150)]
+        for each in found:
+            each.more_fields = dict(flow)
+            each.connect_to("/subscribe")
+            assert each.message() == "subscribed"
+        received.clear()
+        found[0].say("to all of them")
+        for each in found:
+            assert each.message() == "to all of them"
+    ids = [len(each.split(b":", 1)[1].split(b", ", 1)[0].split()) for each in received if b"to all" in each]
+    assert sorted(ids) == [22, 128]
+
+
+@pytest.mark.parametrize("front", ["http", "mongrel2", "mongrel2-shared"])
+def test_one_that_does_not_read_holds_up_nobody_and_is_let_go(serve, front):
+    """What waits for it is bounded. (Mongrel2 tells who reads if it controls the flow.)"""
+    site = start(serve, front, **OPTIONS)
+    with ExitStack() as stack:
+        slow, *others = [stack.enter_context(client_of(site)) for _ in range(3)]
+        for each in (slow, *others):
+            each.more_fields = {"DOWNLOAD_CREDITS": "102400"}
+            each.connect_to("/subscribe")
+            assert each.message() == "subscribed"
+        for _ in range(300):
+            others[0].say(b"50000")
+            for each in others:
+                assert read(each) == bytes(50_000)
+            if site.count("the client reads too slowly"):
+                break
+        site.log("/subscribe is closed with 1013: the client reads too slowly")
+        others[0].say("still here")
+        for each in others:
+            assert each.message() == "still here"
+
+
+def read(client):
+    """Read a message, and have Mongrel2 tell so."""
+    found = client.message()
+    if hasattr(client, "mongrel2"):
+        headers = netstring(as_json({"METHOD": "JSON", "DOWNLOAD_CREDITS": str(len(found) + 4)}), b",")
+        client.mongrel2.push(client.number, "@*", headers, b'{"type":"credits"}')
+    return found
+
+
+@pytest.mark.parametrize("front", ["http", "threads"])
+def test_who_sends_waits_for_a_client_that_does_not_read(serve, front, token):
+    site = start(serve, front)
+    with client_of(site) as client:
+        client.connect_to(f"/push?{token}")
+        site.log(f"{token} sent 1$")
+        client.leave()
+        site.log(f"{token} (cannot: 1006|raised Cancelled)")
+    with client_of(site) as client:
+        client.connect_to(f"/push?{token}-b")
+        for _ in range(200):
+            assert client.message() == bytes(65536)
+        client.say_close()
+
+
+@pytest.mark.parametrize("front", ["http", "threads"])
+def test_a_client_that_says_more_than_is_taken_has_to_wait(serve, front, token):
+    site = start(serve, front)
+    with client_of(site) as client:
+        client.connect_to(f"/slow-reader?{token}")
+        site.log(f"{token} waits")
+        client.sock.settimeout(0.2)
+
+        def say_much():
+            for _ in range(1000):
+                client.say(bytes(65536))
+
+        with pytest.raises(TimeoutError):
+            say_much()
+
+
+@pytest.mark.parametrize("front", MONGREL2)
+def test_a_client_of_mongrel2_that_says_more_than_is_taken_is_let_go(serve, front, token):
+    """Nothing can make it wait."""
+    site = start(serve, front)
+    with client_of(site) as client:
+        client.connect_to(f"/slow-reader?{token}")
+        site.log(f"{token} waits")
+        for _ in range(100):
+            client.say(bytes(65536))
+        assert client.closed() == (1008, "too many messages wait for the application")
+        site.log(f"{token} raised Cancelled")
+
+
+@pytest.mark.parametrize("front", MODES)
+def test_a_silent_client_is_asked_and_given_up(serve, front, token):
+    site = start(serve, front, websocket_ping_interval="0.01", websocket_ping_timeout="0.01")
+    with client_of(site) as client:
+        client.connect_to(f"/echo?{token}")
+        assert client.frame() == (FIN | PING, b"")
+        site.log(rf"does not answer any more: /echo\?{token}")
+        site.log(f"{token} ended 1006")
+
+
+@pytest.mark.parametrize("front", MODES)
+def test_a_stop_closes_with_1001(serve, front, token):
+    site = start(serve, front, stream_reload_mercy="0.1")
+    with client_of(site) as client:
+        client.connect_to(f"/echo?{token}")
+        client.say("before")
+        assert client.message() == "before"
+        site.server.process.terminate()
+        assert client.closed() == (1001, "the server stops")
+        client.say_close(1001)
+        client.end()
+        assert site.server.process.wait(20) == 0
+    assert site.server.stop() == 0
+    assert site.count(f"{token} ended 1001 the server stops") == 1
+    assert site.count(rf'\?{token} HTTP/1.1" 101 ') == 1
+    assert "stopped with requests in hand" not in site.server.log
+    assert "Traceback" not in site.server.log
+
+
+@pytest.mark.parametrize("front", ["http", "mongrel2", "mongrel2-shared"])
+def test_a_stop_ends_a_call_that_does_not_listen(serve, front, token):
+    site = start(serve, front, stream_reload_mercy="0.1")
+    with client_of(site) as client:
+        client.connect_to(f"/send-and-wait?{token}")
+        site.log(f"{token} waits")
+        site.server.process.terminate()
+        assert client.closed()[0] == 1001
+        client.say_close(1001)
+        assert site.server.process.wait(20) == 0
+    site.log(f"{token} raised Ended")
+
+
+@pytest.mark.parametrize("front", MODES)
+def test_a_time_limit_is_for_each_message(serve, front, token):
+    """Waiting for the client does not count, however long that takes."""
+    site = start(serve, front, harakiri="0.5")
+    with client_of(site) as client:
+        client.connect_to(f"/crunch?{token}")
+        for _ in range(4):
+            client.say("0.2")
+            assert client.message() == "done"
+        if "threads" in front:  # a thread that sleeps costs its process
+            return
+        client.say("60")
+        site.log("harakiri: GET /crunch.*takes more than 0.5 s")
+        assert client.closed() == (1011, "")
+
+
+# Libraries that speak WebSocket by themselves
+
+
+@pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
+def test_flask_sock(serve, front):
+    site = start(serve, front, "flask_sockets:app")
+    with client_of(site) as client:
+        client.connect_to("/echo")
+        for message in ("hello", "x" * 70000, b"\x00\xff" * 40000):
+            client.say(message)
+            assert client.message() == message
+        client.say_close()
+        assert client.closed()[0] == 1000
+        client.end()
+    site.log('"GET /echo HTTP/1.1" 101 ')
+    with client_of(site) as client:
+        client.connect_to("/bye")
+        assert client.message() == "bye"
+        assert client.closed()[0] == 1000
+        client.say_close()
+        client.end()
+    site.log('"GET /bye HTTP/1.1" 101 ')
+    with client_of(site) as client:
+        client.connect_to("/echo")
+        client.leave()
+    assert "Traceback" not in site.read_log()
+
+
+def test_flask_sock_is_told_where_it_would_hang(serve):
+    site = start(serve, "one", "flask_sockets:app")
+    with client_of(site) as client:
+        assert client.ask("/echo").status == 500
+    site.log("Cannot obtain socket from WSGI environment")
+
+
+@pytest.mark.parametrize("front", ["http", "threads", "mongrel2-shared"])
+def test_a_message_reaches_all_workers(serve, front):
+    """A WebSocket holds a core; a worker without a free one leaves the next client to another."""
+    site = start(serve, front, processes=2, **{"threads" if front == "threads" else "gevent": 2})
+    with clients(site, 4) as found:
+        assert len(set(re.findall(r"subscribed by (\d+)", site.read_log()))) == 2
+        for number, sender in enumerate(found):
+            sender.say(f"from {number}")
+            for each in found:
+                assert each.message() == f"from {number}"
+        found[0].say(b"300000")
+        for each in found:
+            assert each.message() == bytes(300_000)

@@ -1,0 +1,267 @@
+"""Frames taken apart and made: byte by byte, and whatever clients may not send."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol
+
+from appserver.websocket.deflate import Deflate, negotiated
+from appserver.websocket.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Frames,
+    Violation,
+    closing,
+    frame,
+    payload_of,
+)
+
+LIMIT = 1000
+KEY = b"\x11\x22\x33\x44"
+CONTINUATION = 0
+
+
+def client(first, payload, *, key=KEY, size=None):
+    """Return a client's frame as RFC 6455 section 5.2 draws it, written here by hand."""
+    length = len(payload) if size is None else size
+    if length < 126:
+        head = bytes([first, 0x80 | length])
+    elif length < 65536:
+        head = bytes([first, 0x80 | 126]) + struct.pack("!H", length)
+    else:
+        head = bytes([first, 0x80 | 127]) + struct.pack("!Q", length)
+    return head + key + bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
+
+
+def fed(frames, *pieces):
+    """Return (kind, data) of all that comes out, and the violation's code at the end where there is one."""
+    found = []
+    try:
+        for piece in pieces:
+            found += [(each.kind, each.data) for each in frames.feed(piece)]
+    except Violation as error:
+        found.append(error.code)
+    return found
+
+
+def test_the_examples_of_the_rfc():
+    """Section 5.7."""
+    hello = bytes.fromhex("818537fa213d7f9f4d5158")
+    assert fed(Frames(LIMIT), hello) == [(TEXT, "Hello")]
+    assert fed(Frames(LIMIT, masked=False), b"\x01\x03Hel", b"\x80\x02lo") == [(TEXT, "Hello")]
+    assert fed(Frames(LIMIT), bytes.fromhex("898537fa213d7f9f4d5158")) == [(PING, b"Hello")]
+    assert frame(TEXT, b"Hello") == b"\x81\x05Hello"
+    assert frame(PONG, b"Hello") == b"\x8a\x05Hello"
+    assert frame(BINARY, bytes(256)) == b"\x82\x7e\x01\x00" + bytes(256)
+    assert frame(BINARY, bytes(65536)) == b"\x82\x7f" + (65536).to_bytes(8, "big") + bytes(65536)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+def test_bytes_may_come_in_any_pieces(step):
+    data = b"".join(
+        [
+            client(0x01, "grüß".encode()[:3]), client(0x89, b"now"), client(0x80, "grüß".encode()[3:]),
+            client(0x82, bytes(300)), client(0x8A, b""), client(0x88, struct.pack("!H", 1000) + "tschüß".encode()),
+        ]
+    )  # fmt: skip
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
+    assert fed(Frames(LIMIT), *pieces) == [
+        (PING, b"now"), (TEXT, "grüß"), (BINARY, bytes(300)), (PONG, b""), (CLOSE, "tschüß"),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.text(), st.binary()), max_size=5), st.data())
+def test_messages_come_out_as_they_went_in(messages, data):
+    """In any fragments, with pings among them, cut anywhere."""
+    wire, wanted = b"", []
+    for message in messages:
+        kind, payload = payload_of(message)
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+        parts = [payload[a:b] for a, b in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            wire += client((0x80 if last else 0) | (CONTINUATION if number else kind), part)
+            if not last and data.draw(st.booleans()):
+                wire += client(0x80 | PING, b"p")
+                wanted.append((PING, b"p"))
+        wanted.append((kind, message))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
+    pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
+    assert fed(Frames(1 << 20), *pieces) == wanted
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_anything_but_end_it(data):
+    frames = Frames(LIMIT, Deflate(LIMIT))
+    for each in fed(frames, data):
+        assert isinstance(each, tuple) or each in {1002, 1007, 1009}
+
+
+VIOLATIONS = {
+    "unmasked": (b"\x81\x02hi", 1002),
+    "reserved bit 1": (client(0xC1, b"hi"), 1002),
+    "reserved bit 2": (client(0xA1, b"hi"), 1002),
+    "reserved bit 3": (client(0x91, b"hi"), 1002),
+    **{f"opcode {code}": (client(0x80 | code, b""), 1002) for code in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
+    "a fragmented ping": (client(0x09, b"hi"), 1002),
+    "a fragmented close": (client(0x08, b""), 1002),
+    "a ping of 126 bytes": (client(0x89, bytes(126)), 1002),
+    "a close of 126 bytes": (client(0x88, struct.pack("!H", 1000) + b"x" * 124), 1002),
+    "a close of one byte": (client(0x88, b"\x03"), 1002),
+    **{
+        f"close code {code}": (client(0x88, struct.pack("!H", code)), 1002)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
+    },
+    "a reason that is no UTF-8": (client(0x88, struct.pack("!H", 1000) + b"\xff"), 1007),
+    "a continuation of nothing": (client(0x80, b"hi"), 1002),
+    "a text within a message": (client(0x01, b"a") + client(0x81, b"b"), 1002),
+    "a text that is no UTF-8": (client(0x81, b"\xc3\x28"), 1007),
+    "a surrogate": (client(0x81, b"\xed\xa0\x80"), 1007),
+    "an overlong character": (client(0x81, b"\xc0\xaf"), 1007),
+    "beyond Unicode": (client(0x81, b"\xf4\x90\x80\x80"), 1007),
+    "a text that ends within a character": (client(0x81, "ü".encode()[:1]), 1007),
+    "a message that ends within a character": (client(0x01, b"\xc3") + client(0x80, b""), 1007),
+    "a length of 16 bits for 125 bytes": (b"\x82\xfe\x00\x7d" + KEY + bytes(125), 1002),
+    "a length of 64 bits for 65535 bytes": (b"\x82\xff" + (65535).to_bytes(8, "big") + KEY, 1002),
+    "a negative length": (b"\x82\xff\xff" + bytes(7) + KEY, 1002),
+    "too long a message": (client(0x82, bytes(LIMIT + 1)), 1009),
+    "too long a text": (client(0x81, "ü".encode() * (LIMIT // 2 + 1)), 1009),
+    "too long in fragments": (client(0x02, bytes(LIMIT)) + client(0x80, b"x"), 1009),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+@pytest.mark.parametrize("step", [1, 100_000])
+def test_a_violation_is_told_with_its_code(name, step):
+    data, code = VIOLATIONS[name]
+    frames = Frames(LIMIT)
+    assert fed(frames, *(data[at : at + step] for at in range(0, len(data), step)))[-1] == code
+
+
+def test_bad_utf8_is_told_before_the_message_ends():
+    assert fed(Frames(LIMIT), client(0x01, b"\xff")) == [1007]
+
+
+def test_a_message_of_the_limit_is_taken_and_one_that_is_announced_too_long_is_not_waited_for():
+    assert fed(Frames(LIMIT), client(0x82, bytes(LIMIT))) == [(BINARY, bytes(LIMIT))]
+    assert fed(Frames(LIMIT), client(0x82, bytes(LIMIT + 1), size=1 << 40)) == [1009]
+
+
+def test_what_mongrel2_has_read_is_judged_alike():
+    """It tells the first byte, and what was in the frame; the mask is gone."""
+    for name, (data, code) in VIOLATIONS.items():
+        if name.startswith(("reserved", "opcode", "close code", "a reason", "a text that", "a surrogate")):
+            first, payload = data[0], bytes(b ^ KEY[n % 4] for n, b in enumerate(data[6:]))
+            assert fed(Frames(LIMIT, masked=False), frame(first & 0x7F, payload)) == [code], name
+    for message in ("Hällo", bytes(500), "x" * 70000):
+        assert fed(Frames(100_000, masked=False), frame(*payload_of(message))) == [
+            (payload_of(message)[0], message)
+        ]
+
+
+@pytest.mark.parametrize(("code", "reason", "payload"), [
+    (1000, "", b"\x03\xe8"), (1005, "x", b""), (1001, "ü" * 100, b"\x03\xe9" + "ü".encode() * 61),
+])  # fmt: skip
+def test_close_frames(code, reason, payload):
+    assert closing(code, reason) == b"\x88" + bytes([len(payload)]) + payload
+
+
+def test_only_messages_are_sent():
+    for wrong in (None, 1, ["a"]):
+        with pytest.raises(TypeError, match="a message is str or bytes, not"):
+            payload_of(wrong)
+    assert payload_of(bytearray(b"a")) == payload_of(memoryview(b"a")) == (BINARY, b"a")
+
+
+# permessage-deflate
+
+OFFERS = {
+    "permessage-deflate": 15,
+    "permessage-deflate; client_max_window_bits": 15,
+    "permessage-deflate; client_max_window_bits=10; server_max_window_bits=10": 10,
+    'permessage-deflate; server_max_window_bits="12"': 12,
+    "permessage-deflate; server_max_window_bits=8, permessage-deflate": 15,
+    "x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover": 15,
+    "": None, "x-webkit-deflate-frame": None, "permessage-deflate; unknown": None,
+    "permessage-deflate; server_max_window_bits": None, "permessage-deflate; server_max_window_bits=16": None,
+    "permessage-deflate; server_no_context_takeover=1": None, "permessage-deflate; client_max_window_bits=7": None,
+    "permessage-deflate; server_max_window_bits=9; server_max_window_bits=9": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_offers(offer):
+    found = negotiated(offer, LIMIT)
+    assert (found and found.bits) == OFFERS[offer]
+    if found is not None:
+        more = f"; server_max_window_bits={found.bits}" if found.bits < 15 else ""
+        assert (
+            found.answer()
+            == f"permessage-deflate; server_no_context_takeover; client_no_context_takeover{more}"
+        )
+
+
+def packed(payload):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH)[:-4]
+
+
+@given(st.lists(st.one_of(st.text(), st.binary(max_size=900)), max_size=4), st.integers(1, 50))
+def test_packed_messages_come_out_with_pings_between_their_frames(messages, cut):
+    wire, wanted = b"", []
+    for message in messages:
+        kind, payload = payload_of(message)
+        data = packed(payload)
+        wire += client(0x40 | kind, data[:cut]) + client(0x89, b"p") + client(0x80, data[cut:])
+        wire += client(0x80 | kind, payload)  # the next one is not
+        wanted += [(PING, b"p"), (kind, message), (kind, message)]
+    assert fed(Frames(10_000, Deflate(10_000)), wire) == wanted
+
+
+def test_nothing_is_unpacked_further_than_its_limit():
+    bomb = packed(bytes(100 << 20))
+    assert len(bomb) < 120_000
+    deflate = Deflate(LIMIT)
+    assert fed(Frames(LIMIT, deflate), client(0xC2, bomb)) == [1009]
+    assert deflate._size <= LIMIT + 1
+    exact = client(0xC2, packed(bytes(LIMIT)))
+    assert fed(Frames(LIMIT, Deflate(LIMIT)), exact) == [(BINARY, bytes(LIMIT))]
+
+
+@pytest.mark.parametrize(("data", "code"), [
+    (client(0xC1, b"\xff\xff\xff"), 1007), (client(0xC1, packed(b"\xff")), 1007),
+    (client(0x41, b"") + client(0xC0, b""), 1002), (client(0xC9, b""), 1002), (client(0xE1, b""), 1002),
+])  # fmt: skip
+def test_what_is_packed_badly_is_a_violation(data, code):
+    assert fed(Frames(LIMIT, Deflate(LIMIT)), data) == [code]
+
+
+@pytest.mark.parametrize("bits", [9, 12, 15])
+def test_large_messages_leave_packed_and_small_ones_as_they_are(bits):
+    frames = Frames(LIMIT, Deflate(LIMIT, bits))
+    assert frames.message("small") == frame(TEXT, b"small")
+    text = "".join(map(str, range(5000)))
+    data = frames.message(text)
+    assert data[0] == 0xC1
+    assert len(data) < len(text) / 2
+    size = int.from_bytes(data[2:4], "big")
+    unpacks = zlib.decompressobj(-bits)
+    assert unpacks.decompress(data[4 : 4 + size] + b"\0\0\xff\xff").decode() == text
+    assert Frames(LIMIT).message(text)[0] == 0x81
+
+
+def test_wsproto_as_a_client_understands_what_is_sent():
+    """Another implementation's reading of the same frames."""
+    other = FrameProtocol(client=True, extensions=[])
+    other.receive_bytes(frame(TEXT, "grüß".encode()) + frame(PING, b"p") + closing(1001, "bye"))
+    assert [(int(each.opcode), each.payload) for each in other.received_frames()] == [
+        (1, "grüß"), (9, b"p"), (8, (1001, "bye")),
+    ]  # fmt: skip
