@@ -33,11 +33,11 @@ class Reply:
 
 
 def curl(url, *arguments, **run):
-    """Run curl and return a `Reply`, whatever becomes of it."""
+    """Run curl and return a `Reply`, whatever becomes of it; it goes on for as long as anything moves."""
+    guard = ["--connect-timeout", str(GUARD), "--speed-limit", "1", "--speed-time", f"{GUARD:.0f}"]
     result = subprocess.run(
-        ["curl", "-q", "-sS", "-i", "--max-time", str(GUARD), *map(str, arguments), url],
-        capture_output=True, **run,
-    )  # fmt: skip
+        ["curl", "-q", "-sS", "-i", *guard, *map(str, arguments), url], capture_output=True, **run
+    )
     status, headers, body = 0, [], result.stdout
     while body.startswith(b"HTTP/") and status < 200:  # 100 Continue comes before the answer
         head, _, body = body.partition(b"\r\n\r\n")

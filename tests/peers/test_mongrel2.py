@@ -196,6 +196,7 @@ def test_an_upload_without_a_configured_directory_is_refused_and_explained(start
 # Coming and going
 
 
+@pytest.mark.timeout(300)
 def test_the_first_answer_of_each_start_arrives(start):
     """A publisher that has just connected loses what it sends; nothing may be sent before it is heard.
 

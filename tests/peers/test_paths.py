@@ -180,6 +180,7 @@ def test_50_mib_of_known_length_arrive_whole(site, path, known):
     assert all(reply.body[at] == at >> 20 for at in range(0, 50 << 20, 65536))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["length", "chunked"])
 @pytest.mark.parametrize("path", ["http", "mongrel2-tnetstring", "mongrel2-json"])
 def test_1_gib_is_received_without_holding_it(demo, path, how, tmp_path):

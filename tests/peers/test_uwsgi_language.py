@@ -28,7 +28,7 @@ def of_uwsgi(name, directory):
     """Return all options of a file as uWSGI has them; without a socket it goes no further."""
     done = subprocess.run(
         [UWSGI, "--show-config", "--ini", name],
-        cwd=directory, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=5,
+        cwd=directory, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=50,
     )  # fmt: skip
     text = done.stderr.decode("utf-8", "surrogateescape")
     match = re.search(
