@@ -159,7 +159,7 @@ class _Process:
         assert configuration.plan is not None
         self.pid = os.getpid()
         self.cores = configuration.plan.loops * configuration.plan.cores
-        self.board = Board.of(configuration)
+        self.board = Board.of(configuration, fd=-1)
         self.names = [(each.name, each.address) for each in configuration.listeners]
         self.spawned = time()
         self.startup = self.since = 0.0

@@ -205,7 +205,6 @@ def test_without_a_stderr_requests_go_on(app, listening, tmp_path, mode):
         ("logto = {0}/absent/log", "No such file or directory: {0}/absent/log"),
         ("req-logger = file:{0}", "Is a directory: {0}"),
         ("logger-req = file:{0}", "Is a directory: {0}"),
-        ("log-zeromq = tcp://127.0.0.1:x", "cannot connect to tcp://127.0.0.1:x: Invalid argument"),
     ],
 )
 def test_what_cannot_be_opened_stops_the_start(app, tmp_path, option, told):

@@ -23,8 +23,9 @@ _ROW = 2  # a loop's numbers, which `cores.Load` names
 class Board:
     """The counters of one worker's loops, in a file of memory that both processes map.
 
-    `fd` goes to the worker, which makes its own `Board` of it. Each number has one writer. With
-    *listeners* each loop has a `Tally` besides, for so many of them and for its *cores*.
+    `fd` goes to the worker, which makes its own `Board` of it; -1 is memory of this process alone. Each
+    number has one writer. With *listeners* each loop has a `Tally` besides, for so many of them and for
+    its *cores*.
     """
 
     def __init__(self, loops: int, fd: int | None = None, *, cores: int = 0, listeners: int = 0) -> None:

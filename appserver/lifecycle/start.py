@@ -135,6 +135,9 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
             _tell(daemon, master.failure)
         return code
 
-    code = asyncio.run(serve())
+    try:
+        code = asyncio.run(serve())
+    finally:
+        meeting.close()
     hooks.run(stages, "as-user-atexit")
     return code

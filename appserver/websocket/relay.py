@@ -53,6 +53,11 @@ class Meeting:
         _, fds, _, _ = socket.recv_fds(self._relays, 16, 1)  # type: ignore[arg-type]
         return fds[0]
 
+    def close(self) -> None:
+        """Close both ends, in this process."""
+        self._relays.close()
+        self._workers.close()
+
 
 class _Worker:
     """A stream to a worker."""

@@ -6,7 +6,7 @@ from appserver.listeners import upload
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import (
     Mongrel2Codec,
-    addressee,
+    addressees,
     control,
     envelope,
     may_continue,
@@ -36,8 +36,8 @@ def check(data: bytes) -> None:
         return
     assert message.connection == client
     for body in (b"", b"x", data):
-        assert addressee(envelope(client, body)) == client
-    assert addressee(control(client, credits=5)) == client
+        assert addressees(envelope(client, body)) == [client]
+    assert addressees(control(client, credits=5)) == [client]
     assert message.continues == (may_continue(data, client) and message.continues), (
         "a piece is always noticed"
     )

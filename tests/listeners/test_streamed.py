@@ -139,7 +139,7 @@ def test_a_cut_body_raises_where_it_is_read(client, site, token, leave):
 def test_a_cut_body_passes_for_no_whole_one(client, site, token):
     """An application may take the error for the end, but its answer goes nowhere."""
     begun(client, f"/careless?{token}", body_of(100_000), 50_000)
-    turn(site)
+    site.log(rf"{token} reads")
     client.sock.shutdown(SHUT_WR)
     site.log(rf"{token} raised ClientGone: The client has gone before the end of its body.")
     gone(site, token)

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from tests.listeners.conftest import Site
+from tests.support.answers import Wire
 from tests.support.websockets import (
     CLOSE,
     FIN,
@@ -350,7 +351,8 @@ def test_frames_of_nobody_end_their_connection(site):
     with client_of(site) as client:
         client.ask("/plain")
         client.end()
-        client.wire.ended = False
+        client.number = number = next(client.mongrel2.numbers)  # one that has asked for nothing
+        client.wire = Wire(lambda: client.mongrel2.next_answer(number))
         client.say("to nobody")
         client.end()
         client.number = None

@@ -79,6 +79,7 @@ CLOCKS = {
     "access": "the time in a line", "encoders": "the time in a line", "exchange": "the field Date",
     "sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
     "compat.signals": "cron", "lifecycle.programs": "cron",
+    "alone": "the start in the statistics", "lifecycle.generation": "the start in the statistics",
 }  # fmt: skip
 
 
