@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gevent import get_hub
@@ -19,6 +20,7 @@ log = logging.getLogger("appserver.websocket")
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once
 _KIND = 1
+_joining = Lock()
 
 
 class Link:
@@ -92,6 +94,7 @@ class Link:
 
 def joined(deliver: Callable[[str, bytes], None]) -> Link | None:
     """Join the relay, where this process has a master that has one, and has not joined yet."""
-    if Meeting.here is None or Link.here is not None:
-        return None
-    return Link(Meeting.here, deliver)
+    with _joining:  # each loop has a thread of its own
+        if Meeting.here is None or Link.here is not None:
+            return None
+        return Link(Meeting.here, deliver)

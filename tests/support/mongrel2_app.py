@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from subprocess import DEVNULL
 from threading import Event, Lock, current_thread
 from urllib.parse import parse_qs
 
@@ -109,7 +110,7 @@ def wait_in_lock():
 
 WAITS = {
     "sleep": lambda: time.sleep(60), "socket": wait_in_socket, "event": lambda: Event().wait(),
-    "thread": lambda: Event().wait(60), "subprocess": lambda: subprocess.run(["sleep", "60"]), "lock": wait_in_lock,
+    "thread": lambda: Event().wait(60), "subprocess": lambda: subprocess.run(["sleep", "60"], stdout=DEVNULL, stderr=DEVNULL), "lock": wait_in_lock,
 }  # fmt: skip
 
 
