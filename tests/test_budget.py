@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -113,11 +114,13 @@ def calls_of(function):
         nonlocal count
         count += event == "call"
 
+    gc.disable()  # it may call what ends objects of other tests
     sys.setprofile(note)
     try:
         function()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 

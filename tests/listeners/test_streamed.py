@@ -168,7 +168,7 @@ def test_a_malformed_chunk_is_answered_400(client, site, token):
     answer = client.receive()
     assert (answer.status, answer.body, answer.closed) == (400, b"b'no size' is no chunk size.\n", True)
     site.log(rf'\?{token} HTTP/1\.1" 400 ')
-    assert "Traceback" not in site.read_log()
+    assert "Traceback" not in site.server.read_log()
 
 
 @over("http")
