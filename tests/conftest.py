@@ -49,6 +49,12 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"failed at first: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
+        for title, text in report.sections:
+            terminalreporter.section(title, "-")
+            terminalreporter.line(text)
     if _skipped and os.environ.get("CI"):
         terminalreporter.section("tests against real front ends were skipped, which CI does not allow")
         for nodeid in _skipped:

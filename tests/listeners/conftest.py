@@ -66,21 +66,15 @@ class Site:
         """Wait for a line of the log and return its match."""
         return self.server.wait_until(pattern)
 
-    def read_log(self):
-        """Return the log so far."""
-        while self.server._more(0.001):
-            pass
-        return self.server.log
-
     def forget_log(self):
         """Empty the log's pipe, look for what no test may leave there, and begin a new one."""
-        log = self.read_log()
+        log = self.server.read_log()
         self.server.log = ""
         assert "ResourceWarning" not in log
         assert "failed with" not in log, "a callback of the loop has raised"
 
     def count(self, pattern):
-        return len(re.findall(pattern, self.read_log(), re.MULTILINE))
+        return len(re.findall(pattern, self.server.read_log(), re.MULTILINE))
 
     def close(self):
         self._stack.close()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import zlib
-from subprocess import DEVNULL
 from threading import Event, Lock, current_thread
 from urllib.parse import parse_qs
 
@@ -102,6 +101,12 @@ def wait_in_socket():
         one.recv(1)
 
 
+def wait_in_subprocess():
+    """Wait for a process that ends with its pipe, also where this is stopped while it starts."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        process.wait()
+
+
 def wait_in_lock():
     lock = Lock()
     with lock:
@@ -110,7 +115,7 @@ def wait_in_lock():
 
 WAITS = {
     "sleep": lambda: time.sleep(60), "socket": wait_in_socket, "event": lambda: Event().wait(),
-    "thread": lambda: Event().wait(60), "subprocess": lambda: subprocess.run(["sleep", "60"], stdout=DEVNULL, stderr=DEVNULL), "lock": wait_in_lock,
+    "thread": lambda: Event().wait(60), "subprocess": wait_in_subprocess, "lock": wait_in_lock,
 }  # fmt: skip
 
 

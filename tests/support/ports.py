@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import deque
 
-_claims = []  # what says that a port is ours, for as long as this process lives
+_claims = deque()  # what says that a port is ours, for as long as we may want it
+_MOST = 200
 
 
 def free_port():
@@ -26,4 +28,6 @@ def free_port():
                 claim.close()
                 continue
         _claims.append(claim)
+        if len(_claims) > _MOST:
+            _claims.popleft().close()
         return port

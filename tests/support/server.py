@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -38,20 +39,21 @@ class Server:
 
     def _drain(self):
         """Keep the log as it comes: a full pipe would hold the server up."""
-        while data := os.read(self._read, 65536):
+        while not self._ended:
+            select.select([self._read], [], [])
             with self._news:
+                data = os.read(self._read, 65536)
                 self.log += data.decode("utf-8", "replace")
+                self._ended = not data
                 self._news.notify_all()
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
+        os.close(self._read)
 
-    def _more(self, timeout):
-        """Wait for more of the log; return whether it came."""
+    def read_log(self):
+        """Return the log with all that has been written to it by now."""
         with self._news:
-            before = len(self.log)
-            self._news.wait(max(0, timeout))
-            return len(self.log) > before
+            while not self._ended and select.select([self._read], [], [], 0)[0]:
+                self._news.wait(0.1)
+            return self.log
 
     def wait_until(self, pattern, timeout=30.0):
         """Wait until the log matches *pattern* (a regular expression); return the match.
@@ -96,4 +98,3 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             self._reader.join(20)
-            os.close(self._read)
