@@ -209,7 +209,7 @@ def test_idle_connections_make_room(serve):
             assert client.sock.recv(1) == b""  # the oldest are closed
         for client in clients[17:]:
             assert client.request("GET", "/ok").body == b"ok"
-    assert "WARNING" not in site.read_log()
+    assert "WARNING" not in site.server.read_log()
 
 
 @contextmanager
@@ -243,7 +243,7 @@ def test_a_server_without_descriptors_goes_on(serve, mode):
         for client in waiting:
             assert json.loads(client.receive().body)["size"] == 1
             client.close()
-    assert len(re.findall("cannot accept for now", site.read_log())) == len(NAMES), "it does not spin"
+    assert len(re.findall("cannot accept for now", site.server.read_log())) == len(NAMES), "it does not spin"
 
 
 def test_a_body_that_no_descriptor_is_left_for(serve):

@@ -236,7 +236,7 @@ def test_flask_sock(serve, front):
     with client_of(site) as client:
         client.connect_to("/echo")
         client.leave()
-    assert "Traceback" not in site.read_log()
+    assert "Traceback" not in site.server.read_log()
 
 
 def test_flask_sock_is_told_where_it_would_hang(serve):
@@ -251,7 +251,7 @@ def test_a_message_reaches_all_workers(serve, front):
     """A WebSocket holds a core; a worker without a free one leaves the next client to another."""
     site = start(serve, front, processes=2, **{"threads" if front == "threads" else "gevent": 2})
     with clients(site, 4) as found:
-        assert len(set(re.findall(r"subscribed by (\d+)", site.read_log()))) == 2
+        assert len(set(re.findall(r"subscribed by (\d+)", site.server.read_log()))) == 2
         for number, sender in enumerate(found):
             sender.say(f"from {number}")
             for each in found:

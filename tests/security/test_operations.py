@@ -86,8 +86,7 @@ def test_O1_nothing_of_a_client_moves_the_cursor(site, front, path):
         client.send("GET", path if more else target, headers, **more)
         client.receive()
     site.log(f"{path}.*\n")
-    site.server._more(0.05)
-    log = site.read_log()
+    log = site.server.read_log()
     assert re.fullmatch(r"[\x20-\x7e\n]*", log), ascii(log)
     assert SECRET not in log
 
@@ -105,7 +104,7 @@ def test_O2_refusals_are_told_up_to_a_number_a_second(sites):
         assert client.request("GET", "/good").body == b"fine"
 
     def told():
-        log = site.read_log()
+        log = site.server.read_log()
         lines = len(re.findall("is no HTTP request line", log))
         return lines, lines + sum(map(int, re.findall(r"http \S+: (\d+) more requests were refused", log)))
 
@@ -123,7 +122,7 @@ def test_O3_lines_of_json_are_json(sites):
             with site.client(front) as client:
                 client.request("GET", "/json", [("User-Agent", value), ("Referer", value), ("X", value)])
     poll(lambda: site.count('"/json".*"x"') == len(values) * len(EVERY), "not all is logged")
-    lines = [json.loads(line) for line in site.read_log().splitlines()]
+    lines = [json.loads(line) for line in site.server.read_log().splitlines()]
     assert [each["agent"] for each in lines] == values * len(EVERY)
 
 
@@ -162,10 +161,10 @@ def test_O5_no_secret_of_a_request_is_logged(sites, name):
                 client.send("POST", path, secrets, SECRET.encode())
                 client.receive()
     poll(
-        lambda: len(re.findall("POST /(raise|short|good)", site.read_log())) >= 3 * len(EVERY),
+        lambda: len(re.findall("POST /(raise|short|good)", site.server.read_log())) >= 3 * len(EVERY),
         "not all is logged",
     )
-    assert SECRET not in site.read_log()
+    assert SECRET not in site.server.read_log()
 
 
 def test_O5_no_secret_of_the_configuration_is_logged(tmp_path):
