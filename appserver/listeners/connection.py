@@ -402,7 +402,7 @@ class Connection:
         return (
             x.body_left != 0
             or self.codec.buffer != b""
-            or not (self.codec.exact or x.environ["REQUEST_METHOD"] in {"GET", "HEAD"})
+            or not (self.codec.exact or x.method in {"GET", "HEAD"})
         )
 
     def _next(self) -> None:

@@ -136,6 +136,13 @@ def test_a_cut_body_raises_where_it_is_read(client, site, token, leave):
 
 
 @over(*STREAM_FRONTS)
+def test_an_application_may_empty_its_environ(client):
+    for method in ("GET", "POST"):
+        answer = client.request(method, "/empties")
+        assert (answer.status, answer.body, answer.complete) == (200, b"emptied", True)
+
+
+@over(*STREAM_FRONTS)
 def test_a_cut_body_passes_for_no_whole_one(client, site, token):
     """An application may take the error for the end, but its answer goes nowhere."""
     begun(client, f"/careless?{token}", body_of(100_000), 50_000)

@@ -203,6 +203,14 @@ def strict(environ, start_response):
 
 
 @route
+def empties(environ, start_response):
+    """Leave nothing in the environ, which is the application's (PEP 3333)."""
+    environ.clear()
+    start_response("200 OK", TEXT)
+    return [b"emptied"]
+
+
+@route
 def keep(environ, start_response):
     """Read the body when its request is long over."""
     kept.append(environ["wsgi.input"])
