@@ -14,7 +14,7 @@ __all__ = ["publish"]
 def __getattr__(name: str) -> Any:
     """Import what applications use when they do: ``appserver ctl`` needs none of it (PEP 562)."""
     if name == "publish":
-        from appserver.websocket.publish import publish  # noqa: PLC0415
+        from appserver.websocket.publish import publish  # noqa: PLC0415  (most never do)
 
         return publish
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

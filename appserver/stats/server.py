@@ -165,7 +165,7 @@ class StatsServer:
         assert self.document is not None
         try:
             document = self.document()
-        except Exception:
+        except Exception:  # a fault in what is told must not end the server that tells it
             log.exception("there are no statistics")
             self._end(client)
             return
