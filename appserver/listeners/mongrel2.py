@@ -28,6 +28,7 @@ from appserver.listeners.share import Share
 from appserver.listeners.stream import StreamOptions
 from appserver.listeners.subscription import Subscription
 from appserver.listeners.turns import Turns
+from appserver.listeners.zeromq import context
 from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions, positive
 from appserver.spec import Spec
@@ -161,10 +162,10 @@ class Mongrel2Listener:
 
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
-        with zmq.Context() as context:
+        with zmq.Context() as trial:
             for endpoint in (self.pull, self.publish):
                 # No PULL: Mongrel2 could deal it requests, which would be lost with it.
-                with context.socket(zmq.XPUB) as socket:
+                with trial.socket(zmq.XPUB) as socket:
                     socket.linger = 0
                     try:
                         socket.connect(endpoint)
@@ -206,7 +207,7 @@ class Mongrel2Listener:
                 self._intakes[hub] = Share(self, service, self._rendezvous)
                 return
             if self._context is None or self._responder is None:
-                self._context = zmq.Context()
+                self._context = context()
                 self._responder = Responder(self._context, self.publish, self.timeout)
                 self.accounts = Credits(self._responder.try_send, self.timeout)
             assert self.accounts is not None

@@ -23,6 +23,7 @@ from appserver.listeners.credits import Credits
 from appserver.listeners.dispatch import Dispatch
 from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
+from appserver.listeners.zeromq import context
 from appserver.protocols import handoff
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
@@ -78,7 +79,7 @@ class Receiver:
         self._reopen = reopen
         self._rendezvous = rendezvous
         self._dispatch = Dispatch(listener.options.zeromq_queue)
-        self._context: zmq.Context[Any] = zmq.Context()
+        self._context = context()
         self._responder = Responder(self._context, listener.publish, self._timeout)
         self._flow_control = False  # Mongrel2 tells what clients have read
         self._credits = Credits(self._pass_on, self._timeout)

@@ -17,6 +17,8 @@ log = logging.getLogger("appserver.listeners")
 
 POLL = 0.05  # seconds between looks for Mongrel2's subscription,
 POLL_ATTACHED = 0.25  # and between looks whether it still has it
+_RETURN = 100  # milliseconds between an attachment's end and the next one, at least
+_FRESH = 0.01  # seconds that a look is good for; a look costs as much as to send
 _POLLIN = int(zmq.POLLIN)  # & of the enumeration itself costs half as much as asking
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
@@ -43,11 +45,13 @@ class Responder:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # a return is told, even if the loss is not yet
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what Mongrel2 has not read dies with it
         self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RETURN)
         self._socket.linger = _LINGER
         self._socket.connect(endpoint)
         self._topics: Counter[bytes] = Counter()
         self._attachment = 0
         self._attachments = 0
+        self._looked = 0.0
         self._told: set[bytes] = set()
 
     @property
@@ -63,6 +67,7 @@ class Responder:
 
     def _take_subscriptions(self) -> None:
         # Asking for the events makes libzmq look at its peers; sends alone would not tell.
+        self._looked = monotonic()
         while self._socket.get(zmq.EVENTS) & _POLLIN:
             frame = bytes(self._socket.recv(zmq.DONTWAIT))
             topic = frame[1:]
@@ -82,7 +87,8 @@ class Responder:
         with self._lock:
             if self._socket.closed:
                 raise ClientGone
-            self._take_subscriptions()
+            if monotonic() - self._looked > _FRESH:
+                self._take_subscriptions()
             if attachment != self._attachment:
                 raise ClientGone
             if b"" not in self._topics and not message.startswith(tuple(self._topics)):
@@ -99,6 +105,8 @@ class Responder:
 
         A Mongrel2 that takes nothing for the whole time-out is as good as gone.
         """
+        if self.try_send(message, attachment):
+            return
         deadline = monotonic() + self._timeout
         while not self.try_send(message, attachment):
             if monotonic() > deadline:
