@@ -13,9 +13,7 @@ import select
 from collections import deque
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-import zmq
+from typing import TYPE_CHECKING
 
 from appserver.exchange import ClientGone
 from appserver.listeners.consumer import Consumer

@@ -37,18 +37,19 @@ class Turns:
 
         Where too many wait it is refused in its turn.
         """
+        key = request.origin, request.client
         with self._lock:
-            key = request.origin, request.client
-            line = self._lines.setdefault(key, deque())
-            if key in self._closed or (line and line[-1].error is not None):
+            line = self._lines.get(key)
+            if key in self._closed or (line is not None and line[-1].error is not None):
                 request.gone = True
-                if not line:
-                    del self._lines[key]
+                return True
+            if line is None:
+                self._lines[key] = deque((request,))
                 return True
             if len(line) >= PIPELINED:
                 request.deny(BUSY)
             line.append(request)
-            return len(line) == 1
+            return False
 
     def leave(self, request: Request) -> Request | None:
         """End *request*'s turn and return the next on its connection."""

@@ -52,6 +52,10 @@ FLAGS = "FLAGS"  # the first byte of its frame, such as 0x81
 _NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
 _LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
+_VERSIONS = ("HTTP/1.1", "HTTP/1.0")
+_MOST_KNOWN = 2000  # entries of either of what follows; clients choose names
+_uuids: set[bytes] = set()  # that are well-formed
+_keys: dict[str, str] = {}  # the environ's key of each field, "" for what is no client's or is not passed on
 _from_json = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
 
@@ -99,14 +103,18 @@ class Message(NamedTuple):
 
 def sender(message: bytes) -> Connection | None:
     """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
-    parts = message.split(b" ", 2)
-    if len(parts) < 3 or not parts[1].isdigit() or len(parts[1]) > 10:
+    first = message.find(b" ", 0, 129)
+    second = message.find(b" ", first + 1, first + 12)
+    uuid, number = message[:first], message[first + 1 : second]
+    if first < 1 or second < 0 or not number.isdigit():
         return None
-    uuid = parts[0]
-    # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
-    if not 0 < len(uuid) <= 128 or not uuid.replace(b"-", b"").isalnum():
-        return None
-    return uuid, parts[1]
+    if uuid not in _uuids:
+        # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
+        if not uuid.replace(b"-", b"").isalnum():
+            return None
+        if len(_uuids) < _MOST_KNOWN:
+            _uuids.add(uuid)
+    return uuid, number
 
 
 def may_continue(message: bytes, connection: Connection) -> bool:
@@ -226,15 +234,26 @@ class Mongrel2Codec(HttpAnswers):
         if method in _NOT_HTTP and not (method == "JSON" and "VERSION" in fields):
             raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
         check_method(method)
-        version = _text(fields, "VERSION")
-        if version not in {"HTTP/1.1", "HTTP/1.0"}:
+        version = fields.get("VERSION")
+        if version not in _VERSIONS:
             raise ProtocolError(BAD_REQUEST, f"{version!r} is no version of HTTP served here.")
+        assert isinstance(version, str)
         environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = version
         environ["wsgi.url_scheme"] = "https" if fields.get("URL_SCHEME") == "https" else "http"
         for name, value in fields.items():
-            if name.islower() or not name.isupper():
-                self._field(environ, name, value)
+            key = _keys.get(name)
+            if key is None:
+                key = _key(name)
+            if not key:
+                continue
+            if not isinstance(value, str):
+                if not value:
+                    continue
+                value = _joined(name, key, value)  # noqa: PLW2901  (what follows is about text)
+            if not value.isprintable():
+                check_value(key, value)
+            environ[key] = joined(key, environ[key], value) if key in environ else value
         self._target(environ, fields, message.path.decode("latin-1"))
         environ["REMOTE_ADDR"] = _text(fields, "REMOTE_ADDR", "")
         if "HTTP_HOST" in environ:
@@ -251,20 +270,6 @@ class Mongrel2Codec(HttpAnswers):
         if "HTTP_UPGRADE" in environ and method == "GET" and version == "HTTP/1.1" and asks(environ):
             return Upgrade(environ, self, keeps, able=False)  # something is wrong with it: see `check`
         return Exchange(environ, self, keeps)
-
-    def _field(self, environ: dict[str, Any], name: str, value: str | list[str]) -> None:
-        key = key_of(name)
-        if not key or name in {START, DONE}:
-            return
-        if isinstance(value, list):
-            if not value:
-                return
-            if len(value) > 1 and key in SINGLE:
-                raise ProtocolError(BAD_REQUEST, f"{name} is given {len(value)} times.")
-            value = ("; " if key == "HTTP_COOKIE" else ", ").join(value)
-        if not value.isprintable():
-            check_value(key, value)
-        environ[key] = joined(key, environ[key], value) if key in environ else value
 
     def _target(self, environ: dict[str, Any], fields: Fields, raw: str) -> None:
         """Take the path from the message itself: in JSON headers it is not escaped."""
@@ -320,5 +325,21 @@ def _genuine(message: Message) -> bool:
 
 
 def _keeps(version: str, connection: str) -> bool:
+    if not connection:
+        return version == "HTTP/1.1"
     options = {option.strip() for option in connection.lower().split(",")}
     return "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
+
+
+def _key(name: str) -> str:
+    """Return the environ's key of a field; "" where it is Mongrel2's own, or is not passed on."""
+    key = "" if name.isupper() or name in (START, DONE) else key_of(name)
+    if len(_keys) < _MOST_KNOWN:
+        _keys[name] = key
+    return key
+
+
+def _joined(name: str, key: str, values: list[str]) -> str:
+    if len(values) > 1 and key in SINGLE:
+        raise ProtocolError(BAD_REQUEST, f"{name} is given {len(values)} times.")
+    return ("; " if key == "HTTP_COOKIE" else ", ").join(values)
