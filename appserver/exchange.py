@@ -12,6 +12,8 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from appserver.errors import ApplicationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -38,34 +40,6 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _known_names: dict[str, str] = {}  # header name as the application writes it -> lower case; bounded
-
-
-class ClientGone(ConnectionError):
-    """Say that nobody waits for the answer any more."""
-
-
-class ConnectionClosed(ClientGone):
-    """Say that a WebSocket has ended, with which code and why (RFC 6455 section 7.1.5)."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the WebSocket has ended: {code} {reason}".rstrip())
-        self.code = code
-        self.reason = reason
-
-
-class BodyError(OSError):
-    """Say why there is no end to a request's body that the application reads, and with which status.
-
-    The body is malformed, too long or too slow. Where the application lets it through, it is the answer.
-    """
-
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class ApplicationError(Exception):
-    """Say how the application broke PEP 3333."""
 
 
 class Channel(Protocol):

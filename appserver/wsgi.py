@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlet import getcurrent
 
-from appserver.exchange import FAILED, ApplicationError, BodyError, Channel, ClientGone, Exchange
+from appserver.errors import ApplicationError, BodyError, ClientGone
+from appserver.exchange import FAILED, Channel, Exchange
 
 if TYPE_CHECKING:
     from appserver.access import Access

@@ -20,7 +20,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from appserver.exchange import BodyError, ClientGone
+from appserver.errors import BodyError, ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
 from appserver.listeners.inlet import Inlet

@@ -12,7 +12,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:

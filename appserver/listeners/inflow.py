@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.body import too_long
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.protocols.mongrel2 import LAST, OFFSET
 
 if TYPE_CHECKING:

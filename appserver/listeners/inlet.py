@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from appserver.body import Body
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.listeners.patience import Patience
 from appserver.streamed import StreamedBody
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.websocket.frames import Frames
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions

@@ -15,7 +15,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.listeners.consumer import Consumer
 from appserver.listeners.credits import Credits
 from appserver.listeners.dispatch import Dispatch

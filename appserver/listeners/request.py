@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import gevent
 from gevent import get_hub, getcurrent
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.mongrel2_wire import offer
 from appserver.protocols.codec import ProtocolError

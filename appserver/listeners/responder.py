@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import zmq
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 
 log = logging.getLogger("appserver.listeners")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import getcurrent
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.listeners.outbox import Outbox, ShortFile
 from appserver.listeners.patience import Patience
 

@@ -7,7 +7,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff

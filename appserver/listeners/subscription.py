@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.listeners.intake import Intake
 from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from appserver.cores import CORE
-from appserver.exchange import ANSWERED_BY, FAILED, BodyError
+from appserver.errors import BodyError
+from appserver.exchange import ANSWERED_BY, FAILED
 from appserver.wsgi import Interrupted
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent.monkey
 
-from appserver.exchange import ClientGone
+from appserver.errors import ClientGone
 from appserver.websocket import frames
 from appserver.websocket.frames import closing, frame
 from appserver.websocket.waiting import Waiters

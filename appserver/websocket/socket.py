@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent import getcurrent
 
-from appserver.exchange import ApplicationError, ClientGone, ConnectionClosed
+from appserver.errors import ApplicationError, ClientGone, ConnectionClosed
 from appserver.interrupt import cancel
 from appserver.protocols.upgrade import accepting
 from appserver.websocket import frames

@@ -3,7 +3,7 @@
 import pytest
 from flup.server import fcgi_base as flup
 
-from appserver.exchange import ApplicationError
+from appserver.errors import ApplicationError
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import refusal
 

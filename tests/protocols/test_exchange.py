@@ -2,7 +2,7 @@
 
 import pytest
 
-from appserver.exchange import ApplicationError
+from appserver.errors import ApplicationError
 
 from .answering import CODECS, exchange
 

@@ -10,7 +10,7 @@ from greenlet import greenlet
 
 from appserver import wsgi
 from appserver.cores import CORE, GreenletCores
-from appserver.exchange import BodyError
+from appserver.errors import BodyError
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gevent.event import Event
 
-from appserver.exchange import ApplicationError, ClientGone, Exchange
+from appserver.errors import ApplicationError, ClientGone
 from appserver.protocols.codec import Codec
 
 if TYPE_CHECKING:
+    from appserver.exchange import Exchange
     from appserver.listeners.listener import Service
     from appserver.protocols.codec import ProtocolError
     from appserver_ajp.connection import AjpConnection

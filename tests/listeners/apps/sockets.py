@@ -7,7 +7,7 @@ import os
 import time
 
 import appserver
-from appserver.exchange import ApplicationError, ConnectionClosed
+from appserver.errors import ApplicationError, ConnectionClosed
 
 TEXT = [("Content-Type", "text/plain")]
 ROUTES = {}
