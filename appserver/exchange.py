@@ -39,7 +39,13 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_known_names: dict[str, str] = {}  # header name as the application writes it -> lower case; bounded
+_ORDINARY, _LENGTH, _DATE, _CONNECTION, _LINKS = range(5)  # kinds of header fields; the last: of one link
+_SPECIAL = {"content-length": _LENGTH, "date": _DATE, **dict.fromkeys(_HOP_BY_HOP, _LINKS)}
+_SPECIAL["connection"] = _CONNECTION
+# What applications write is the same again and again, so it is looked at once; bounded.
+_known_names: dict[str, int] = {}  # good header name as the application writes it -> its kind
+_known_statuses: set[str] = set()  # good ones
+_KNOWN = 1000  # of each at most
 
 
 class Channel(Protocol):
@@ -103,6 +109,7 @@ class Exchange:
         "closing",
         "codec",
         "core",
+        "dated",
         "ended",
         "environ",
         "excess",
@@ -133,6 +140,7 @@ class Exchange:
         self.status = ""
         self.headers: Headers = []
         self.length: int | None = None
+        self.dated = False  # the application has given a Date
         self.head_size = 0
         self.sent = 0
         self.excess = 0
@@ -162,28 +170,40 @@ class Exchange:
                 exc_info = None  # breaks the cycle through the frame
         elif self.status:
             raise ApplicationError("start_response was called twice without exc_info")
-        if type(status) is not str or not _STATUS(status):
+        if type(status) is not str or not (status in _known_statuses or _good_status(status)):
             raise ApplicationError(f"{status!r} is no status: three digits, a blank and a reason")
         if type(headers) is not list:
             raise ApplicationError(f"the headers are a {type(headers).__name__}, not a list")
-        self.length = None
+        length: int | None = None
+        dated = False
         checked: Headers = []
         for field in headers:
-            name, value = _field(field)
-            lower = _known_names.get(name) or _known_name(name)
+            if type(field) is not tuple or len(field) != 2:
+                raise _no_header(field)
+            name, value = field
+            if type(name) is not str or type(value) is not str:
+                raise _no_header(field)
+            kind = _known_names.get(name)
+            if kind is None:
+                kind = _kind(name)
             if not (value.isascii() and value.isprintable()) and not _VALUE(value):
                 raise ApplicationError(f"header {name}: {value!r} has characters that it may not have")
-            if lower == "content-length":
-                if not (value.isascii() and value.isdigit() and len(value) < 19):
-                    raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
-                if self.length is not None:
-                    raise ApplicationError("Content-Length is given twice")
-                self.length = int(value)
-            elif lower in _HOP_BY_HOP:
-                if lower == "connection" and "close" in value.lower():
-                    self.keep_alive = False
-                continue
-            checked.append((name, value))
+            if kind:
+                if kind == _LENGTH:
+                    if not (value.isascii() and value.isdigit() and len(value) < 19):
+                        raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
+                    if length is not None:
+                        raise ApplicationError("Content-Length is given twice")
+                    length = int(value)
+                elif kind == _DATE:
+                    dated = True
+                else:
+                    if kind == _CONNECTION and "close" in value.lower():
+                        self.keep_alive = False
+                    continue
+            checked.append(field)
+        self.length = length
+        self.dated = dated
         self.status = status
         self.headers = checked
         return self.write
@@ -193,7 +213,7 @@ class Exchange:
         if type(data) is not bytes:
             data = _as_bytes(data)
         if data or not self.begun:
-            self.send([data], True)
+            self.send(data, True)
 
     # What the gateway calls
 
@@ -217,50 +237,49 @@ class Exchange:
             if self.length is None and total is not None and not (self.bodiless and not total):
                 self.length = total
                 headers.append(("Content-Length", str(total)))
-        if self.codec.dated and not any(name.lower() == "date" for name, _ in headers):
+        codec = self.codec
+        if codec.dated and not self.dated:
             headers.append(("Date", _date()))
-        head = self.codec.head(self)
+        head = codec.head(self)
         self.head_size = len(head)
         self.begun = True
         return head
 
-    def send(self, body: list[bytes], more: bool, total: int | None = None) -> None:
-        """Send pieces of the body, with the head before the first and the end after the last.
+    def send(self, data: bytes, more: bool, total: int | None = None) -> None:
+        """Send a piece of the body, with the head before the first and the end after the last.
 
-        The last is the one without *more*, or the one that completes the Content-Length.
-        Raise `ApplicationError` at the end of a body that is shorter than its Content-Length.
+        The last is the one without *more*, which may be empty, or the one that completes the
+        Content-Length. Raise `ApplicationError` at the end of a body that is shorter than that.
         """
         pieces = [] if self.begun else [self.begin(total)]
-        length = self.length
+        missing = False
         if self.bodiless:
             more = False
         else:
-            for data in body:
-                if length is not None and len(data) > length - self.sent:
-                    keep = length - self.sent
-                    self.excess += len(data) - keep
-                    data = data[:keep]  # noqa: PLW2901  (what fits is all that may be sent)
-                if data:
-                    self.sent += len(data)
-                    pieces.append(self.codec.body(self, data))
+            length = self.length
+            if length is not None and len(data) > length - self.sent:
+                keep = length - self.sent
+                self.excess += len(data) - keep
+                data = data[:keep]  # what fits is all that may be sent
+            if data:
+                self.sent += len(data)
+                pieces.append(self.codec.body(self, data))
             if length is not None:
                 if self.sent == length:
                     more = False
-                elif not more:
-                    self._give(pieces, True)
-                    raise ApplicationError(
-                        f"the body has {self.sent} bytes, its Content-Length says {length}"
-                    )
-        if not more and not self.ended:
+                else:
+                    missing = not more
+        if missing:
+            more = True
+        elif not more and not self.ended:
             self.ended = True
             end = self.codec.end(self)
             if end:
                 pieces.append(end)
-        self._give(pieces, more)
-
-    def _give(self, pieces: list[bytes], more: bool) -> None:
         if pieces and self.channel is not None:
             self.channel.send(pieces, more)
+        if missing:
+            raise ApplicationError(f"the body has {self.sent} bytes, its Content-Length says {self.length}")
 
     def reset(self) -> None:
         """Forget an answer of which nothing has been sent."""
@@ -270,20 +289,26 @@ class Exchange:
         self.chunked = False
 
 
-def _field(field: object) -> tuple[str, str]:
-    if type(field) is tuple and len(field) == 2:
-        name, value = field
-        if type(name) is str and type(value) is str:
-            return name, value
-    raise ApplicationError(f"{field!r} is no header: a tuple of two str is")
+def _no_header(field: object) -> ApplicationError:
+    return ApplicationError(f"{field!r} is no header: a tuple of two str is")
 
 
-def _known_name(name: str) -> str:
+def _good_status(status: str) -> bool:
+    """Tell whether a status may go on the wire, and remember it then."""
+    good = _STATUS(status) is not None
+    if good and len(_known_statuses) < _KNOWN:
+        _known_statuses.add(status)
+    return good
+
+
+def _kind(name: str) -> int:
+    """Return the kind of a header field, and remember it; raise `ApplicationError` for no name."""
     if not _TOKEN(name):
         raise ApplicationError(f"{name!r} is no header name")
-    if len(_known_names) < 1000:
-        _known_names[name] = name.lower()
-    return name.lower()
+    kind = _SPECIAL.get(name.lower(), _ORDINARY)
+    if len(_known_names) < _KNOWN:
+        _known_names[name] = kind
+    return kind
 
 
 def _as_bytes(data: object) -> bytes:

@@ -73,13 +73,12 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
     """
     started = monotonic()
     x.channel = channel
+    x.core = getcurrent()
     try:
-        x.core = getcurrent()
-        try:
-            _answer(app, x, channel)
-        finally:
-            x.core = None
+        _answer(app, x, channel)
+        x.core = None
     except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
+        x.core = None
         if x.switched:
             _fail_switched(x, channel, error)
         elif not channel.gone:
@@ -92,14 +91,16 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
 
 def _answer(app: Application, x: Exchange, channel: Channel) -> None:
     result: Any = app(x.environ, x.start_response)
+    kind = type(result)
+    if kind is list or kind is tuple:  # which have no close
+        body = b"".join(result)
+        x.send(body, False, None if x.begun else len(body))
+        return
     try:
-        if type(result) is list or type(result) is tuple:
-            body = b"".join(result)
-            x.send([body], False, None if x.begun else len(body))
-        elif type(result) is FileWrapper:
+        if kind is FileWrapper:
             _send_file(x, result, channel)
-        elif type(result) is bytes:  # iterating it would yield numbers
-            x.send([result], False, None if x.begun else len(result))
+        elif kind is bytes:  # iterating it would yield numbers
+            x.send(result, False, None if x.begun else len(result))
         elif result is not None or not x.switched:  # a call that has had a WebSocket need not return anything
             _stream(x, result)
     finally:
@@ -124,7 +125,7 @@ def _stream(x: Exchange, result: Iterable[bytes]) -> None:
             x.write(data)
             if x.bodiless:
                 break
-    x.send([], False, 0)
+    x.send(b"", False, 0)
 
 
 def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
@@ -141,10 +142,10 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         _stream(x, wrapper)
         return
     if count <= _BLOCK:  # one send costs less than the kernel's help
-        x.send([pread(fd, count, offset)], False, count)
+        x.send(pread(fd, count, offset), False, count)
         return
     if not x.codec.verbatim:
-        x.send([wrapper.file.read(_BLOCK)], True, count)
+        x.send(wrapper.file.read(_BLOCK), True, count)
         _stream(x, wrapper)
         return
     head = x.begin(count)
@@ -159,7 +160,7 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         return
     x.sent += wanted
     x.excess += count - wanted
-    x.send([], False)
+    x.send(b"", False)
 
 
 def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
@@ -185,7 +186,7 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
     x.reset()
     x.start_response(status, list(_ERROR_HEADERS))
     with suppress(ClientGone):
-        x.send([text], False, len(text))
+        x.send(text, False, len(text))
 
 
 def _fail_switched(x: Exchange, channel: Channel, error: BaseException) -> None:

@@ -60,7 +60,7 @@ class Mongrel2Once:
 
 CASES = {
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
-    "http": (HttpCodec(BASE, reader_named("httptools")), HEAD, 37),
+    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 37),
     "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 24),
     "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 37),
     "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 25),

@@ -61,7 +61,7 @@ class HttpOptions:
         note="own",
     )  # fmt: skip
     http_parser: str = option(
-        "auto", "What reads request heads: auto means httptools.",
+        "auto", "What reads request heads: auto means the server itself; all give the same verdicts.",
         convert=one_of("auto", "httptools", "h11"), expects="auto, httptools or h11",
         example="h11",
         note="own",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import Exchange
 from appserver.protocols.codec import Codec, ProtocolError
@@ -18,9 +18,15 @@ from appserver.protocols.fields import (
 )
 from appserver.protocols.framing import BAD_REQUEST
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING"} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
 _OURS = ("wsgi.", "appserver.")
+_ordinary: set[str] = set()  # names of variables with which nothing is to be done; bounded
+_MOST = 2000
+_LONG = 100  # characters of a name that is not remembered
 
 
 def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -> Exchange:
@@ -37,35 +43,41 @@ def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -
     """
     given = dict(pairs)
     # Looked at all together, which is all that most requests need.
-    names = "".join(given)
     if (
         len(given) != len(pairs)
-        or "." in names
-        or not names.isprintable()
+        or not (_ordinary.issuperset(given) or _learn(given))
         or not "".join(given.values()).isprintable()
     ):
         given = _checked(pairs)
-    for name in _DROPPED:
-        if name in given:
-            del given[name]
     environ = base | given
     _complete(environ)
     if codec.trust is not None:
         codec.trust.apply(environ)
     x = Exchange(environ, codec)
-    length = environ.get("CONTENT_LENGTH")
-    coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
-    if length:
-        x.body_left = content_length(length)
-    else:
-        environ.pop("CONTENT_LENGTH", None)
-        if coding:
+    if "HTTP_TRANSFER_ENCODING" in given:
+        coding = environ.pop("HTTP_TRANSFER_ENCODING")
+        if coding and not given.get("CONTENT_LENGTH"):
             if coding.lower() != "chunked":
                 raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
             x.body_left = -1
-    if not environ.get("CONTENT_TYPE"):
-        environ.pop("CONTENT_TYPE", None)
+    length = given.get("CONTENT_LENGTH")
+    if length:
+        x.body_left = content_length(length)
+    elif length is not None:
+        del environ["CONTENT_LENGTH"]
+    if not given.get("CONTENT_TYPE", "-"):
+        del environ["CONTENT_TYPE"]
     return x
+
+
+def _learn(names: Iterable[str]) -> bool:
+    """Tell whether names are ordinary; remember those that are, unless nobody would use them again."""
+    for name in names:
+        if not name.isprintable() or name in _DROPPED or name.startswith(_OURS):
+            return False
+        if len(_ordinary) < _MOST and len(name) < _LONG:
+            _ordinary.add(name)
+    return True
 
 
 def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -83,30 +95,32 @@ def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
             elif name in _ONCE and (given[name] or "0") != (value or "0"):  # no length is a length of 0
                 raise ProtocolError(BAD_REQUEST, f"{name} is given twice.")
         given[name] = value
+    for name in _DROPPED:
+        given.pop(name, None)
     return given
 
 
 def _complete(environ: dict[str, Any]) -> None:
     """Fill in what WSGI wants and a front end left out."""
     method = environ.get("REQUEST_METHOD")
-    if not method:
-        if "REQUEST_URI" not in environ and "HTTP_HOST" not in environ:
+    host = environ.get("HTTP_HOST")
+    uri = environ.get("REQUEST_URI")
+    if method:
+        check_method(method)
+    else:
+        if uri is None and host is None:
             raise ProtocolError(BAD_REQUEST, "The request has no REQUEST_METHOD, REQUEST_URI or HTTP_HOST.")
         environ["REQUEST_METHOD"] = "GET"
-    else:
-        check_method(method)
-    host = environ.get("HTTP_HOST")
     if host:
         check_host(host)
     if not environ.get("SERVER_PROTOCOL"):
         environ["SERVER_PROTOCOL"] = "HTTP/1.1"
     environ["wsgi.url_scheme"] = _scheme(environ)
-    uri = environ.get("REQUEST_URI", "")
     environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/")
     if "PATH_INFO" not in environ:
-        _split_path(environ, uri)
+        _split_path(environ, uri or "")
     if "QUERY_STRING" not in environ:
-        environ["QUERY_STRING"] = uri.partition("?")[2]
+        environ["QUERY_STRING"] = (uri or "").partition("?")[2]
     if not uri:
         path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
         environ["REQUEST_URI"] = f"{path}?{environ['QUERY_STRING']}".rstrip("?")

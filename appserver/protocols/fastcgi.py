@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, refusal
+from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
 from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ RESPONDER, KEEP_CONN = 1, 1
 REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
 
 _header = Struct(">BBHHBx")
+_ending = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5.3, 5.5)
 _LARGEST = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
@@ -137,7 +138,11 @@ class FastcgiCodec(CgiAnswers):
                     self._add_params(content)
                     continue
                 found = self._exchange()
-                if found.body_left < 0 and data[at : at + 8] == record(STDIN, request, b""):
+                if (
+                    len(data) - at >= 8
+                    and found.body_left < 0
+                    and _header.unpack_from(data, at) == (1, STDIN, request, 0, 0)
+                ):
                     found.body_left = 0  # as it mostly is: no body
                     at += 8
                 break
@@ -205,8 +210,8 @@ class FastcgiCodec(CgiAnswers):
             )
 
     def _exchange(self) -> Exchange:
-        found = pairs(b"".join(self.params))
-        self.params.clear()
+        found = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
+        self.params = []
         self.begun = True
         x = exchange(self.base, found, self)
         x.keep_alive = self.keep
@@ -242,11 +247,12 @@ class FastcgiCodec(CgiAnswers):
         return False
 
     def head(self, x: Exchange) -> bytes:
-        return self.body(x, super().head(x))
+        return self.body(x, head_of(f"Status: {x.status}", x))
 
     def body(self, x: Exchange, data: bytes) -> bytes:
-        if len(data) <= _LARGEST:
-            return record(STDOUT, self.request, data)
+        size = len(data)
+        if size <= _LARGEST:
+            return _header.pack(1, STDOUT, self.request, size, 0) + data
         return b"".join(
             record(STDOUT, self.request, data[at : at + _LARGEST]) for at in range(0, len(data), _LARGEST)
         )
@@ -258,13 +264,18 @@ class FastcgiCodec(CgiAnswers):
         )
 
     def end(self, x: Exchange) -> bytes:
-        return record(STDOUT, self.request, b"") + _end(self.request, REQUEST_COMPLETE)
+        return _ending_of(self.request)
 
     def refuse(self, error: ProtocolError) -> bytes:
         if not self.request:
             return refusal(f"HTTP/1.1 {error.status}", error)
         page = record(STDOUT, self.request, super().refuse(error))
-        return page + record(STDOUT, self.request, b"") + _end(self.request, REQUEST_COMPLETE)
+        return page + _ending_of(self.request)
+
+
+def _ending_of(request: int) -> bytes:
+    """Return what follows the last of an answer: the end of STDOUT, and END_REQUEST."""
+    return _ending.pack(1, STDOUT, request, 0, 0, 1, END, request, 8, 0, 0, REQUEST_COMPLETE)
 
 
 def _end(request: int, protocol_status: int, app_status: int = 0) -> bytes:

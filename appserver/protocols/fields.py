@@ -13,7 +13,9 @@ _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}").fullmatch
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
 _COMMON = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
-_names: dict[str, str] = {}  # field name in lower case -> environ key, "" for what is dropped
+KEYS: dict[str, str] = {}  # what `key_of` has found for some names
+_hosts: set[str] = set()  # good ones; bounded
+_LONG = 100  # characters from which on nothing is remembered
 
 # Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
 SINGLE = frozenset(
@@ -36,7 +38,7 @@ def key_of(name: str) -> str:
     A name with an underscore would become the key of the name with a dash; such fields are
     dropped, as nginx does by default. Raise `ProtocolError` for what is no field name.
     """
-    key = _names.get(name)
+    key = KEYS.get(name)
     if key is None:
         if not _TOKEN(name):
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no field name.")
@@ -50,8 +52,8 @@ def key_of(name: str) -> str:
         else:
             key = "HTTP_" + lower.upper().replace("-", "_")
             key = "" if key in DROPPED else key
-        if len(_names) < 2000:
-            _names[name] = key
+        if len(KEYS) < 2000 and len(name) < _LONG:
+            KEYS[name] = key
     return key
 
 
@@ -88,9 +90,13 @@ def check_value(key: str, value: str) -> None:
 
 def check_host(value: str) -> None:
     """Raise `ProtocolError` for a Host that is no host and port (RFC 9110 section 7.2)."""
+    if value in _hosts:
+        return
     if not _HOST(value):
         told = value.rpartition("@")[2]  # without a user and password
         raise ProtocolError(BAD_REQUEST, f"{told[:80]!r} is no Host.")
+    if len(_hosts) < 1000 and len(value) < _LONG:
+        _hosts.add(value)
 
 
 def content_length(value: str) -> int:

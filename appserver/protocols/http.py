@@ -1,8 +1,8 @@
 """HTTP/1.1 and 1.0 requests (RFC 9112), read strictly.
 
-The head is cut out and checked here, then parsed by one of two readers, h11 or httptools, and made
-into a request here again, so that both give the same verdict: what either of them would let pass
-and a backend must refuse never reaches it or is caught after it. Bodies are decoded here.
+The head is cut out and checked here, then taken apart by a reader and made into a request here again,
+so that all readers give the same verdict: what one of them would let pass and a backend must refuse
+never reaches it or is caught after it. Bodies are decoded here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from appserver.exchange import Exchange
 from appserver.masking import without_userinfo
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
+    KEYS,
     check_host,
     check_method,
     check_value,
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     # head -> header fields, names as sent
-    Reader = Callable[[bytes], list[tuple[bytes, bytes]]]
+    Reader = Callable[[bytes], list[tuple[str, str]]]
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
-_ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_WITHIN_LINES = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -125,7 +126,7 @@ class HttpCodec(HttpAnswers):
 
     def _exchange(self, head: bytes) -> Exchange:
         lines = head.count(b"\r\n")
-        if not head.count(b"\n") == lines == head.count(b"\r") or head.translate(None, _ALLOWED):
+        if head.translate(None, _WITHIN_LINES) != b"\r\n" * lines:
             raise self._bad_start(head)
         if b"\r\n " in head or (b"\t" in head and b"\r\n\t" in head):
             raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
@@ -148,35 +149,45 @@ class HttpCodec(HttpAnswers):
         method = first[1].decode("latin-1")
         check_method(method)
         environ = self.base.copy()
-        self._fields(environ, self.reader(head))
+        coding = self._fields(environ, self.reader(head))
         environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
-        if "HTTP_HOST" in environ:
-            check_host(environ["HTTP_HOST"])
+        host = environ.get("HTTP_HOST")
+        if host is not None:
+            check_host(host)
         elif http11:
             raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
         self._target(environ, method, first[2].decode("latin-1"))
         if self.trust is not None:
             self.trust.apply(environ)
-        kind = Upgrade if "HTTP_UPGRADE" in environ and self._switches(environ, method) else Exchange
-        x = kind(environ, self, http11)
-        self._body(x, http11)
+        length = environ.get("CONTENT_LENGTH")
+        bare = length is None and coding is None
+        if bare and "HTTP_UPGRADE" in environ and http11 and method == "GET" and asks(environ):
+            x: Exchange = Upgrade(
+                environ, self, http11
+            )  # the first half of a handshake (RFC 6455 section 4.1)
+        else:
+            x = Exchange(environ, self, http11)
+        self.chunks = None
+        if not bare:
+            self._body(x, length, coding, http11)
         self._connection(x, http11)
         return x
 
-    def _fields(self, environ: dict[str, Any], fields: list[tuple[bytes, bytes]]) -> None:
+    def _fields(self, environ: dict[str, Any], fields: list[tuple[str, str]]) -> str | None:
+        """Add fields to an environ; return the Transfer-Encoding among them."""
+        coding: str | None = None
         repeated: dict[str, list[str]] = {}
-        for raw, content in fields:
-            name = raw.decode("latin-1")
-            value = content.decode("latin-1")
-            key = key_of(name)
+        for name, value in fields:
+            key = KEYS.get(name)
+            if key is None:
+                key = key_of(name)
             if not key:
                 if name.lower() == "transfer-encoding":
-                    if "appserver.coding" in environ:
+                    if coding is not None:
                         raise ProtocolError(BAD_REQUEST, "Transfer-Encoding is given twice.")
-                    environ["appserver.coding"] = value
-                continue
-            if key not in environ:
+                    coding = value
+            elif key not in environ:
                 environ[key] = value
             elif key in repeated:
                 repeated[key].append(value)
@@ -185,6 +196,7 @@ class HttpCodec(HttpAnswers):
                 repeated[key] = [environ[key], value]
         for key, values in repeated.items():
             environ[key] = separator(key).join(values)
+        return coding
 
     def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
         """Split the request target (RFC 9112 section 3.2)."""
@@ -225,17 +237,8 @@ class HttpCodec(HttpAnswers):
                 raise ProtocolError("417 Expectation Failed", f"{expect[:40]!r} cannot be met.")
             x.expect = True
 
-    def _switches(self, environ: dict[str, Any], method: str) -> bool:
-        """Tell whether a request is the first half of a handshake of WebSocket (RFC 6455 section 4.1)."""
-        bare = "CONTENT_LENGTH" not in environ and "appserver.coding" not in environ
-        return bare and method == "GET" and environ["SERVER_PROTOCOL"] == "HTTP/1.1" and asks(environ)
-
-    def _body(self, x: Exchange, http11: bool) -> None:
+    def _body(self, x: Exchange, length: str | None, coding: str | None, http11: bool) -> None:
         """Find the body's length (RFC 9112 section 6.3)."""
-        environ = x.environ
-        self.chunks = None
-        coding: str | None = environ.pop("appserver.coding", None)
-        length = environ.get("CONTENT_LENGTH")
         if coding is not None:
             if length is not None:
                 raise ProtocolError(BAD_REQUEST, "The request has a Content-Length and a Transfer-Encoding.")

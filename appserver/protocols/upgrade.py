@@ -80,9 +80,9 @@ class Upgrade(Exchange):
             self.headers.append(("Upgrade", "websocket"))
         return write
 
-    def send(self, body: list[bytes], more: bool, total: int | None = None) -> None:
+    def send(self, data: bytes, more: bool, total: int | None = None) -> None:
         if not self.switched:
-            super().send(body, more, total)
+            super().send(data, more, total)
 
 
 def accepting(key: str) -> str:

@@ -169,7 +169,7 @@ class WebSocket:
             self.state = CLOSED
             x = self.wire.x
             x.start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            x.send([b"Forbidden\n"], False, len(b"Forbidden\n"))
+            x.send(b"Forbidden\n", False, len(b"Forbidden\n"))
         else:
             self._waiters.run(self._close, code, reason)
 

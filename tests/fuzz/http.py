@@ -1,4 +1,4 @@
-"""HTTP: both readers say the same, however the bytes are cut, and whatever is served h11 and llhttp read alike."""
+"""HTTP: all readers say the same, however the bytes are cut, and whatever is served h11 and llhttp read alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(data: bytes) -> None:
         for how, given in (("whole", [wire]), ("cut", pieces))
     }
     for how in ("whole", "cut"):
-        assert found["h11", how] == found["httptools", how], how
+        assert found["h11", how] == found["httptools", how] == found["auto", how], how
     whole, cut = found["h11", "whole"], found["h11", "cut"]
     served = [each for each in whole if not isinstance(each, str)]
     assert [each for each in cut if not isinstance(each, str)] == served

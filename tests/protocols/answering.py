@@ -54,5 +54,5 @@ def answer(x, status, headers, *body, total=None):
     x.start_response(status, [*date, *headers])
     for piece in body[:-1]:
         x.write(piece)
-    x.send(list(body[-1:]), False, total)
+    x.send(b"".join(body[-1:]), False, total)
     return x.channel.wire.replace(b"Date: now\r\n", b"")

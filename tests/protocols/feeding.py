@@ -6,11 +6,11 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.mongrel2 import Mongrel2Codec, parse
-from appserver.protocols.readers import HttptoolsFields, h11_fields
+from appserver.protocols.readers import HttptoolsFields, h11_fields, split_fields
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
 
-READERS = {"h11": h11_fields, "httptools": HttptoolsFields()}
+READERS = {"auto": split_fields, "h11": h11_fields, "httptools": HttptoolsFields()}
 BASE = {
     "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
     "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http",
@@ -63,7 +63,7 @@ def feed(codec, chunks):
     return found
 
 
-def http(data, reader="httptools", how="whole", limit=65536):
+def http(data, reader="auto", how="whole", limit=65536):
     """Return what the HTTP codec makes of *data*."""
     return feed(HttpCodec(BASE, READERS[reader], RequestLimits(limit)), cut(data, how))
 

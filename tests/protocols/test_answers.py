@@ -147,7 +147,7 @@ def test_an_answer_that_falls_short_is_not_ended(protocol):  # R5
     x.start_response(OK, [("Content-Length", "10")])
     x.write(b"hello")
     with pytest.raises(ApplicationError, match="the body has 5 bytes, its Content-Length says 10"):
-        x.send([], False)
+        x.send(b"", False)
     wire = x.channel.wire
     assert wire.endswith(b"hello")
     if protocol == "fastcgi":
@@ -169,11 +169,11 @@ def test_date(protocol):
     """Mongrel2 and clients of our own HTTP get one; nginx adds its own."""
     x = exchange(protocol)
     x.start_response(OK, [])
-    x.send([b"x"], False)
+    x.send(b"x", False)
     assert x.channel.wire.count(b"Date: ") == (protocol in HTTP)
     x = exchange(protocol)
     x.start_response(OK, [("date", "mine")])
-    x.send([b"x"], False)
+    x.send(b"x", False)
     assert x.channel.wire.lower().count(b"date: ") == 1
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import check_host, content_length, decoded, joined, key_of, server_of
+from appserver.protocols.uwsgi import UwsgiCodec
 
 from .feeding import fastcgi, http, mongrel2, scgi, uwsgi
 from .wire import GET, M2, fastcgi_request, m2_message, scgi_request, uwsgi_packet
@@ -38,6 +39,7 @@ def over_http(raw, fields, reader):
 
 
 PROTOCOLS = {
+    "http-auto": lambda raw, fields: over_http(raw, fields, "auto"),
     "http-h11": lambda raw, fields: over_http(raw, fields, "h11"),
     "http-httptools": lambda raw, fields: over_http(raw, fields, "httptools"),
     "uwsgi": lambda raw, fields: uwsgi(uwsgi_packet(cgi_variables(raw, fields)))[0],
@@ -242,11 +244,24 @@ def test_no_field_names(name):
 
 
 def test_unseen_names_do_not_fill_the_memory():
+    from appserver.protocols import cgi, fields
+
+    codec = UwsgiCodec({})
     for number in range(5000):
         assert key_of(f"X-{number}") == f"HTTP_X_{number}"
-    from appserver.protocols import fields
-
-    assert len(fields._names) <= 2000
+        check_host(f"h{number}")
+        cgi.exchange({}, [("REQUEST_METHOD", "GET"), (f"HTTP_X_{number}", "")], codec)
+    assert len(fields.KEYS) <= 2000
+    assert len(fields._hosts) <= 2000
+    assert len(cgi._ordinary) <= 2000
+    remembered = len(fields.KEYS), len(fields._hosts), len(cgi._ordinary)
+    for known in (fields.KEYS, fields._hosts, cgi._ordinary):
+        known.clear()
+    assert key_of(f"X-{'a' * 200}")
+    check_host("a" * 200)
+    cgi.exchange({}, [("REQUEST_METHOD", "GET"), ("A" * 200, "")], codec)
+    assert max(map(len, [*fields.KEYS, *fields._hosts, *cgi._ordinary])) < 200
+    assert min(remembered) >= 1000
 
 
 @pytest.mark.parametrize(

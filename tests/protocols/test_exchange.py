@@ -96,7 +96,7 @@ def test_the_applications_list_is_not_changed():
     x = exchange()
     headers = [("X-A", "1")]
     x.start_response("200 OK", headers)
-    x.send([b"x"], False, 1)
+    x.send(b"x", False, 1)
     assert headers == [("X-A", "1")]
 
 
@@ -119,7 +119,7 @@ def test_other_bytes_are_taken():
     x.start_response("200 OK", [("Content-Length", "2")])
     x.write(bytearray(b"a"))
     x.write(memoryview(b"b"))
-    x.send([], False)
+    x.send(b"", False)
     assert x.channel.wire.endswith(b"\r\n\r\nab")
 
 
@@ -131,7 +131,7 @@ def test_an_empty_write_sends_the_head_and_no_more(protocol):
     assert len(x.channel.sends) == 1
     write(b"")
     assert len(x.channel.sends) == 1
-    x.send([b"", b"x", b""], False)
+    x.send(b"x", False)
     assert b"x" in x.channel.wire
 
 

@@ -20,6 +20,7 @@ POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5", "HTTP_COOKIE": "a
 CHUNKED = b"3\r\nhel\r\n2;x\r\nlo\r\n0\r\nT: t\r\n\r\n"
 
 CODECS = {
+    "http-auto": lambda: HttpCodec(BASE, READERS["auto"]),
     "http-h11": lambda: HttpCodec(BASE, READERS["h11"]),
     "http-httptools": lambda: HttpCodec(BASE, READERS["httptools"]),
     "uwsgi": lambda: UwsgiCodec({}),
@@ -32,6 +33,7 @@ HTTP = [
     + CHUNKED,
 ]
 VALID = {
+    "http-auto": HTTP,
     "http-h11": HTTP,
     "http-httptools": HTTP,
     "uwsgi": [

@@ -1,4 +1,4 @@
-"""h11 and httptools give the same verdict and the same environ for whatever comes."""
+"""All readers give the same verdict and the same environ for whatever comes."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.http import HttpCodec
-from appserver.protocols.readers import HttptoolsFields, h11_fields, reader_named
+from appserver.protocols.readers import HttptoolsFields, h11_fields, reader_named, split_fields
 
 from .feeding import BASE
 
@@ -27,6 +27,7 @@ def verdict(head, reader):
 def agree(head):
     expected = verdict(head, h11_fields)
     assert verdict(head, SHARED) == expected
+    assert verdict(head, split_fields) == expected
     return expected
 
 
@@ -177,5 +178,5 @@ def test_only_blanks_at_the_ends_of_a_value_are_cut():
 
 def test_readers_by_name():
     assert reader_named("h11") is h11_fields
-    for name in ("auto", "httptools"):
-        assert isinstance(reader_named(name), HttptoolsFields)
+    assert reader_named("auto") is split_fields
+    assert isinstance(reader_named("httptools"), HttptoolsFields)

@@ -13,7 +13,7 @@ from tests.listeners.conftest import Site, dispatch, serve, token  # noqa: F401 
 from tests.support.answers import NoAnswer, Wire, read_response
 from tests.support.fronts import GUARD
 
-PARSERS = ("h11", "httptools")
+PARSERS = ("auto", "h11", "httptools")
 LAST = b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 CUTS = ("whole", "bytes")
 

@@ -41,7 +41,7 @@ def tree(tmp_path_factory):
     return top
 
 
-@pytest.fixture(scope="module", params=["h11", "httptools"])
+@pytest.fixture(scope="module", params=["auto", "h11"])
 def files(request, tree, tmp_path_factory):
     options = {
         "http_parser": request.param, "static_map": f"/static={tree}/static", "static_map2": f"/hid={tree}/.hidden",
