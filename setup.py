@@ -1,7 +1,6 @@
-"""Build the package; with APPSERVER_COMPILE=1 in the environment, what every request runs through is compiled.
+"""Build the package; APPSERVER_COMPILE=1 in the environment has what every request runs through compiled.
 
-mypyc makes C of the same source. Without it everything works in the same way, at the cost that docs/performance.md
-tells.
+mypyc makes C of the same source. Without it all works in the same way, only slower (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ from setuptools import setup
 COMPILED = [
     f"appserver/{name}.py"
     for name in (
-        "cores",
         "exchange",
-        "fairqueue",
         "wsgi",
         "protocols/cgi",
         "protocols/codec",
@@ -25,18 +22,11 @@ COMPILED = [
         "protocols/framing",
         "protocols/http",
         "protocols/mongrel2",
+        "protocols/proxied",
         "protocols/scgi",
         "protocols/tnetstring",
         "protocols/upgrade",
         "protocols/uwsgi",
-        "listeners/connection",
-        "listeners/intake",
-        "listeners/outbox",
-        "listeners/pull",
-        "listeners/request",
-        "listeners/responder",
-        "listeners/subscription",
-        "listeners/turns",
     )
 ]
 # The compiler, and the packages whose types it has to know.

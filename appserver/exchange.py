@@ -127,7 +127,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, environ: Environ, codec: Codec, keep_alive: bool = False, body_left: int = 0) -> None:
-        self.environ = environ
+        self.environ: Environ = environ
         # Kept apart: what the application does to its environ does not change the request.
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["REQUEST_URI"]
@@ -141,8 +141,8 @@ class Exchange:
         self.headers: Headers = []
         self.length: int | None = None
         self.dated = False  # the application has given a Date
-        self.head_size = 0
-        self.sent = 0
+        self.head_size: int = 0
+        self.sent: int = 0
         self.excess = 0
         self.chunked = False
         self.bodiless = False
@@ -155,7 +155,7 @@ class Exchange:
     # What the application calls (PEP 3333)
 
     def start_response(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
+        self, status: object, headers: object, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Take the status and headers of the answer and return ``write``.
 
@@ -208,7 +208,7 @@ class Exchange:
         self.headers = checked
         return self.write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: object) -> None:
         """Send one piece of the body at once; the head goes with the first, even if that is empty."""
         if type(data) is not bytes:
             data = _as_bytes(data)

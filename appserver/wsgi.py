@@ -118,7 +118,7 @@ def _close(x: Exchange, close: Callable[[], object]) -> None:
         _log_error(x, f"close() of the application's iterable raised {type(error).__name__}", error)
 
 
-def _stream(x: Exchange, result: Iterable[bytes]) -> None:
+def _stream(x: Exchange, result: Iterable[object]) -> None:
     """Send each piece when the application yields it."""
     for data in result:
         if data:

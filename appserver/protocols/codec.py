@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.protocols.forwarded import Forwarded
@@ -37,6 +39,7 @@ class ProtocolError(Exception):
         self.fields = fields
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # other listeners have codecs of their own
 class Codec:
     """Translate one connection's bytes; never read, write, wait or log.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from appserver.protocols.codec import Codec, ProtocolError
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def refusal(first: str, error: ProtocolError) -> bytes:
     return head.encode("latin-1") + body
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HttpAnswers(Codec):
     """Frame answers as HTTP/1.1 does (RFC 9112 section 6): by length, by chunks or by the end."""
 
@@ -75,6 +78,7 @@ class HttpAnswers(Codec):
         return refusal(f"HTTP/1.1 {error.status}", error)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CgiAnswers(Codec):
     """Begin answers with a CGI ``Status`` field (RFC 3875 section 6.3.3)."""
 
@@ -128,7 +132,7 @@ class ChunkedBody:
             if end < 0:
                 self._check_partial(data, at)
                 break
-            if data[end - 1 : end] != b"\r" or end == at:
+            if end == at or data[end - 1] != 0x0D:
                 raise ProtocolError(BAD_REQUEST, "A line of the chunked body ends without CRLF.")
             line = data[at : end - 1]
             at = end + 1

@@ -52,7 +52,7 @@ class RequestLimits(NamedTuple):
     requests: int = 10_000  # on one connection
 
 
-_USUAL = RequestLimits()
+USUAL = RequestLimits()
 
 
 class HttpCodec(HttpAnswers):
@@ -62,7 +62,7 @@ class HttpCodec(HttpAnswers):
 
     verbatim = True
 
-    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = _USUAL) -> None:
+    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = USUAL) -> None:
         super().__init__()
         self.base = base
         self.reader = reader

@@ -105,8 +105,10 @@ def sender(message: bytes) -> Connection | None:
     """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
     first = message.find(b" ", 0, 129)
     second = message.find(b" ", first + 1, first + 12)
+    if first < 1 or second < 0:
+        return None
     uuid, number = message[:first], message[first + 1 : second]
-    if first < 1 or second < 0 or not number.isdigit():
+    if not number.isdigit():
         return None
     if uuid not in _uuids:
         # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.

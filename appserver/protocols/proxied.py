@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.http import HttpCodec
+from appserver.protocols.http import USUAL, HttpCodec
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -39,8 +39,8 @@ class ProxiedHttpCodec(HttpCodec):
 
     __slots__ = ("named",)
 
-    def __init__(self, base: dict[str, Any], reader: Reader, *limits: RequestLimits) -> None:
-        super().__init__(base, reader, *limits)
+    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = USUAL) -> None:
+        super().__init__(base, reader, limits)
         self.named = False
 
     def receive(self, data: bytes) -> Exchange | None:

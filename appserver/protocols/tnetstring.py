@@ -16,8 +16,8 @@ def malformed(reason: str) -> ProtocolError:
 def netstring(data: bytes, at: int) -> tuple[int, int]:
     """Return where the content of the netstring at *at* starts and ends; its tag is at the end."""
     colon = data.find(b":", at, at + _DIGITS + 1)
-    digits = data[at:colon]
-    if colon < 0 or not digits.isdigit():
+    digits = data[at:colon] if colon > 0 else b""
+    if not digits.isdigit():
         raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
     start = colon + 1
     end = start + int(digits)

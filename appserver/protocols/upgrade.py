@@ -69,14 +69,14 @@ class Upgrade(Exchange):
         self.begun = self.switched = True
 
     def start_response(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
+        self, status: object, headers: object, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         if self.catch_up is not None:
             self.catch_up()
         if self.switched:
             return self.write
         write = super().start_response(status, headers, exc_info)
-        if status[:3] == "426":  # its client has to be told what to (RFC 9110 section 15.5.22)
+        if self.status[:3] == "426":  # its client has to be told what to (RFC 9110 section 15.5.22)
             self.headers.append(("Upgrade", "websocket"))
         return write
 
