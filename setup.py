@@ -30,21 +30,18 @@ COMPILED = [
     )
 ]
 # The compiler, and the packages whose types it has to know.
-NEEDED = ["mypy>=1.13", "gevent", "msgspec", "pyzmq"]
+NEEDED = ["mypy>=1.13", "gevent", "msgspec", "pyzmq", "wsproto"]
+BUILDS = {"build_ext", "bdist_wheel", "editable_wheel"}  # commands; others only ask what there is
 
 
 def extensions() -> list[object]:
-    """Return what is to be compiled; nothing while only the requirements are asked for."""
-    try:
-        from mypyc.build import mypycify  # noqa: PLC0415  (wanted only here)
-    except ImportError:
-        if "egg_info" not in sys.argv:
-            raise
-        return []
-    return mypycify(COMPILED, group_name="appserver", opt_level="3", debug_level="0")
+    """Return what is to be compiled."""
+    from mypyc.build import mypycify  # noqa: PLC0415  (who only asks has no compiler)
+
+    return mypycify(COMPILED, opt_level="3", debug_level="0")
 
 
 if os.environ.get("APPSERVER_COMPILE") == "1":
-    setup(ext_modules=extensions(), setup_requires=NEEDED)
+    setup(ext_modules=extensions() if BUILDS & set(sys.argv) else [], setup_requires=NEEDED)
 else:
     setup()
