@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _close, _poll = os.close, select.poll
 _READ = 1  # libev's event bit
 _RECV = 65536
+_READS = 16  # of a body in one turn of the loop
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -115,6 +116,7 @@ class Connection:
     def _take(self, data: bytes) -> None:
         """Go on with the request that is being read."""
         codec = self.codec
+        more = len(data) == _RECV
         try:
             x = self.x
             if x is None:
@@ -126,6 +128,8 @@ class Connection:
                     self.state = BODY
                     self.inlet = Inlet(self, x)
                 self.inlet.take(data)
+                if more and x.body_left and not self.inlet.streams:
+                    self._take_more(x, self.inlet)
         except ProtocolError as error:
             self._refuse(error)
             return
@@ -138,6 +142,19 @@ class Connection:
         else:
             self._ask(x)
             self._read()
+
+    def _take_more(self, x: Exchange, inlet: Inlet) -> None:
+        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
+        for _ in range(_READS):
+            try:
+                data = os.read(self.fd, _RECV)
+            except OSError:  # the loop finds out
+                return
+            if not data:
+                return
+            inlet.take(data)
+            if len(data) < _RECV or not x.body_left:
+                return
 
     def _ask(self, x: Exchange) -> None:
         """Invite the client to send the body, where it waits for that and the answer has not begun."""
