@@ -60,10 +60,10 @@ class Mongrel2Once:
 
 CASES = {
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
-    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 37),
-    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 24),
-    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 37),
-    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 25),
+    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 20),
+    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 17),
+    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 23),
+    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 19),
     "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 51),
 }
 

@@ -229,7 +229,8 @@ class Connection:
             self.deadline = now + limits.idle
         else:
             self.deadline = now + _LAST_CHANCE
-        self._watch_readable()
+        if self.reader is None or not self.reader.active:
+            self._watch_readable()
 
     def _watch_readable(self) -> None:
         if self.reader is None:
@@ -514,10 +515,12 @@ class Connection:
         sent = 0
         sender = self.sender
         if not sender:
-            if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED:
+            one = len(pieces) == 1
+            if not one and sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
+                one = True
             try:
-                sent = os.write(self.fd, pieces[0]) if len(pieces) == 1 else os.writev(self.fd, pieces)
+                sent = os.write(self.fd, pieces[0]) if one else os.writev(self.fd, pieces)
             except BlockingIOError:
                 pass
             except OSError:
@@ -525,7 +528,7 @@ class Connection:
                 return
             if sender is not None:
                 sender.wrote(sent)
-            if sent == len(pieces[0]) and len(pieces) == 1:
+            if one and sent == len(pieces[0]):
                 return
             if sender is None:
                 sender = self.sender = Sender(self)
