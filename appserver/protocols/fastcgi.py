@@ -262,6 +262,11 @@ class FastcgiCodec(CgiAnswers):
             record(STDERR, self.request, text[at : at + _LARGEST]) for at in range(0, len(text), _LARGEST)
         )
 
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        request = self.request
+        body = _header.pack(1, STDOUT, request, len(data), 0) + data if data else b""
+        return head + body + _ending_of(request)
+
     def end(self, x: Exchange) -> bytes:
         return _ending_of(self.request)
 
