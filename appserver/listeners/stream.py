@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
@@ -170,6 +172,7 @@ class StreamListener:
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
+        self._expected = 1  # how many have come at once the last time
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
         self.full = False  # accepting waits for a connection to end
@@ -275,6 +278,8 @@ class StreamListener:
         self.base = service.environ | {"appserver.listener": self.name}
         self.refusals = Refusals(f"{self.name} {self.address}")
         self._most = self.options.max_connections or _allowed()
+        self._arrivals = _poll()
+        self._arrivals.register(self._sock.fileno(), select.POLLIN)
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
@@ -296,7 +301,11 @@ class StreamListener:
         if room <= 0:
             self._wait_for_room()
             return
-        for _ in range(min(self._accepts, room)):
+        # An accept in vain costs several times what poll(2) does: the kernel makes a socket for it first.
+        expected, self._expected = self._expected, 1
+        for number in range(min(self._accepts, room)):
+            if number >= expected and not self._arrivals.poll(0):
+                return
             try:
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -306,6 +315,7 @@ class StreamListener:
                     raise
                 self._pause(error)
                 return
+            self._expected = number + 1
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
             if self._guarded and not self._admits(peer):
