@@ -24,6 +24,7 @@ LOGVARS = "appserver.logvars"  # the key in the environ of what uwsgi.set_logvar
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\]")
 _VARIABLE = re.compile(r"%\(([^)]*)\)")
+_QUICK = 0.001  # seconds
 _LOCAL = "%d/%b/%Y:%H:%M:%S %z"
 
 
@@ -128,6 +129,7 @@ class Access:
         self, sink: Sink, options: AccessOptions = DEFAULT, *, every: bool = True, date: str = ""
     ) -> None:
         self._sink = sink
+        self.turns = False  # whether somebody calls `flush` in each turn of the only loop
         self._options = options
         self._every = every
         self._date = date
@@ -141,6 +143,7 @@ class Access:
         A wait for a core before that is told behind them.
         """
         environ = x.environ
+        later = self.turns and seconds < _QUICK  # the line of a call that takes long is not kept back
         if UNLOGGED in environ or (not self._every and not self._wanted(x, status, seconds)):
             return
         peer = environ.get("REMOTE_ADDR") or "-"
@@ -149,7 +152,7 @@ class Access:
         now = time()
         if self._format is not None:
             ended = Ended(x, status or "-", seconds, now, peer)
-            self._sink.write("".join([piece(ended) for piece in self._format]))
+            self._sink.write("".join([piece(ended) for piece in self._format]), later)
             return
         if int(now) != self._second:
             self._second = int(now)
@@ -162,8 +165,13 @@ class Access:
         waited = f" queued {queued * 1000:.1f}ms" if type(queued) is float else ""
         self._sink.write(
             f"[{self._stamp}] {environ.get('appserver.listener', '-')} {peer}"
-            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms{waited}'
+            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms{waited}',
+            later,
         )
+
+    def flush(self) -> None:
+        """Write the lines that are held back; safe in any thread."""
+        self._sink.flush()
 
     def _wanted(self, x: Exchange, status: str, seconds: float) -> bool:
         options = self._options

@@ -80,6 +80,8 @@ class _End:
         for listener in self._server.listeners:
             with suppress(Exception):  # the loop may be using it
                 listener.close()
+        if self._server.access is not None:
+            self._server.access.flush()
         os._exit(0)
 
     def _stop(self, mercy: float) -> None:

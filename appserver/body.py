@@ -11,6 +11,9 @@ from typing import IO, Any
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import TOO_LARGE
 
+_FEW = 64  # pieces that are kept apart, and one more for so many bytes of the body:
+_SMALL = 256
+
 
 def too_long(limit: int) -> ProtocolError:
     """Return the refusal of a body of more than *limit* bytes."""
@@ -24,7 +27,7 @@ class Body:
     taken: it is too long, or the temporary file cannot hold it.
     """
 
-    __slots__ = ("_file", "_in_memory", "_limit", "size")
+    __slots__ = ("_file", "_in_memory", "_limit", "_pieces", "size")
 
     def __init__(self, in_memory: int, limit: int = 0, announced: int = 0) -> None:
         if 0 < limit < announced:
@@ -32,25 +35,36 @@ class Body:
         self._in_memory = in_memory
         self._limit = limit
         self.size = 0
-        self._file: IO[bytes] = BytesIO()
+        self._pieces: list[bytes] = []  # a buffer that grows would copy them again and again
+        self._file: IO[bytes] | None = None
 
     def add(self, data: bytes) -> None:
         """Append a piece."""
         self.size += len(data)
         if 0 < self._limit < self.size:
             raise too_long(self._limit)
+        pieces = self._pieces
+        pieces.append(data)
+        if self.size <= self._in_memory:
+            if len(pieces) > _FEW + self.size // _SMALL:
+                self._pieces = [b"".join(pieces)]
+            return
         try:
-            if self.size > self._in_memory and isinstance(self._file, BytesIO):
-                held = self._file.getvalue()
+            if self._file is None:
                 self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
-                self._file.write(held)
-            self._file.write(data)
+            for piece in pieces:
+                self._file.write(piece)
+            pieces.clear()
         except OSError as error:
             why = os.strerror(error.errno or errno.EIO)  # without the names of directories
             raise ProtocolError("507 Insufficient Storage", f"The body: {why}.") from None
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make it ``wsgi.input``, read from its start, and its size CONTENT_LENGTH."""
+        if self._file is None:
+            pieces = self._pieces
+            self._file = BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            pieces.clear()
         self._file.seek(0)
         environ["wsgi.input"] = self._file
         if self.size or "CONTENT_LENGTH" in environ:
@@ -58,4 +72,6 @@ class Body:
 
     def close(self) -> None:
         """Give the memory or the file back; safe twice."""
-        self._file.close()
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()

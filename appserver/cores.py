@@ -247,7 +247,8 @@ class GreenletCores(_Queueing):
     def run(self, task: Task) -> None:
         self._load[IN_HAND] += 1
         if self._free and not self._queue.size and getcurrent() is self._hub:
-            self._start(task)
+            self._free -= 1
+            (self._idle.pop() if self._idle else self._another()).switch(task)
             return
         self._wait(task)
         self._pump_soon()

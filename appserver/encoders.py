@@ -96,7 +96,7 @@ class Ruled:
         self._sinks = sinks
         self._rules = rules
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, later: bool = False) -> None:
         rules = self._rules
         if any(regex.search(line) for regex in rules.drained):
             return
@@ -106,7 +106,11 @@ class Ruled:
         named = {name for name, _ in rules.routes}
         for name, sink in self._sinks:
             if name in routed or (not routed and name not in named):
-                sink.write(self._encoded(line, name))
+                sink.write(self._encoded(line, name), later)
+
+    def flush(self) -> None:
+        for _, sink in self._sinks:
+            sink.flush()
 
     def _encoded(self, line: str, name: str) -> str:
         for each in self._rules.encoders:

@@ -46,6 +46,7 @@ _SPECIAL["connection"] = _CONNECTION
 _known_names: dict[str, int] = {}  # good header name as the application writes it -> its kind
 _known_statuses: set[str] = set()  # good ones
 _KNOWN = 1000  # of each at most
+_WHOLE = 32768  # bytes of a body up to which an answer is put together here
 
 
 class Channel(Protocol):
@@ -251,7 +252,15 @@ class Exchange:
         The last is the one without *more*, which may be empty, or the one that completes the
         Content-Length. Raise `ApplicationError` at the end of a body that is shorter than that.
         """
-        pieces = [] if self.begun else [self.begin(total)]
+        pieces = []
+        if not self.begun:
+            head = self.begin(total)
+            if self.length == len(data) <= _WHOLE and not self.bodiless and self.channel is not None:
+                self.sent = len(data)
+                self.ended = True
+                self.channel.send([self.codec.whole(self, head, data)], False)
+                return
+            pieces.append(head)
         missing = False
         if self.bodiless:
             more = False

@@ -6,6 +6,7 @@ The listeners are bound already; hubs, ZeroMQ contexts and threads are made here
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
@@ -81,6 +82,8 @@ class Loop:
         tally = self._tally
         with ExitStack() as stack:
             stack.callback(cores.stop)
+            if server.access is not None and server.plan.loops == 1 and not server.plan.native:
+                stack.callback(self._log_by_turns(server.access))
             if (link := joined(deliver)) is not None:
                 stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
@@ -102,6 +105,21 @@ class Loop:
                 if now >= self._end_of_streams:
                     streams.end()
                 gevent.sleep(_CHECK)
+
+    def _log_by_turns(self, access: Access) -> Callable[[], None]:
+        """Have the lines of quick requests written together, once a turn; return what ends that."""
+        watcher = self._hub.loop.prepare(ref=False)
+        watcher.start(access.flush)
+        os.register_at_fork(before=access.flush)  # a child of the application's would write them again
+        access.turns = True
+
+        def end() -> None:
+            access.turns = False
+            access.flush()
+            watcher.stop()
+            watcher.close()
+
+        return end
 
     def stop(self, mercy: float) -> None:
         """Begin to stop, or go on to stop sooner. Safe from any thread."""

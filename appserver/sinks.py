@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from collections import deque
 from contextlib import suppress
 from threading import Lock
 from time import time
@@ -23,8 +24,14 @@ _LARGEST = 4096  # bytes of what a collector may send, which is nothing but Zero
 class Sink(Protocol):
     """Where lines go."""
 
-    def write(self, line: str) -> None:
-        """Take a line without its end; never block, never raise."""
+    def write(self, line: str, later: bool = False) -> None:
+        """Take a line without its end; never block, never raise.
+
+        With *later* it may be held until the next line or `flush`, which somebody will call soon.
+        """
+
+    def flush(self) -> None:
+        """Hand over lines that are held; never raise."""
 
     def reopen(self) -> None:
         """Go on with the file that has the path now; never raise."""
@@ -39,14 +46,43 @@ class Sink(Protocol):
         """Hand over what is held; safe twice."""
 
 
-class StderrSink:
+class _Holding:
+    """Write lines together that may be written later: a system call costs more than a line."""
+
+    def __init__(self) -> None:
+        self._held: deque[str] = deque()  # whose ends two threads may use at once
+
+    def write(self, line: str, later: bool = False) -> None:
+        self._held.append(line)
+        if not later:
+            self.flush()
+
+    def flush(self) -> None:
+        held = self._held
+        if not held:
+            return
+        lines = []
+        try:
+            while held:
+                lines.append(held.popleft())
+        except IndexError:  # another thread has taken the last one
+            pass
+        lines.append("")
+        self._put("\n".join(lines))
+
+    def _put(self, text: str) -> None:
+        """Write *text*, lines with their ends; never raise."""
+        raise NotImplementedError
+
+
+class StderrSink(_Holding):
     """Write lines to stderr."""
 
-    def write(self, line: str) -> None:
+    def _put(self, text: str) -> None:
         if sys.stderr is None:  # it was closed when the process began
             return
         with suppress(OSError, ValueError):  # the terminal or pipe is gone: requests go on
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(text)
             sys.stderr.flush()
 
     def reopen(self) -> None:
@@ -59,10 +95,10 @@ class StderrSink:
         pass
 
     def close(self) -> None:
-        pass
+        self.flush()
 
 
-class FileSink:
+class FileSink(_Holding):
     """Append lines to a file; raise `OSError` where it cannot be opened.
 
     At *most* bytes it becomes *backup*, or has the time behind its name, and a new one is begun; *most*
@@ -70,6 +106,7 @@ class FileSink:
     """
 
     def __init__(self, path: str, mode: int | None = None, most: int = 0, backup: str = "") -> None:
+        super().__init__()
         self._path = os.path.abspath(path)  # chdir comes later
         self._mode = mode
         self._most = most
@@ -83,13 +120,14 @@ class FileSink:
             with suppress(OSError):  # another's file
                 os.fchmod(self._file.fileno(), self._mode)
 
-    def write(self, line: str) -> None:
+    def _put(self, text: str) -> None:
         with suppress(OSError, ValueError):  # the disk is full
             if self._most and os.fstat(self._file.fileno()).st_size >= self._most:
                 self._begin_anew(self._most)
-            self._file.write(f"{line}\n")
+            self._file.write(text)
 
     def rotate(self) -> None:
+        self.flush()
         with suppress(OSError, ValueError):
             self._begin_anew(1)
 
@@ -115,6 +153,7 @@ class FileSink:
     def reopen(self) -> None:
         if self._file.closed:
             return
+        self.flush()
         try:
             with open(self._path, "ab") as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
@@ -128,6 +167,7 @@ class FileSink:
         pass
 
     def close(self) -> None:
+        self.flush()
         with suppress(OSError):
             self._file.close()
 
@@ -164,7 +204,7 @@ class ZeromqSink:
             reason = zmq.strerror(error.errno or 0)
             raise OSError(f"cannot connect to {self._endpoint}: {reason}") from None
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, later: bool = False) -> None:  # ZeroMQ's own thread sends it anyway
         with self._lock:
             try:
                 if self._dropped:
@@ -174,6 +214,9 @@ class ZeromqSink:
                 self._socket.send(line.encode("utf-8", "backslashreplace"), zmq.DONTWAIT)
             except zmq.ZMQError:
                 self._dropped += 1
+
+    def flush(self) -> None:
+        pass
 
     def reopen(self) -> None:
         pass
@@ -200,9 +243,13 @@ class Sinks:
     def __init__(self, sinks: list[Sink]) -> None:
         self._sinks = sinks
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, later: bool = False) -> None:
         for sink in self._sinks:
-            sink.write(line)
+            sink.write(line, later)
+
+    def flush(self) -> None:
+        for sink in self._sinks:
+            sink.flush()
 
     def reopen(self) -> None:
         for sink in self._sinks:

@@ -71,7 +71,7 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
     An answer that cannot be finished is aborted, never ended. The iterable's ``close`` is called
     once on every path. *access* gets one line.
     """
-    started = monotonic()
+    started = monotonic() if access is not None else 0.0
     x.channel = channel
     x.core = getcurrent()
     try:

@@ -11,6 +11,7 @@ import pytest
 
 from appserver.access import NAMES, Access, AccessOptions
 from appserver.identity import become, worker_id
+from appserver.sinks import FileSink
 
 from .support.logs import Lines
 
@@ -118,6 +119,22 @@ def test_what_is_written_although_logging_is_disabled(options, status, seconds, 
     sink = Lines()
     Access(sink, AccessOptions(**options), every=False).line(exchange(sent), status, seconds)
     assert bool(sink.lines) is written
+
+
+@pytest.mark.parametrize("form", ["", "%(addr)"])
+def test_only_lines_of_quick_requests_wait_for_the_end_of_a_turn(tmp_path, form):
+    path = tmp_path / "log"
+    sink = FileSink(str(path))
+    access = Access(sink, AccessOptions(log_format=form))
+    access.turns = True
+    access.line(exchange(), "200", 0.0001)
+    assert not path.read_text()
+    access.line(exchange(), "200", 0.5)
+    assert path.read_text().count("\n") == 2
+    access.line(exchange(), "200", 0.0001)
+    access.flush()
+    assert path.read_text().count("\n") == 3
+    sink.close()
 
 
 @pytest.mark.parametrize("form", ["", "%(addr)"])

@@ -60,10 +60,10 @@ class Mongrel2Once:
 
 CASES = {
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
-    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 37),
-    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 24),
-    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 37),
-    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 25),
+    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 19),
+    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 16),
+    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 22),
+    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 18),
     "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 51),
 }
 

@@ -14,6 +14,32 @@ from appserver.sinks import FileSink, Sinks, StderrSink, ZeromqSink
 from .support.logs import Lines
 
 
+def test_lines_that_may_wait_are_written_with_the_next_one(tmp_path):
+    path = tmp_path / "log"
+    sink = FileSink(str(path))
+    sink.write("one", later=True)
+    sink.write("two", later=True)
+    assert not path.read_text()
+    sink.write("three")
+    assert path.read_text() == "one\ntwo\nthree\n"
+    sink.write("four", later=True)
+    sink.flush()
+    assert path.read_text().endswith("three\nfour\n")
+    sink.close()
+
+
+def test_lines_that_wait_go_into_the_file_that_was_open(tmp_path):
+    path, moved = tmp_path / "log", tmp_path / "moved"
+    sink = FileSink(str(path))
+    sink.write("one", later=True)
+    path.rename(moved)
+    sink.reopen()
+    sink.write("two", later=True)
+    sink.close()
+    assert moved.read_text() == "one\n"
+    assert path.read_text() == "two\n"
+
+
 class TestStderr:
     """Stderr may go away."""
 

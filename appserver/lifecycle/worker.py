@@ -111,6 +111,8 @@ class Worker:
 
     def _end(self) -> None:
         """End at once; called by the watchdog when nothing else here can go on."""
+        if self._logs.access is not None:
+            self._logs.access.flush()
         os._exit(1)
 
     def _prepare(self) -> None:

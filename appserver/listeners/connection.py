@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _close, _poll = os.close, select.poll
 _READ = 1  # libev's event bit
 _RECV = 65536
+_READS = 16  # of a body in one turn of the loop
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -115,6 +116,7 @@ class Connection:
     def _take(self, data: bytes) -> None:
         """Go on with the request that is being read."""
         codec = self.codec
+        more = len(data) == _RECV
         try:
             x = self.x
             if x is None:
@@ -126,6 +128,8 @@ class Connection:
                     self.state = BODY
                     self.inlet = Inlet(self, x)
                 self.inlet.take(data)
+                if more and x.body_left and not self.inlet.streams:
+                    self._take_more(x, self.inlet)
         except ProtocolError as error:
             self._refuse(error)
             return
@@ -138,6 +142,19 @@ class Connection:
         else:
             self._ask(x)
             self._read()
+
+    def _take_more(self, x: Exchange, inlet: Inlet) -> None:
+        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
+        for _ in range(_READS):
+            try:
+                data = os.read(self.fd, _RECV)
+            except OSError:  # the loop finds out
+                return
+            if not data:
+                return
+            inlet.take(data)
+            if len(data) < _RECV or not x.body_left:
+                return
 
     def _ask(self, x: Exchange) -> None:
         """Invite the client to send the body, where it waits for that and the answer has not begun."""
@@ -212,7 +229,8 @@ class Connection:
             self.deadline = now + limits.idle
         else:
             self.deadline = now + _LAST_CHANCE
-        self._watch_readable()
+        if self.reader is None or not self.reader.active:
+            self._watch_readable()
 
     def _watch_readable(self) -> None:
         if self.reader is None:
@@ -497,10 +515,12 @@ class Connection:
         sent = 0
         sender = self.sender
         if not sender:
-            if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED:
+            one = len(pieces) == 1
+            if not one and sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
+                one = True
             try:
-                sent = os.write(self.fd, pieces[0]) if len(pieces) == 1 else os.writev(self.fd, pieces)
+                sent = os.write(self.fd, pieces[0]) if one else os.writev(self.fd, pieces)
             except BlockingIOError:
                 pass
             except OSError:
@@ -508,7 +528,7 @@ class Connection:
                 return
             if sender is not None:
                 sender.wrote(sent)
-            if sent == len(pieces[0]) and len(pieces) == 1:
+            if one and sent == len(pieces[0]):
                 return
             if sender is None:
                 sender = self.sender = Sender(self)

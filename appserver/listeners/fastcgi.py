@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from appserver.exchange import Exchange
     from appserver.listeners.connection import Connection
+    from appserver.listeners.listener import Service
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class FastcgiListener(StreamListener):
     name: ClassVar[str] = "fastcgi"
     Options: ClassVar[type] = FastcgiOptions
 
+    def start(self, service: Service) -> None:
+        super().start(service)
+        self._stderr = self.settings.of(FastcgiOptions).fastcgi_stderr
+
     def codec(self, peer: Any) -> FastcgiCodec:
         return FastcgiCodec(self.base, self.options.buffer_size)
 
     def prepare(self, connection: Connection, x: Exchange) -> None:
-        if self.settings.of(FastcgiOptions).fastcgi_stderr:
+        if self._stderr:
             x.environ["wsgi.errors"] = StderrRecords(connection, x)
 
 

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
+# Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
+# mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
+_HEAP = 1 << 21
 _SO_ATTACH_FILTER = 26
 # The kernel's packet filter (socket(7)): load the byte of flags; if it has SYN drop the packet, else take it.
 _STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
@@ -167,6 +172,7 @@ class StreamListener:
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
+        self._expected = 1  # how many have come at once the last time
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
         self.full = False  # accepting waits for a connection to end
@@ -264,6 +270,7 @@ class StreamListener:
             self._shared = True
             self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
+        bytes(_HEAP)
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.service = service
         self.hub = get_hub()
@@ -271,6 +278,8 @@ class StreamListener:
         self.base = service.environ | {"appserver.listener": self.name}
         self.refusals = Refusals(f"{self.name} {self.address}")
         self._most = self.options.max_connections or _allowed()
+        self._arrivals = _poll()
+        self._arrivals.register(self._sock.fileno(), select.POLLIN)
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
@@ -292,7 +301,11 @@ class StreamListener:
         if room <= 0:
             self._wait_for_room()
             return
-        for _ in range(min(self._accepts, room)):
+        # An accept in vain costs several times what poll(2) does: the kernel makes a socket for it first.
+        expected, self._expected = self._expected, 1
+        for number in range(min(self._accepts, room)):
+            if number >= expected and not self._arrivals.poll(0):
+                return
             try:
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -302,6 +315,7 @@ class StreamListener:
                     raise
                 self._pause(error)
                 return
+            self._expected = number + 1
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
             if self._guarded and not self._admits(peer):

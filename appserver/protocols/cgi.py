@@ -8,6 +8,8 @@ from appserver.exchange import Exchange
 from appserver.protocols.codec import Codec, ProtocolError
 from appserver.protocols.fields import (
     DROPPED,
+    HOSTS,
+    USUAL_METHODS,
     check_host,
     check_method,
     check_value,
@@ -50,7 +52,28 @@ def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -
     ):
         given = _checked(pairs)
     environ = base | given
-    _complete(environ)
+    method = environ.get("REQUEST_METHOD")
+    host = environ.get("HTTP_HOST")
+    uri = environ.get("REQUEST_URI")
+    if method not in USUAL_METHODS:
+        environ["REQUEST_METHOD"] = _method(method, uri, host)
+    if host and host not in HOSTS:
+        check_host(host)
+    if not environ.get("SERVER_PROTOCOL"):
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+    environ["wsgi.url_scheme"] = _scheme(environ)
+    environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/")
+    if "PATH_INFO" not in environ:
+        _split_path(environ, uri or "")
+    if "QUERY_STRING" not in environ:
+        environ["QUERY_STRING"] = (uri or "").partition("?")[2]
+    if not uri:
+        path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        environ["REQUEST_URI"] = f"{path}?{environ['QUERY_STRING']}".rstrip("?")
+    if not environ.get("SERVER_NAME"):
+        environ["SERVER_NAME"] = server_of(environ)[0]
+    if not environ.get("SERVER_PORT"):
+        environ["SERVER_PORT"] = server_of(environ)[1]
     if codec.trust is not None:
         codec.trust.apply(environ)
     x = Exchange(environ, codec)
@@ -100,40 +123,21 @@ def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
     return given
 
 
-def _complete(environ: dict[str, Any]) -> None:
-    """Fill in what WSGI wants and a front end left out."""
-    method = environ.get("REQUEST_METHOD")
-    host = environ.get("HTTP_HOST")
-    uri = environ.get("REQUEST_URI")
+def _method(method: str | None, uri: str | None, host: str | None) -> str:
+    """Return a method that is less usual, or GET where a front end leaves it out."""
     if method:
         check_method(method)
-    else:
-        if uri is None and host is None:
-            raise ProtocolError(BAD_REQUEST, "The request has no REQUEST_METHOD, REQUEST_URI or HTTP_HOST.")
-        environ["REQUEST_METHOD"] = "GET"
-    if host:
-        check_host(host)
-    if not environ.get("SERVER_PROTOCOL"):
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
-    environ["wsgi.url_scheme"] = _scheme(environ)
-    environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/")
-    if "PATH_INFO" not in environ:
-        _split_path(environ, uri or "")
-    if "QUERY_STRING" not in environ:
-        environ["QUERY_STRING"] = (uri or "").partition("?")[2]
-    if not uri:
-        path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
-        environ["REQUEST_URI"] = f"{path}?{environ['QUERY_STRING']}".rstrip("?")
-    if not environ.get("SERVER_NAME"):
-        environ["SERVER_NAME"] = server_of(environ)[0]
-    if not environ.get("SERVER_PORT"):
-        environ["SERVER_PORT"] = server_of(environ)[1]
+        return method
+    if uri is None and host is None:
+        raise ProtocolError(BAD_REQUEST, "The request has no REQUEST_METHOD, REQUEST_URI or HTTP_HOST.")
+    return "GET"
 
 
 def _scheme(environ: dict[str, Any]) -> str:
     """Return the client's scheme: a stock REQUEST_SCHEME is plain behind whatever ends TLS."""
-    if environ.get("UWSGI_SCHEME") in {"http", "https"}:
-        return str(environ["UWSGI_SCHEME"])
+    scheme: str | None = environ.get("UWSGI_SCHEME")
+    if scheme == "http" or scheme == "https":
+        return scheme
     if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS", "").lower() in {"on", "1"}:
         return "https"
     return "http"
@@ -145,8 +149,10 @@ def _split_path(environ: dict[str, Any], uri: str) -> None:
     nginx's stock fastcgi_params send the whole path as SCRIPT_NAME and no PATH_INFO; for WSGI that
     is an application mounted at the root.
     """
-    path = decoded(uri.partition("?")[0])
-    check_value("The path", path)
+    path = uri.partition("?")[0]
+    if "%" in path:
+        path = decoded(path)
+        check_value("The path", path)
     script = environ["SCRIPT_NAME"]
     if script and path.rstrip("/") == script:
         environ["SCRIPT_NAME"] = ""

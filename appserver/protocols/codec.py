@@ -98,6 +98,10 @@ class Codec:
         """Return what ends a complete answer."""
         return b""
 
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        """Return a whole answer: its *head*, which is made, and *data*, its body; 32 KiB at most."""
+        return head + data
+
     def refuse(self, error: ProtocolError) -> bytes:
         """Return the whole answer to a request that is refused before it became one."""
         raise NotImplementedError

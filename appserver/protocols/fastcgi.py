@@ -135,7 +135,10 @@ class FastcgiCodec(CgiAnswers):
                 if self.begun:
                     raise ProtocolError(BAD_REQUEST, "Variables come after their end.")
                 if content:
-                    self._add_params(content)
+                    self.params.append(content)
+                    self.size += size
+                    if self.size > self.limit:
+                        raise self._too_large()
                     continue
                 found = self._exchange()
                 if (
@@ -200,14 +203,10 @@ class FastcgiCodec(CgiAnswers):
             self.request = request
             self.keep = bool(content[2] & KEEP_CONN)
 
-    def _add_params(self, content: bytes) -> None:
-        self.params.append(content)
-        self.size += len(content)
-        if self.size > self.limit:
-            raise ProtocolError(
-                HEAD_TOO_LARGE,
-                f"The request's variables have more than the {self.limit} bytes of buffer-size.",
-            )
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError(
+            HEAD_TOO_LARGE, f"The request's variables have more than the {self.limit} bytes of buffer-size."
+        )
 
     def _exchange(self) -> Exchange:
         found = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
@@ -262,6 +261,11 @@ class FastcgiCodec(CgiAnswers):
         return b"".join(
             record(STDERR, self.request, text[at : at + _LARGEST]) for at in range(0, len(text), _LARGEST)
         )
+
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        request = self.request
+        body = _header.pack(1, STDOUT, request, len(data), 0) + data if data else b""
+        return head + body + _ending_of(request)
 
     def end(self, x: Exchange) -> bytes:
         return _ending_of(self.request)

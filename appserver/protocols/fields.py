@@ -12,9 +12,9 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}").fullmatch
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
-_COMMON = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 KEYS: dict[str, str] = {}  # what `key_of` has found for some names
-_hosts: set[str] = set()  # good ones; bounded
+HOSTS: set[str] = set()  # some that `check_host` has found good
 _LONG = 100  # characters from which on nothing is remembered
 
 # Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
@@ -74,7 +74,7 @@ def check_method(method: str) -> None:
 
     CONNECT asks for a tunnel, and TRACE is answered by sending a client's own secrets back.
     """
-    if method in _COMMON:
+    if method in USUAL_METHODS:
         return
     if not _METHOD(method):
         raise ProtocolError(BAD_REQUEST, f"{method[:40]!r} is no method.")
@@ -90,13 +90,11 @@ def check_value(key: str, value: str) -> None:
 
 def check_host(value: str) -> None:
     """Raise `ProtocolError` for a Host that is no host and port (RFC 9110 section 7.2)."""
-    if value in _hosts:
-        return
     if not _HOST(value):
         told = value.rpartition("@")[2]  # without a user and password
         raise ProtocolError(BAD_REQUEST, f"{told[:80]!r} is no Host.")
-    if len(_hosts) < 1000 and len(value) < _LONG:
-        _hosts.add(value)
+    if len(HOSTS) < 1000 and len(value) < _LONG:
+        HOSTS.add(value)
 
 
 def content_length(value: str) -> int:

@@ -252,15 +252,15 @@ def test_unseen_names_do_not_fill_the_memory():
         check_host(f"h{number}")
         cgi.exchange({}, [("REQUEST_METHOD", "GET"), (f"HTTP_X_{number}", "")], codec)
     assert len(fields.KEYS) <= 2000
-    assert len(fields._hosts) <= 2000
+    assert len(fields.HOSTS) <= 2000
     assert len(cgi._ordinary) <= 2000
-    remembered = len(fields.KEYS), len(fields._hosts), len(cgi._ordinary)
-    for known in (fields.KEYS, fields._hosts, cgi._ordinary):
+    remembered = len(fields.KEYS), len(fields.HOSTS), len(cgi._ordinary)
+    for known in (fields.KEYS, fields.HOSTS, cgi._ordinary):
         known.clear()
     assert key_of(f"X-{'a' * 200}")
     check_host("a" * 200)
     cgi.exchange({}, [("REQUEST_METHOD", "GET"), ("A" * 200, "")], codec)
-    assert max(map(len, [*fields.KEYS, *fields._hosts, *cgi._ordinary])) < 200
+    assert max(map(len, [*fields.KEYS, *fields.HOSTS, *cgi._ordinary])) < 200
     assert min(remembered) >= 1000
 
 
