@@ -13,8 +13,13 @@ from setuptools import setup
 COMPILED = [
     f"appserver/{name}.py"
     for name in (
+        "cores",
         "exchange",
-        "wsgi",
+        "listeners/intake",
+        "listeners/request",
+        "listeners/share",
+        "listeners/subscription",
+        "listeners/turns",
         "protocols/cgi",
         "protocols/codec",
         "protocols/fastcgi",
