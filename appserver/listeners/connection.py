@@ -83,7 +83,12 @@ class Connection:
     @property
     def spare(self) -> bool:
         """Whether it may make room for others: between two requests, before the first, or refused."""
-        return self.state == DRAIN or (self.state == HEAD and not self.codec.buffer)
+        return self.state == DRAIN or (self.state == HEAD and not self._begun)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether a part of the next request has come."""
+        return self.codec.partial or self.codec.buffer != b""
 
     # Reading: callbacks of the loop
 
@@ -205,7 +210,7 @@ class Connection:
         now = monotonic()
         if self.inlet is not None:
             self.deadline = self.inlet.until()
-        elif self.codec.buffer:
+        elif self.codec.buffer or self.codec.partial:
             self.head_until = min(self.head_until, now + limits.head)
             self.deadline = min(self.head_until, now + limits.pause)
         elif self.keep:
@@ -238,7 +243,7 @@ class Connection:
 
     def _cut(self) -> None:
         """End a connection whose peer says no more, perhaps in the middle of a request."""
-        if self.gone or (self.state == HEAD and not self.codec.buffer):
+        if self.gone or (self.state == HEAD and not self._begun):
             self.close()
         else:
             self._refuse(ProtocolError(BAD_REQUEST, "The request ends in its middle.", self.state == BODY))
@@ -574,7 +579,7 @@ class Connection:
 
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""
-        if self.state == BODY or (self.state == HEAD and self.codec.buffer):
+        if self.state == BODY or (self.state == HEAD and self._begun):
             self._refuse(_SLOW)
         elif self.state == RUN:
             self._expire_in_core()

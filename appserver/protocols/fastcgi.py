@@ -75,7 +75,7 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "padding", "params", "request", "said", "scanned",
+        "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "said", "scanned",
         "size", "stdin",
     )  # fmt: skip
 
@@ -92,6 +92,7 @@ class FastcgiCodec(CgiAnswers):
     def _idle(self) -> None:
         self.request = 0  # the id of the request on this connection; 0 = none
         self.keep = False
+        self.partial = False
         self.begun = False  # its variables are complete
         self.params: list[bytes] = []
         self.size = 0  # of the variables so far
@@ -193,6 +194,7 @@ class FastcgiCodec(CgiAnswers):
                 raise ProtocolError(BAD_REQUEST, "Only the role of a responder is served.", answer=False)
         else:
             self.request = request
+            self.partial = True
             self.keep = bool(content[2] & KEEP_CONN)
 
     def _add_params(self, content: bytes) -> None:
@@ -208,6 +210,7 @@ class FastcgiCodec(CgiAnswers):
         found = pairs(b"".join(self.params))
         self.params.clear()
         self.begun = True
+        self.partial = False
         x = exchange(self.base, found, self)
         x.keep_alive = self.keep
         if x.body_left == 0:

@@ -175,6 +175,37 @@ def test_F2_variables_of_a_byte_a_record(server, how):
     assert ends(answer) == [(1, 0, 0)]
 
 
+HALVES = begin() + record(PARAMS, 1, BLOCK[:40]), record(PARAMS, 1, BLOCK[40:]) + ENDED
+
+
+def test_F2_a_request_has_begun_until_its_variables_have_ended():
+    """F2: with any of its bytes, also where a record has just ended; so no time for idle ones is given to it."""
+    codec = FastcgiCodec({})
+    wire = b"".join(HALVES)
+    for at in range(len(wire)):
+        assert (codec.partial or codec.buffer != b"") == (at > 0), at
+        x = codec.receive(wire[at : at + 1])
+        assert (x is not None) == (at == len(wire) - 1)
+    assert (codec.partial, codec.buffer) == (False, b"")
+    for first in (record(GET_VALUES, 0, b""), record(STDIN, 9, b""), begin() + record(ABORT, 1, b"")):
+        codec = FastcgiCodec({})
+        assert feed(codec, [first]) == []
+        assert not codec.partial, "nothing has begun"
+
+
+@how
+def test_F2_variables_that_stop_between_two_records(how):
+    """F2: the time for a head is over for them, too, and the log says so; as it does of a peer that leaves."""
+    for slow in rig("--header-timeout", "1"):
+        answer = slow.raw("fastcgi", HALVES[0], how)
+        assert status_of(stdout(answer)) == "408"
+        assert ends(answer) == [(1, 0, 0)]
+        slow.server.wait_until("WARNING fastcgi .*The request did not come in time")
+        assert slow.raw("fastcgi", HALVES[0], how, end=True) == b""
+        slow.server.wait_until("WARNING fastcgi .*The request ends in its middle")
+        assert slow.calls() == []
+
+
 STRAYS = [
     pytest.param(record(STDIN, 9, b"x" * 100), id="F3-STDIN"),
     pytest.param(record(STDIN, 9, b""), id="F3-empty STDIN"),
