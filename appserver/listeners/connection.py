@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import BodyError, ClientGone
 from appserver.interrupt import cancel
-from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
+from appserver.listeners.ending import close_under, hold_back, reset_at_close, say_last, shut_writing
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.sender import Sender
 from appserver.listeners.stream_wire import offer
@@ -290,7 +290,10 @@ class Connection:
         if self.codec.replies:
             self._reply()
         if error.answer:
-            self._put([self.codec.refuse(error)])
+            answer = self.codec.refuse(error)
+            sent = 0 if self.sender else say_last(self.fd, answer)
+            if sent < len(answer):
+                self._put([answer[sent:]])
             if self.x is not None and self.service.access is not None:
                 self.service.access.line(self.x, error.status[:3], 0.0)
         self.x = None
@@ -624,7 +627,25 @@ class Connection:
             return
         self.state = DRAIN
         self.deadline = monotonic() + _LINGER
-        self._watch_readable()
+        if self.reader is None:
+            self.listener.dry(self)
+        else:
+            self._watch_readable()
+
+    def dry(self) -> None:
+        """Close where the peer has ended its half by now; else wait for that."""
+        if self.state != DRAIN:
+            return
+        try:
+            data = os.read(self.fd, _RECV)
+        except BlockingIOError:
+            data = b"later"
+        except OSError:
+            data = b""
+        if data:
+            self._watch_readable()
+        else:
+            self.close()
 
     def _reset(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""

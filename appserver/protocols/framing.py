@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from appserver.protocols.codec import Codec, ProtocolError
@@ -30,11 +31,14 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
 
 def refusal(first: str, error: ProtocolError) -> bytes:
     """Return a whole plain-text answer that says why a request is refused."""
-    text = f"{error.reason}\n"
-    if error.hint:
-        text += f"{error.hint}\n"
+    return _refusal(first, error.reason, error.hint, error.retry_after)
+
+
+@lru_cache(64)  # a flood of bad requests has few reasons
+def _refusal(first: str, reason: str, hint: str, retry_after: int) -> bytes:
+    text = f"{reason}\n{hint}\n" if hint else f"{reason}\n"
     body = text.encode("latin-1", "replace")
-    later = f"Retry-After: {error.retry_after}\r\n" if error.retry_after else ""
+    later = f"Retry-After: {retry_after}\r\n" if retry_after else ""
     head = (
         f"{first}\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
         f"Content-Length: {len(body)}\r\n{later}Connection: close\r\n\r\n"
