@@ -137,7 +137,7 @@ def test_a_second_request_is_neither_served_nor_read(server, how):
     assert server.calls()[len(before) :] == ["POST /a b"]
 
 
-# Through nginx and Apache
+# Through nginx
 
 
 @pytest.mark.peers
