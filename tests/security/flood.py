@@ -21,7 +21,7 @@ from bench import process
 from bench.compiler import built
 from bench.generator import drive, spent
 from tests.protocols.wire import GET, fastcgi_request, scgi_request, uwsgi_packet
-from tests.security import test_fastcgi, test_scgi, test_uwsgi
+from tests.security.gateways import test_fastcgi, test_scgi, test_uwsgi
 from tests.security.test_wrong_port import FIRST
 from tests.security.wires import CHUNKS, HEADS, LINE, POST, TE
 from tests.support.server import Server
