@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _READ = 1  # libev's event bit
-_REFUSALS = 4  # after which a turn is over: a flood of bad requests is not to hold up the others
-_MOMENT = 0.005  # seconds after which most peers have ended the connection that they were refused
+_REFUSALS = 2  # after which a turn is over: a flood of bad requests is not to hold up the others
+_MOMENT = 0.001  # seconds after which most peers near by have ended the connection that they were refused
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
