@@ -325,6 +325,9 @@ class StreamListener:
 
     def dry(self, connection: Connection) -> None:
         """Look in a moment whether the peer has ended its half: most have, which saves a watcher for each."""
+        if not self._watchers:  # closed: nobody will look
+            connection.close()
+            return
         if not self._drying:
             self._moment.start(self._dry)
         self._drying.append(connection)
