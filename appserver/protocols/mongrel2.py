@@ -36,6 +36,7 @@ Fields = dict[str, str | list[str]]
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
 
 START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
+_UPLOADS = frozenset({"HTTP_X_MONGREL2_UPLOAD_START", "HTTP_X_MONGREL2_UPLOAD_DONE"})
 
 # Mongrel2's own keys: a client's names are lower-cased.
 CREDITS = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
@@ -254,7 +255,7 @@ class Mongrel2Codec(HttpAnswers):
 
     def _field(self, environ: dict[str, Any], name: str, value: str | list[str]) -> None:
         key = key_of(name)
-        if not key or name in {START, DONE}:
+        if not key or key in _UPLOADS:
             return
         if isinstance(value, list):
             if not value:
