@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).with_name("load")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "appserver-bench"
-LIBRARIES = {"mongrel2": ["-lzmq"], "null": ["-lzmq"]}
+LIBRARIES = {"flood": ["-lm"], "mongrel2": ["-lzmq"], "null": ["-lzmq"]}
 
 
 @cache

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.errors import BodyError, ClientGone
 from appserver.interrupt import cancel
-from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
+from appserver.listeners.ending import close_under, hold_back, reset_at_close, say_last, shut_writing
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.sender import Sender
 from appserver.listeners.stream_wire import offer
@@ -84,7 +84,12 @@ class Connection:
     @property
     def spare(self) -> bool:
         """Whether it may make room for others: between two requests, before the first, or refused."""
-        return self.state == DRAIN or (self.state == HEAD and not self.codec.buffer)
+        return self.state == DRAIN or (self.state == HEAD and not self._begun)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether a part of the next request has come."""
+        return self.codec.partial or self.codec.buffer != b""
 
     # Reading: callbacks of the loop
 
@@ -222,7 +227,7 @@ class Connection:
         now = monotonic()
         if self.inlet is not None:
             self.deadline = self.inlet.until()
-        elif self.codec.buffer:
+        elif self.codec.buffer or self.codec.partial:
             self.head_until = min(self.head_until, now + limits.head)
             self.deadline = min(self.head_until, now + limits.pause)
         elif self.keep:
@@ -256,7 +261,7 @@ class Connection:
 
     def _cut(self) -> None:
         """End a connection whose peer says no more, perhaps in the middle of a request."""
-        if self.gone or (self.state == HEAD and not self.codec.buffer):
+        if self.gone or (self.state == HEAD and not self._begun):
             self.close()
         else:
             self._refuse(ProtocolError(BAD_REQUEST, "The request ends in its middle.", self.state == BODY))
@@ -303,7 +308,10 @@ class Connection:
         if self.codec.replies:
             self._reply()
         if error.answer:
-            self._put([self.codec.refuse(error)])
+            answer = self.codec.refuse(error)
+            sent = 0 if self.sender else say_last(self.fd, answer)
+            if sent < len(answer):
+                self._put([answer[sent:]])
             if self.x is not None and self.service.access is not None:
                 self.service.access.line(self.x, error.status[:3], 0.0)
         self.x = None
@@ -594,7 +602,7 @@ class Connection:
 
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""
-        if self.state == BODY or (self.state == HEAD and self.codec.buffer):
+        if self.state == BODY or (self.state == HEAD and self._begun):
             self._refuse(_SLOW)
         elif self.state == RUN:
             self._expire_in_core()
@@ -639,7 +647,25 @@ class Connection:
             return
         self.state = DRAIN
         self.deadline = monotonic() + _LINGER
-        self._watch_readable()
+        if self.reader is None:
+            self.listener.dry(self)
+        else:
+            self._watch_readable()
+
+    def dry(self) -> None:
+        """Close where the peer has ended its half by now; else wait for that."""
+        if self.state != DRAIN:
+            return
+        try:
+            data = os.read(self.fd, _RECV)
+        except BlockingIOError:
+            data = b"later"
+        except OSError:
+            data = b""
+        if data:
+            self._watch_readable()
+        else:
+            self.close()
 
     def _reset(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""

@@ -14,16 +14,18 @@ _RATE = 10.0  # lines a second, beyond those
 class Refusals:
     """Tell of refused requests for *name*, a listener's, without writing more than anybody reads."""
 
-    __slots__ = ("_left", "_name", "_since", "_untold")
+    __slots__ = ("_left", "_name", "_since", "_untold", "count")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._left = float(_AT_ONCE)  # lines that may be written
         self._since = monotonic()
         self._untold = 0
+        self.count = 0  # of all
 
     def note(self, reason: str) -> None:
         """Log *reason*, or count it."""
+        self.count += 1
         if self._left < 1:
             now = monotonic()
             earned = (now - self._since) * _RATE

@@ -38,6 +38,8 @@ log = logging.getLogger("appserver.listeners")
 
 _poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
+_REFUSALS = 2  # after which a turn is over: a flood of bad requests is not to hold up the others
+_MOMENT = 0.001  # seconds after which most peers near by have ended the connection that they were refused
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
@@ -163,6 +165,7 @@ class StreamListener:
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
+        self._drying: list[Connection] = []  # those that are looked at when a moment has passed
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
@@ -173,6 +176,7 @@ class StreamListener:
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
         self._expected = 1  # how many have come at once the last time
+        self._refusals = _REFUSALS
         self._most = _EVERY  # connections at once
         self._warned: dict[str, float] = {}
         self.full = False  # accepting waits for a connection to end
@@ -283,9 +287,10 @@ class StreamListener:
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
+        self._moment = self.loop.timer(_MOMENT)
         sweep = self.loop.timer(_SWEEP, _SWEEP)
         sweep.start(self._sweep)
-        self._watchers = [self._accepting, self._resume, sweep]
+        self._watchers = [self._accepting, self._resume, self._moment, sweep]
 
     def _accept(self) -> None:
         """Accept what waits and read each at once: its request is often there already."""
@@ -301,6 +306,7 @@ class StreamListener:
         if room <= 0:
             self._wait_for_room()
             return
+        enough = self.refusals.count + self._refusals
         # An accept in vain costs several times what poll(2) does: the kernel makes a socket for it first.
         expected, self._expected = self._expected, 1
         for number in range(min(self._accepts, room)):
@@ -322,12 +328,28 @@ class StreamListener:
                 os.close(fd)
                 continue
             self.accepted(fd, peer)
+            if self.refusals.count >= enough:
+                return
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
         connection = Connection(self, fd, peer)
         connection.codec.trust = self.forwarded
         connection.readable()
+
+    def dry(self, connection: Connection) -> None:
+        """Look in a moment whether the peer has ended its half: most have, which saves a watcher for each."""
+        if not self._watchers:  # closed: nobody will look
+            connection.close()
+            return
+        if not self._drying:
+            self._moment.start(self._dry)
+        self._drying.append(connection)
+
+    def _dry(self) -> None:
+        drying, self._drying = self._drying, []
+        for connection in drying:
+            connection.dry()
 
     def _admits(self, peer: Any) -> bool:
         """Tell whether a peer may connect; log where it may not, not every time."""
@@ -409,7 +431,7 @@ class StreamListener:
             self._accepting.stop()
             if not self.service.followed():
                 self._shared = False
-                self._accepts = self._most = _EVERY
+                self._accepts = self._refusals = self._most = _EVERY
                 self._accept()
         self._sock.close()
         self._sock = None

@@ -53,6 +53,7 @@ class Codec:
     announces = True  # an answer tells the peer that its connection ends
     exact = True  # a body ends where its request says
     multiplexed = False  # what is left of a body cannot be taken for the next request
+    partial = False  # a request has begun, though nothing of it may be in the buffer
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
 
     def __init__(self) -> None:

@@ -76,7 +76,7 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "padding", "params", "request", "said", "scanned",
+        "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "said", "scanned",
         "size", "stdin",
     )  # fmt: skip
 
@@ -93,6 +93,7 @@ class FastcgiCodec(CgiAnswers):
     def _idle(self) -> None:
         self.request = 0  # the id of the request on this connection; 0 = none
         self.keep = False
+        self.partial = False
         self.begun = False  # its variables are complete
         self.params: list[bytes] = []
         self.size = 0  # of the variables so far
@@ -201,6 +202,7 @@ class FastcgiCodec(CgiAnswers):
                 raise ProtocolError(BAD_REQUEST, "Only the role of a responder is served.", answer=False)
         else:
             self.request = request
+            self.partial = True
             self.keep = bool(content[2] & KEEP_CONN)
 
     def _too_large(self) -> ProtocolError:
@@ -212,6 +214,7 @@ class FastcgiCodec(CgiAnswers):
         found = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
         self.params = []
         self.begun = True
+        self.partial = False
         x = exchange(self.base, found, self)
         x.keep_alive = self.keep
         if x.body_left == 0:

@@ -9,7 +9,7 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}").fullmatch
+_METHOD = re.compile(r"[!$%&'*+.^_`|~0-9A-Z-]{3,20}").fullmatch  # no known one is shorter or longer
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
 USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
@@ -32,11 +33,14 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
 
 def refusal(first: str, error: ProtocolError) -> bytes:
     """Return a whole plain-text answer that says why a request is refused."""
-    text = f"{error.reason}\n"
-    if error.hint:
-        text += f"{error.hint}\n"
+    return _refusal(first, error.reason, error.hint, error.retry_after)
+
+
+@lru_cache(64)  # a flood of bad requests has few reasons
+def _refusal(first: str, reason: str, hint: str, retry_after: int) -> bytes:
+    text = f"{reason}\n{hint}\n" if hint else f"{reason}\n"
     body = text.encode("latin-1", "replace")
-    later = f"Retry-After: {error.retry_after}\r\n" if error.retry_after else ""
+    later = f"Retry-After: {retry_after}\r\n" if retry_after else ""
     head = (
         f"{first}\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
         f"Content-Length: {len(body)}\r\n{later}Connection: close\r\n\r\n"
@@ -91,8 +95,15 @@ class CgiAnswers(Codec):
         return refusal(f"Status: {error.status}", error)
 
 
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?").fullmatch
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION).fullmatch
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*").fullmatch
+# These would frame, route or admit a request that has been taken for another (RFC 9110 section 6.5.1).
+_NO_TRAILERS = frozenset(
+    {b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"}
+)
 _LINE_LIMIT = 4096  # chunk extensions and trailer fields are thrown away; nobody needs long ones
 _SMALL = 256  # bytes of a chunk from which on its line costs nothing to speak of
 
@@ -170,3 +181,5 @@ class ChunkedBody:
             raise ProtocolError(HEAD_TOO_LARGE, "There are more trailer fields than limit-request-trailers.")
         if not _TRAILER(line):
             raise ProtocolError(BAD_REQUEST, "Behind the last chunk there is what is no trailer field.")
+        if line.partition(b":")[0].lower() in _NO_TRAILERS:
+            raise ProtocolError(BAD_REQUEST, "A field stands behind the last chunk that may not stand there.")

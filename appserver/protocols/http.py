@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     # head -> header fields, names as sent
     Reader = Callable[[bytes], list[tuple[str, str]]]
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Z-]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
+_REQUEST_LINE = re.compile(rb"([!$%&'*+.^_`|~0-9A-Z-]{3,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
 _WITHIN_LINES = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search

@@ -36,6 +36,7 @@ Fields = dict[str, str | list[str]]
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
 
 START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
+_UPLOADS = frozenset({"HTTP_X_MONGREL2_UPLOAD_START", "HTTP_X_MONGREL2_UPLOAD_DONE"})
 
 # Mongrel2's own keys: a client's names are lower-cased.
 CREDITS = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
@@ -335,7 +336,9 @@ def _keeps(version: str, connection: str) -> bool:
 
 def _key(name: str) -> str:
     """Return the environ's key of a field; "" where it is Mongrel2's own, or is not passed on."""
-    key = "" if name.isupper() or name in (START, DONE) else key_of(name)
+    key = "" if name.isupper() else key_of(name)
+    if key in _UPLOADS:
+        key = ""
     if len(_keys) < _MOST_KNOWN:
         _keys[name] = key
     return key

@@ -24,6 +24,7 @@ static struct {
     long wanted; /* requests after which to end, without a warm-up; 0: by time alone */
     int measuring;
     char example[256]; /* of what was wrong, for people */
+    char more[512];    /* members that a load adds to the report, each with a comma and a space behind it */
 } run;
 
 static double now(void)
@@ -47,7 +48,7 @@ static void begin(void)
 }
 
 /* Tell whether another request may be issued, and count it. */
-static int issue(void)
+__attribute__((unused)) static int issue(void)
 {
     if (run.wanted && run.issued >= run.wanted)
         return 0;
@@ -124,9 +125,9 @@ static void report(void)
     int kind, first = 1;
     qsort(run.microseconds, run.count, sizeof *run.microseconds, by_size);
     printf("{\"requests\": %zu, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"longest\": %.6f, "
-           "\"sent\": %ld, \"reopened\": %ld, \"failures\": {",
+           "\"sent\": %ld, \"reopened\": %ld, %s\"failures\": {",
            run.count, seconds, percentile(0.5), percentile(0.99), percentile(1), run.sent,
-           run.reopened);
+           run.reopened, run.more);
     for (kind = 0; kind < FAILURES; kind++)
         if (run.failures[kind]) {
             printf("%s\"%s\": %ld", first ? "" : ", ", failure_names[kind], run.failures[kind]);

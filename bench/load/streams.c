@@ -12,22 +12,17 @@
  * Prints "measuring" when the warm-up is over and a line of JSON at the end (see measure.h).
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "answer.h"
 #include "measure.h"
 
@@ -45,43 +40,12 @@ struct connection {
     size_t record_size, content, padding;
 };
 
-static struct sockaddr_storage address;
-static socklen_t address_size;
+static struct address address;
 static const char *request;
 static size_t request_size;
 static enum protocol protocol;
-static int keep, status = 200, poller, spread;
+static int keep, status = 200, poller;
 static long length;
-
-static void address_set(const char *text)
-{
-    if (text[0] == '/') {
-        struct sockaddr_un *un = (struct sockaddr_un *)&address;
-        un->sun_family = AF_UNIX;
-        if (strlen(text) >= sizeof un->sun_path) {
-            fprintf(stderr, "%s: too long for a Unix socket\n", text);
-            exit(2);
-        }
-        strcpy(un->sun_path, text);
-        address_size = sizeof *un;
-    } else {
-        struct sockaddr_in *in = (struct sockaddr_in *)&address;
-        const char *colon = strrchr(text, ':');
-        char host[64] = "";
-        if (!colon || colon - text >= (ptrdiff_t)sizeof host) {
-            fprintf(stderr, "%s: no address\n", text);
-            exit(2);
-        }
-        memcpy(host, text, colon - text);
-        in->sin_family = AF_INET;
-        in->sin_port = htons(atoi(colon + 1));
-        if (inet_pton(AF_INET, host, &in->sin_addr) != 1) {
-            fprintf(stderr, "%s: no IPv4 address\n", host);
-            exit(2);
-        }
-        address_size = sizeof *in;
-    }
-}
 
 static void request_set(const char *path)
 {
@@ -94,24 +58,6 @@ static void request_set(const char *path)
     if (request == MAP_FAILED)
         die(path);
     close(fd);
-}
-
-static int new_socket(int flags)
-{
-    int one = 1, fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd < 0)
-        die("socket");
-    if (address.ss_family == AF_INET) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        if (!keep) { /* so many connections want more than the ports of one address */
-            struct sockaddr_in from = {.sin_family = AF_INET};
-            from.sin_addr.s_addr = htonl(0x7f000101 + spread++ % 50);
-            setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-            if (bind(fd, (struct sockaddr *)&from, sizeof from))
-                die("bind");
-        }
-    }
-    return fd;
 }
 
 static void renew(struct connection *c)
@@ -133,8 +79,8 @@ static void start(struct connection *c)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     c->used = 0;
-    c->fd = new_socket(SOCK_NONBLOCK);
-    c->connected = !connect(c->fd, (struct sockaddr *)&address, address_size);
+    c->fd = address_socket(&address, SOCK_NONBLOCK, !keep);
+    c->connected = !connect(c->fd, (struct sockaddr *)&address.name, address.size);
     if (!c->connected && errno != EINPROGRESS) {
         if (errno != EAGAIN)
             failed(REFUSED, NULL, 0);
@@ -334,8 +280,8 @@ static int *open_idle(int count)
     for (index = 0; index < count; index++) {
         enum outcome outcome = GOES_ON;
         renew(&c);
-        all[index] = new_socket(0);
-        if (connect(all[index], (struct sockaddr *)&address, address_size))
+        all[index] = address_socket(&address, 0, !keep);
+        if (connect(all[index], (struct sockaddr *)&address.name, address.size))
             die("connect");
         if (send(all[index], request, request_size, MSG_NOSIGNAL) != (ssize_t)request_size)
             die("send");
@@ -377,7 +323,7 @@ int main(int argc, char **argv)
     run.seconds = 5;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         switch (option) {
-        case 'c': address_set(optarg); break;
+        case 'c': address_set(&address, optarg); break;
         case 'r': request_set(optarg); break;
         case 'p':
             protocol = !strcmp(optarg, "http") ? HTTP : !strcmp(optarg, "fastcgi") ? FASTCGI : CGI;
@@ -392,7 +338,7 @@ int main(int argc, char **argv)
         case 'q': run.wanted = atol(optarg); break;
         default: return 2;
         }
-    if (!address_size || !request) {
+    if (!address.size || !request) {
         fprintf(stderr, "--connect and --request are needed\n");
         return 2;
     }

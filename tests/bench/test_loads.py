@@ -111,6 +111,27 @@ def test_bodies_arrive_whole(tmp_path, door):
     assert calls(tmp_path) == [300_000] * 10
 
 
+def test_a_flood_tells_what_became_of_it(tmp_path):
+    """Of four kinds each is what happens to a quarter."""
+    good = wire.request("http", keep=True, body=0)
+    leaving = good.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    kinds = [b"GET\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n", b"\x16\x03\1\2\0\1\0\1\xfc\3\3", leaving]
+    (tmp_path / "bad").write_bytes(b"".join(len(kind).to_bytes(4, "big") + kind for kind in kinds))
+    (tmp_path / "good").write_bytes(good)
+    with served(tmp_path, "http") as place:
+        found = run([
+            built("flood"), "--good", place.address, "--request", tmp_path / "good", "--length", "12", "--rate", "100",
+            "--bad", f"{place.address}={tmp_path / 'bad'}", "--bad-rate", "400", "--connections", "4", "--seconds", "2",
+        ])  # fmt: skip
+    assert found["failures"] == {}
+    assert found["requests"] > 0
+    assert 0 < found["p50"] <= found["p99"] <= found["longest"]
+    bad = found["bad"]
+    assert bad["reset"] == 0
+    assert bad["refused"] > bad["closed"] > 0
+    assert bad["refused"] > bad["served"] > 0
+
+
 @pytest.mark.parametrize("encoding", ["tnetstring", "json"])
 def test_the_simulated_mongrel2_counts_exactly(tmp_path, encoding):
     with served(tmp_path, "mongrel2") as place:

@@ -29,7 +29,7 @@ def test_requests_in_hand_are_answered(site):
 @pytest.mark.parametrize("options", [{}, {"processes": 2, "gevent": 1}], ids=["one", "processes"])
 @pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
 def test_connections_that_wait_to_be_accepted_are_answered(site, mounted, options):
-    """All workers are busy, so that they wait in the kernel when the stop begins."""
+    """All workers are busy, so that they wait in the kernel when the stop begins; also what is to be refused."""
     site.configure(http_socket=mounted.format(site.directory), **options).start()
     path = site.directory / "site.sock"
 
@@ -44,6 +44,9 @@ def test_connections_that_wait_to_be_accepted_are_answered(site, mounted, option
         busy.append(connect())
         busy[-1].sendall(b"GET /hold?h%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
         poll((site.directory / f"h{number}.held").exists, "the request does not run")
+    bad = [connect() for _ in range(12)]
+    for sock in bad:
+        sock.sendall(b"GET\r\n\r\n")
     waiting = [connect() for _ in range(5)]
     for sock in waiting:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -54,6 +57,9 @@ def test_connections_that_wait_to_be_accepted_are_answered(site, mounted, option
     for sock in (*busy, *waiting):
         with sock:
             assert sock.recv(12) == b"HTTP/1.1 200"
+    for sock in bad:
+        with sock:
+            assert sock.recv(12) == b"HTTP/1.1 400"
     assert site.server.process.wait(30) == 0
 
 

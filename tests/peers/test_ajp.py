@@ -17,14 +17,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from tests.support.fronts import GUARD, PATH, accepts, poll
-from tests.support.ports import free_port
+from tests.support.apache import apache as front
+from tests.support.fronts import GUARD, poll
 from tests.support.server import ROOT, Server
 
 pytestmark = pytest.mark.peers
 
-APACHE = shutil.which("apache2", path=PATH)
-MODULES = "/usr/lib/apache2/modules"
 MIB = 1 << 20
 
 APP = """
@@ -142,49 +140,13 @@ def served(directory, site_packages, *lines):
 @contextmanager
 def apache(directory, address, parameters=""):
     """Run Apache in front of an AJP server; yield its port."""
-    if APACHE is None:
-        pytest.skip("apache2 is not installed (apt-get install apache2)")
-    port = free_port()
-    conf = directory / "apache2.conf"
-    load = ["mpm_event", "authz_core", "env", "proxy", "proxy_ajp"]
-    conf.write_text(
-        "\n".join(
-            [
-                f"ServerRoot {directory}",
-                f"DefaultRuntimeDir {directory}",
-                f"Mutex file:{directory}",
-                "PidFile apache2.pid",
-                "ErrorLog error.log",
-                "ServerName localhost",
-                f"Listen 127.0.0.1:{port}",
-                *(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in load),
-                *(["User www-data", "Group www-data"] if os.getuid() == 0 else []),
-                "StartServers 1",
-                "ServerLimit 1",
-                "MaxRequestWorkers 25",
-                "AllowEncodedSlashes NoDecode",
-                "SetEnv ap_trust_cgilike_cl 1",
-                "SetEnv AJP_REMOTE_USER operator",
-                "SetEnv AJP_wsgi.url_scheme gopher",
-                "SetEnv AJP_HTTP_HOST forged.example",
-                f"ProxyPass / ajp://{address}/ nocanon flushpackets=on retry=0 {parameters}",
-                "",
-            ]
-        )
-    )
-    process = subprocess.Popen([APACHE, "-f", conf, "-DFOREGROUND"], stderr=subprocess.PIPE)
-
-    def running():
-        assert process.poll() is None, process.stderr.read().decode()
-        return accepts(port)
-
-    try:
-        poll(running, "Apache does not accept connections")
+    site = [
+        "AllowEncodedSlashes NoDecode", "SetEnv ap_trust_cgilike_cl 1", "SetEnv AJP_REMOTE_USER operator",
+        "SetEnv AJP_wsgi.url_scheme gopher", "SetEnv AJP_HTTP_HOST forged.example",
+        f"ProxyPass / ajp://{address}/ nocanon flushpackets=on retry=0 {parameters}",
+    ]  # fmt: skip
+    with front(directory, ["proxy_ajp"], site) as (port,):
         yield port
-    finally:
-        process.terminate()
-        process.wait(GUARD)
-        process.stderr.close()
 
 
 @pytest.fixture(scope="module")

@@ -31,36 +31,57 @@ def refused(codec, error):
     return error.status[:3]
 
 
-def feed(codec, chunks):
-    """Return what *codec* makes of *chunks*: pairs of environ and body, and a refusal's status last.
+class Reading:
+    """What has come of the bytes of a connection so far.
 
-    After a request that does not keep its connection, and after a refusal, nothing is read.
+    In `found` are pairs of environ and body, and a refusal's status last. After a request that does not keep its
+    connection, and after a refusal, nothing is read.
     """
-    found = []
-    x, body = None, bytearray()
-    for chunk in chunks:
-        data = chunk
+
+    def __init__(self, codec):
+        self.codec = codec
+        self.found = []
+        self.closed = False  # by a request that does not keep it
+        self._x, self._body = None, bytearray()
+
+    def take(self, data):
+        """Take a piece of what is said."""
+        if self.closed or self.refused:
+            return
         try:
-            while True:
-                if x is None:
-                    x = codec.receive(data)
-                    data = b""
-                    if x is None:
-                        break
-                if x.body_left:
-                    body += codec.receive_body(x, data)
-                    data = b""
-                    if x.body_left:
-                        break
-                found.append((x.environ, bytes(body)))
-                if not x.keep_alive:
-                    return found
-                x, body = None, bytearray()
-                if not codec.buffer:
-                    break
+            while self._go_on(data):
+                data = b""
         except ProtocolError as error:
-            return [*found, refused(codec, error)]
-    return found
+            self.found.append(refused(self.codec, error))
+
+    @property
+    def refused(self):
+        """Whether the last that has come of it is a refusal."""
+        return bool(self.found) and isinstance(self.found[-1], str)
+
+    def _go_on(self, data):
+        """Take bytes up to the end of a request; tell whether there may be another one."""
+        if self._x is None:
+            self._x = self.codec.receive(data)
+            data = b""
+            if self._x is None:
+                return False
+        if self._x.body_left:
+            self._body += self.codec.receive_body(self._x, data)
+            if self._x.body_left:
+                return False
+        self.found.append((self._x.environ, bytes(self._body)))
+        self.closed = not self._x.keep_alive
+        self._x, self._body = None, bytearray()
+        return not self.closed and self.codec.buffer != b""
+
+
+def feed(codec, chunks):
+    """Return what *codec* makes of *chunks*, as a `Reading` finds it."""
+    reading = Reading(codec)
+    for chunk in chunks:
+        reading.take(chunk)
+    return reading.found
 
 
 def http(data, reader="auto", how="whole", limit=65536):

@@ -1,21 +1,29 @@
-"""How much longer good requests take beside a flood of bad ones: ``python -m tests.security.flood --rate 10000``.
+"""How much longer good requests take beside a flood of bad ones: ``python -m tests.security.flood --bad 10000``.
 
-A server, a client with good requests at a steady rate on kept connections, and processes that send bad ones, each on a
-connection of its own, as every one of them ends it. Latencies count from when a request was due, so that none hides
-that the one before it was late. Rounds with and without the flood take turns, as the machine may have others' work.
+The server has one core, all loads (bench/load/flood.c) another. The bad requests are those of the tables of HTTP, uwsgi,
+FastCGI and SCGI, in turn, each on a connection of its own. The good ones come at random moments at a steady rate, and
+their latencies count from when they were due. Runs with and without the flood take turns, as the machine may have
+others' work; what is compared is the median of the runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import socket
+import os
+import statistics
+import struct
 import tempfile
-import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
+from bench import process
+from bench.compiler import built
+from bench.generator import drive, spent
+from tests.protocols.wire import GET, fastcgi_request, scgi_request, uwsgi_packet
+from tests.security.gateways import test_fastcgi, test_scgi, test_uwsgi
+from tests.security.test_wrong_port import FIRST
+from tests.security.wires import CHUNKS, HEADS, LINE, POST, TE
 from tests.support.server import Server
 
 APP = """
@@ -27,69 +35,91 @@ def application(environ, start_response):
     return [b"ok"]
 """
 GOOD = "GET /?{} HTTP/1.1\r\nHost: h\r\n\r\n"
-BAD = [
-    b"GET\r\n\r\n", b"GET /bad HTTP/1.1\r\n\r\n", b"POST /bad HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nhello",
-    b"POST /bad HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"GET /bad HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
-]  # fmt: skip
+LARGEST = 2000  # bytes of a bad request: most are small, and the price of one is what counts
+NEXT = {"uwsgi": uwsgi_packet(GET), "fastcgi": fastcgi_request(GET), "scgi": scgi_request(GET)}
+TABLES = {"uwsgi": test_uwsgi.REFUSED, "fastcgi": test_fastcgi.REFUSED, "scgi": test_scgi.REFUSED}
 
 
-def flood(where, rate, stop, sent, how):
-    """Send *rate* bad requests a second until *stop* is set."""
-    due, step, number = time.perf_counter(), 1 / rate, 0
-    while not stop.is_set():
-        with suppress(OSError), socket.socket() as sock:
-            sock.settimeout(5)
-            sock.connect(where)
-            sock.send(BAD[number % len(BAD)])
-            if how == "read":
-                while sock.recv(4096):
-                    pass
-        number += 1
-        with sent.get_lock():
-            sent.value += 1
-        due = max(due + step, time.perf_counter() - 1)  # who is late may hurry, but not for ever
-        if (rest := due - time.perf_counter()) > 0:
-            time.sleep(rest)
+def _http():
+    heads = [f"{head}\r\n{LINE}\r\n" for given in HEADS.values() for _, head in given]
+    bodies = [f"{POST}{TE}\r\n{chunks}{LINE}\r\n" for given in CHUNKS.values() for _, chunks in given]
+    return [text.encode("latin-1") for text in heads + bodies]
 
 
-def good(where, rate, seconds, work):
-    """Send good requests at a steady rate on one connection; return their latencies, in seconds."""
-    found, request = [], GOOD.format(work).encode()
-    with socket.create_connection(where) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        begun = time.perf_counter()
-        for number in range(int(rate * seconds)):
-            due = begun + number / rate
-            if (rest := due - time.perf_counter()) > 0:
-                time.sleep(rest)
-            sock.sendall(request)
-            data = b""
-            while not data.endswith(b"\r\n\r\nok"):
-                data += sock.recv(4096)
-            found.append(time.perf_counter() - due)
-    return found
+def wires(protocol):
+    """Return the bad requests for a listener, and what belongs to the others' ports."""
+    if protocol == "http":
+        found, own = _http(), "HTTP"
+    else:
+        found = [each.values[0] + NEXT[protocol] for each in TABLES[protocol]]
+        own = {"uwsgi": "uwsgi", "fastcgi": "FastCGI", "scgi": "SCGI"}[protocol]
+    found += [wire for name, wire in FIRST.items() if not name.startswith(own)]
+    return [wire for wire in found if len(wire) <= LARGEST]
 
 
-def several(where, arguments):
-    """Send good requests on as many connections as they need that none waits for another's work."""
-    count = 1 + int(arguments.good * arguments.work / 1000 * 2)
-    found, threads = [], []
-    for _ in range(count):
-        share = (where, arguments.good / count, arguments.seconds, arguments.work)
-        threads.append(threading.Thread(target=lambda share=share: found.extend(good(*share))))
-        threads[-1].start()
-    for each in threads:
-        each.join()
-    return found
+class Flood:
+    """A server on a core of its own, and what is sent to it."""
+
+    def __init__(self, arguments, stack):
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.arguments = arguments
+        cores = sorted(os.sched_getaffinity(0))
+        self.core, self.others = cores[:1], cores[1:] or cores
+        (directory / "app.py").write_text(APP)
+        (directory / "good").write_text(GOOD.format(arguments.work))
+        mounts = [f"{name}-socket = 127.0.0.1:0" for name in arguments.protocols]
+        lines = [
+            "[appserver]",
+            f"wsgi-file = {directory}/app.py",
+            f"req-logger = file:{directory}/access.log",
+        ]
+        lines += [*mounts, *arguments.options]
+        (directory / "site.ini").write_text("\n".join(lines) + "\n")
+        with process.pinned(self.core):
+            self.server = stack.enter_context(Server("--ini", directory / "site.ini"))
+        self.bad = []
+        for name in arguments.protocols:
+            packed = [struct.pack(">I", len(wire)) + wire for wire in wires(name)]
+            (directory / name).write_bytes(b"".join(packed))
+            self.bad += ["--bad", f"{self.server.addresses[name]}={directory / name}"]
+        self.command = [
+            built("flood"), "--good", self.server.addresses["http"], "--request", str(directory / "good"), "--length", "2",
+            "--rate", str(arguments.good), "--connections", str(arguments.connections), "--warm-up", "0.5",
+            "--seconds", str(arguments.seconds), *self.bad,
+        ]  # fmt: skip
+
+    def run(self, name, rate):
+        """Return what a run with so many bad requests a second has found."""
+        pid = self.server.process.pid
+        found = drive(
+            [*self.command, "--bad-rate", str(rate)], self.others, self.arguments.seconds + 0.5,
+            lambda load: spent(pid, None, load, self.core, self.others),
+        )  # fmt: skip
+        return Run(name, *found)
 
 
-def told(name, latencies):
-    def at(share):
-        return latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000
+class Run:
+    """What a run has found."""
 
-    print(f"{name:>8}: {len(latencies)} good requests, p50 {at(0.5):.2f} ms, p90 {at(0.9):.2f} ms, p99 {at(0.99):.2f} ms", flush=True)  # fmt: skip
-    return at(0.99)
+    def __init__(self, name, figures, seconds):
+        self.name = name
+        self.figures = figures
+        self.p99 = figures["p99"] * 1000
+        self.ours = seconds.server / seconds.clock
+        self.load = seconds.load / seconds.clock
+        self.others = max(seconds.cores - seconds.server, seconds.beside - seconds.load) / seconds.clock
+
+    def __str__(self):
+        found = self.figures
+        told = ", ".join(
+            f"{value:.0f} {kind}" for kind, value in found["bad"].items() if value and kind != "sent"
+        )
+        wrong = f"; FAILED {found['failures']} {found['example']}" if found["failures"] else ""
+        return (
+            f"{self.name:>8}: {found['requests']} good, p50 {found['p50'] * 1000:.2f} ms, p99 {self.p99:.2f} ms; "
+            f"bad a second: {told or 'none'}; server {100 * self.ours:.0f} %, load {100 * self.load:.0f} %, "
+            f"others {100 * self.others:.0f} % of a core{wrong}"
+        )
 
 
 def main():
@@ -97,56 +127,46 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m tests.security.flood", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--rate", type=int, default=10_000, help="bad requests a second (default: 10000)")
-    parser.add_argument("--good", type=int, default=100, help="good requests a second (default: 100)")
+    parser.add_argument("--bad", type=float, default=10_000, help="bad requests a second (default: 10000)")
+    parser.add_argument("--good", type=float, default=500, help="good requests a second (default: 500)")
     parser.add_argument(
-        "--work", type=float, default=0, help="milliseconds that each of them waits (default: 0)"
+        "--work", type=float, default=20, help="milliseconds that each of them waits (default: 20)"
     )
-    parser.add_argument("--seconds", type=float, default=5, help="of each round (default: 5)")
-    parser.add_argument("--rounds", type=int, default=3, help="with and without the flood (default: 3)")
+    parser.add_argument("--connections", type=int, default=64, help="of the good requests (default: 64)")
+    parser.add_argument("--seconds", type=float, default=5, help="of each run (default: 5)")
+    parser.add_argument("--runs", type=int, default=5, help="with and without the flood (default: 5)")
     parser.add_argument(
-        "--clients", type=int, default=2, help="processes that send bad requests (default: 2)"
+        "--others", type=float, default=0.15,
+        help="of a core that other programs may have in a run that counts (default: 0.15); more says nothing, unless"
+        " all this is started with chrt(1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=float, default=300, help="seconds after which to do with fewer runs (default: 300)"
     )
-    parser.add_argument("--read", action="store_true", help="have them read the answers to bad requests")
-    parser.add_argument("options", nargs="*", help="more of the server's, such as gevent=100")
+    parser.add_argument(
+        "--protocols", nargs="+", default=["http", *TABLES], choices=["http", *TABLES],
+        help="whose bad requests (default: all of %(choices)s)",
+    )  # fmt: skip
+    parser.add_argument("--options", nargs="+", default=["gevent=100"], help="of the server (default: gevent=100)")  # fmt: skip
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        ini = Path(directory) / "site.ini"
-        (Path(directory) / "app.py").write_text(APP)
-        lines = [
-            "[appserver]",
-            f"wsgi-file = {directory}/app.py",
-            "http-socket = 127.0.0.1:0",
-            *arguments.options,
-        ]
-        ini.write_text("\n".join(lines) + "\n")
-        with Server("--ini", ini) as server:
-            measure(server, arguments)
-
-
-def measure(server, arguments):
-    host, _, port = server.addresses["http"].rpartition(":")
-    where = (host, int(port))
-    how = "read" if arguments.read else "leave"
-    rounds = {"quiet": [], "flooded": []}
-    for _ in range(arguments.rounds):
-        rounds["quiet"] += several(where, arguments)
-        stop, sent = multiprocessing.Event(), multiprocessing.Value("q", 0)
-        share = arguments.rate / arguments.clients
-        floods = [
-            multiprocessing.Process(target=flood, args=(where, share, stop, sent, how))
-            for _ in range(arguments.clients)
-        ]
-        for each in floods:
-            each.start()
-        begun = time.perf_counter()
-        rounds["flooded"] += several(where, arguments)
-        print(f"{sent.value / (time.perf_counter() - begun):.0f} bad requests a second", flush=True)
-        stop.set()
-        for each in floods:
-            each.join()
-    quiet, flooded = (told(name, sorted(found)) for name, found in rounds.items())
-    print(f"p99 has moved by {100 * (flooded / quiet - 1):+.0f} %")
+    with ExitStack() as stack:
+        flood = Flood(arguments, stack)
+        found = {"quiet": [], "flooded": []}
+        deadline = time.monotonic() + arguments.patience
+        while min(map(len, found.values())) < arguments.runs and time.monotonic() < deadline:
+            pair = [flood.run("quiet", 0), flood.run("flooded", arguments.bad)]
+            print(*pair, sep="\n", flush=True)
+            if any(each.others > arguments.others for each in pair):
+                print("          not counted")
+            else:
+                for each in pair:
+                    found[each.name].append(each.p99)
+    if not found["quiet"]:
+        raise SystemExit("No run was left alone by other programs on these cores.")
+    before, after = (statistics.median(each) for each in found.values())
+    print(
+        f"p99 {before:.2f} ms, beside the flood {after:.2f} ms: {100 * (after / before - 1):+.0f} %, of {len(found['quiet'])} runs"
+    )
 
 
 if __name__ == "__main__":

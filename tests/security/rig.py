@@ -8,6 +8,7 @@ import socket
 import urllib.request
 from contextlib import ExitStack
 
+from tests.peers.client import curl, get
 from tests.support.fronts import GUARD, Configs, Nginx, require
 from tests.support.mongrel2 import Mongrel2
 from tests.support.server import Server
@@ -166,3 +167,20 @@ class Hostile:
 
     def close(self):
         self.nginx.stop()
+
+
+def through(server, nginx, name, target, status):
+    """Check that nginx answers so, and that the application has been called where that is 200."""
+    before = server.calls()
+    reply = curl(nginx.url(name, target))
+    assert (reply.exit, reply.status) == (0, status)
+    assert len(server.calls()) - len(before) == (status == 200)
+
+
+def customized(nginx, name):
+    """Return the environ that an operator's parameters have made; those that are not the operator's are missing."""
+    found = get(nginx.url(name, "/custom")).json
+    assert (found["REMOTE_USER"], found["MY_PARAM"]) == ("alice", "mine")
+    assert "HTTP_PROXY" not in found
+    assert "evil" not in json.dumps(found)
+    return found

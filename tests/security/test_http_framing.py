@@ -107,6 +107,7 @@ def test_H19_bytes_beyond_ascii_are_kept(door, how, byte):
 @cuts
 @pytest.mark.parametrize("case, chunks", [
     ("H22", "5;ext=1\r\nhello\r\n0\r\n\r\n"), ("H22", '5;a="b;\\"c";d\r\nhello\r\n0;e=f\r\n\r\n'),
+    ("H22", '5 ; a = "" ;b\t=c;\td\r\nhello\r\n0 ;e\r\n\r\n'),
     ("H22", "5;" + "x" * 4090 + "\r\nhello\r\n0\r\n\r\n"), ("H24", "5\r\nhello\r\n00000000\r\n\r\n"),
     ("H24", "00005\r\nhello\r\n000000000000000\r\n\r\n"), ("H26", "5\r\nhello\r\n0\r\nX-Trailer: t\r\n\r\n"),
 ])  # fmt: skip
@@ -122,7 +123,7 @@ def test_H25_many_small_chunks(door):
 
 @cuts
 def test_H26_trailers_never_reach_the_environ(door, how):
-    trailers = "Content-Length: 50\r\nHost: evil\r\nTransfer-Encoding: gzip\r\nX-Forwarded-For: 192.0.2.1\r\n"
+    trailers = "Cookie: evil\r\nContent-Type: evil\r\nX-Forwarded-For: 192.0.2.1\r\n"
     plain = served(door, POST + TE, "0\r\n\r\n")
     assert served(door, POST + TE, f"0\r\n{trailers}\r\n", how) == plain
 

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import ABORT, GET_VALUES, PARAMS, STDIN, FastcgiCodec, pair, record
+from tests.protocols.feeding import Reading
 from tests.protocols.wire import begin
 
 IDS = st.integers(1, 3)
@@ -22,45 +22,20 @@ class Conversation(RuleBasedStateMachine):
         self.connect()
 
     def connect(self):
-        self.codec = FastcgiCodec({})
-        self.x = None
-        self.body = b""
-        self.served = []  # what the codec has made of it
-        self.expected = []
+        self.reading = Reading(FastcgiCodec({}))
+        self.expected = []  # of what it says
         self.current = None  # the id of the request that counts, its block of variables, its body
         self.block = b""
         self.sent = b""
         self.complete = False  # its variables are
         self.number = 0
-        self.over = False  # the connection has been refused
-        self.refused = False
+        self.over = False  # the connection has to be refused
 
     def tell(self, wire, cuts):
         """Give records to the codec as a connection would, in pieces."""
         at = sorted({min(each, len(wire)) for each in cuts})
         for start, stop in zip([0, *at], [*at, len(wire)], strict=True):
-            try:
-                self._take(wire[start:stop])
-            except ProtocolError:
-                self.refused = True
-                return
-
-    def _take(self, data):
-        while True:
-            if self.x is None:
-                self.x = self.codec.receive(data)
-                data = b""
-                if self.x is None:
-                    return
-            if self.x.body_left:
-                self.body += self.codec.receive_body(self.x, data)
-                data = b""
-                if self.x.body_left:
-                    return
-            self.served.append((self.x.environ["HTTP_N"], self.body))
-            self.x, self.body = None, b""
-            if not self.codec.buffer:
-                return
+            self.reading.take(wire[start:stop])
 
     def _bad(self):
         self.over = True
@@ -139,9 +114,10 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def what_was_completed_is_served(self):
-        assert self.served == self.expected
-        assert self.refused == self.over
-        assert len(self.codec.buffer) < 65800
+        served = [each for each in self.reading.found if not isinstance(each, str)]
+        assert [(environ["HTTP_N"], body) for environ, body in served] == self.expected
+        assert self.reading.refused == self.over
+        assert len(self.reading.codec.buffer) < 65800
 
 
 Conversation.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
