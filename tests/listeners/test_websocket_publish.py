@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.listeners.test_websocket import MODES, client_of
-from tests.support.simulated import as_json, netstring
+from tests.support.messages import as_json, netstring
 from tests.support.websockets import FIN, PING
 
 OPTIONS = {"websocket_backlog": 256}
