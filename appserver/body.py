@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 from appserver.protocols.codec import ProtocolError
@@ -41,6 +40,8 @@ class Body:
             raise too_long(self._limit)
         try:
             if self.size > self._in_memory and isinstance(self._file, BytesIO):
+                from tempfile import TemporaryFile  # noqa: PLC0415  (most bodies are small)
+
                 held = self._file.getvalue()
                 self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
                 self._file.write(held)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import h11
 import httptools
 
 from appserver.protocols.codec import ProtocolError
@@ -26,6 +25,8 @@ _TRAILING = re.compile(rb"(?<![ \t])[ \t]+(?=\r\n)").sub
 
 def h11_fields(head: bytes) -> Fields:
     """Read a head with h11."""
+    import h11  # noqa: PLC0415  (who uses httptools does without)
+
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     try:
         reader.receive_data(head)
