@@ -19,7 +19,6 @@ from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
 from appserver.routing import RouteOptions, Routes
 from appserver.static.options import StaticOptions
-from appserver.static.service import Static
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +169,8 @@ def _surrounded(settings: Settings, app: Application) -> Application:
     if settings.of(RouteOptions) != RouteOptions():
         app = Routes(settings, app)
     if static.static_map or static.static_map2 or static.check_static:
+        from appserver.static.service import Static  # noqa: PLC0415  (it parses dates with email's help)
+
         app = Static(static, app)
     return Headers(headers, app) if headers != HeaderOptions() else app
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import linecache
 import os
-import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from appserver import stacks
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 _MANY = 1000  # places that are remembered
 _OURS = os.path.dirname(os.path.abspath(__file__))
-_LIBRARY = tuple(
-    {f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")} | {f"{_OURS}{os.sep}", "<"}
-)
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -47,12 +44,21 @@ class Places:
         return True
 
 
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Return how paths begin of what is no application's code."""
+    import sysconfig  # noqa: PLC0415  (only where something blocks)
+
+    paths = {f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")}
+    return tuple(paths | {f"{_OURS}{os.sep}", "<"})
+
+
 def own(frame: FrameType) -> FrameType:
     """Return the innermost frame of the stack that is the application's own code, or else the innermost."""
     at: FrameType | None = frame
     while at is not None:
         path = at.f_code.co_filename
-        if not path.startswith(_LIBRARY) and not any(each in path for each in _PACKAGES):
+        if not path.startswith(_libraries()) and not any(each in path for each in _PACKAGES):
             return at
         at = at.f_back
     return frame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 from appserver.protocols.codec import ProtocolError
@@ -51,6 +50,8 @@ class Body:
             return
         try:
             if self._file is None:
+                from tempfile import TemporaryFile  # noqa: PLC0415  (most bodies are small)
+
                 self._file = TemporaryFile(prefix="appserver-")  # noqa: SIM115  (closed by close)
             for piece in pieces:
                 self._file.write(piece)

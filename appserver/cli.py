@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__, doctor, hooks
+from appserver import __version__, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError, load
-from appserver.check import Report
 from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
 from appserver.ini.written import written
-from appserver.lifecycle import ctl, start
 from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
 from appserver.patching import Patching
@@ -27,7 +24,7 @@ from appserver.surroundings import prepare
 from appserver.usage import FLAGS, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from appserver.wsgi import Application
 
@@ -38,14 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 with the problems on stderr."""
     _keep_standard_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["ctl"]:
-        return ctl.main(arguments[1:])
-    if arguments[:1] == ["parity"]:
-        from appserver.parity.command import main as parity  # noqa: PLC0415  (a server does without it)
-
-        return parity(arguments[1:])
-    if arguments[:1] == ["doctor"]:
-        return doctor.main(arguments[1:])
+    if (command := _command(arguments[:1])) is not None:
+        return command(arguments[1:])
     try:
         if set(arguments) & set(FLAGS):
             return _help(arguments)
@@ -67,7 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(configuration)
 
 
+def _command(named: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
+    """Return what does the command that the first argument names, if it names one."""
+    # ruff: noqa: PLC0415  (a server does without them)
+    if named == ["ctl"]:
+        from appserver.lifecycle.ctl import main as command
+    elif named == ["parity"]:
+        from appserver.parity.command import main as command
+    elif named == ["doctor"]:
+        from appserver.doctor import main as command
+    else:
+        return None
+    return command
+
+
 def _help(arguments: Sequence[str]) -> int:
+    import shutil
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
     text, found = usage(Configuration([]).catalogue, arguments, width)
     if found:
@@ -87,6 +94,8 @@ def _keep_standard_streams() -> None:
 
 def _check(configuration: Configuration) -> int:
     """Load the application and report what would be served, and what becomes of every line."""
+    from appserver.check import Report
+
     unloadable = ""
     patching = _patch(configuration)
     try:
@@ -124,8 +133,10 @@ def _run(configuration: Configuration) -> int:
     try:
         hooks.run(options, "asap")
         if configuration.supervised:
+            from appserver.lifecycle import start
+
             return start.run(configuration)
-        from appserver import alone  # noqa: PLC0415  (gevent has patched what it imports)
+        from appserver import alone
 
         patching = _patch(configuration)
         log = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))

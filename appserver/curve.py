@@ -7,20 +7,21 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-import zmq
-import zmq.auth
-from zmq.utils import z85
-
 from appserver.options import BadValue
 
 if TYPE_CHECKING:
     from typing import Any
+
+    import zmq
 
 _LENGTH = 40  # characters of a key, in Z85
 
 
 def server_key(text: str) -> str:
     """Convert a public key: its 40 characters, or the file of a certificate that has it."""
+    import zmq.auth  # noqa: PLC0415  (most logs do without ZeroMQ)
+    from zmq.utils import z85  # noqa: PLC0415
+
     if len(text) == _LENGTH:
         with suppress(ValueError, KeyError, TypeError):
             if len(z85.decode(text)) == _LENGTH * 4 // 5:
@@ -54,6 +55,8 @@ def keys(server: str, own: str) -> Curve | None:
     """
     if not server:
         return None
+    import zmq.auth  # noqa: PLC0415  (most logs do without ZeroMQ)
+
     if not zmq.has("curve"):
         raise OSError("this libzmq is built without CURVE (libsodium)")
     if not own:

@@ -8,10 +8,10 @@ framed on the wire is the codec's.
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from appserver.dates import http_date
 from appserver.errors import ApplicationError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class _Date:
     def now(self) -> str:
         second = int(time())
         if second != self.second:
-            self.text = formatdate(second, usegmt=True)
+            self.text = http_date(second)
             self.second = second
         return self.text
 

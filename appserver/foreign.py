@@ -6,11 +6,10 @@ one, and ``name`` is a flag; the command line has to know. The names are those o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(NamedTuple):
     """An option of uWSGI that this server has not; ``takes`` is ``=`` for a value, ``?`` or nothing."""
 
     name: str

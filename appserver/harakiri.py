@@ -14,7 +14,6 @@ place, and a successor is asked for. Others that the worker has in hand are fini
 from __future__ import annotations
 
 import _thread
-import ctypes
 import logging
 import signal
 import sys
@@ -341,6 +340,8 @@ class LimitedService(Service):
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     """Raise in a native thread at its next instruction, or take back what has not been raised yet."""
+    import ctypes  # noqa: PLC0415  (few threads are ever interrupted)
+
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), ctypes.py_object(error) if error is not None else None
     )

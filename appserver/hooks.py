@@ -6,7 +6,6 @@ import grp
 import logging
 import os
 import pwd
-import subprocess
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,6 +32,8 @@ class _Failed(Exception):
 
 
 def _exec(command: str) -> None:
+    import subprocess  # noqa: PLC0415  (most sites run no commands)
+
     # It is the site's own configuration, and as trusted as its application.
     done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, check=False)  # noqa: S603
     if done.returncode > 0:

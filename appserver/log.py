@@ -18,7 +18,7 @@ from appserver.encoders import Encoder, Ruled, Rules, encoder, route
 from appserver.endpoint import endpoint as checked_endpoint
 from appserver.endpoint import exposed
 from appserver.options import BadValue, UnsupportedValue, option, regex
-from appserver.sinks import FileSink, Sink, Sinks, StderrSink, ZeromqSink
+from appserver.sinks import FileSink, Sink, Sinks, StderrSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -265,6 +265,8 @@ class Log:
         try:
             sink: Sink
             if engine == "zeromq":
+                from appserver.collector import ZeromqSink  # noqa: PLC0415  (most logs do without ZeroMQ)
+
                 sink = ZeromqSink(argument, curve=self._curve)
             else:
                 sink = self._file(argument) if engine == "file" else StderrSink()

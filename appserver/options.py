@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from appserver.foreign import FOREIGN
 from appserver.masking import masked
@@ -140,18 +139,16 @@ def option(
 
 def options_of(owner: type) -> list[Option]:
     """Return the options that a dataclass declares."""
-    hints = get_type_hints(owner)
     found = []
     for field in dataclasses.fields(owner):
         told = field.metadata
-        flag = hints[field.name] is bool
+        kind = str(
+            getattr(field.type, "__name__", field.type)
+        )  # text already, where annotations are postponed
+        flag = kind == "bool"
         convert, expects = told["convert"], told["expects"]
         if convert is None:
-            convert, expects = {
-                bool: (boolean, "true or false"),
-                int: (whole, "number"),
-                float: (seconds, "seconds"),
-            }.get(hints[field.name], (str, expects or "text"))
+            convert, expects = _CONVERSIONS.get(kind, (str, expects or "text"))
         found.append(
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
@@ -205,6 +202,13 @@ def regex(text: str) -> re.Pattern[str]:
         return re.compile(text)
     except re.error as error:
         raise BadValue(f"a regular expression; {error}") from None
+
+
+_CONVERSIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "bool": (boolean, "true or false"),
+    "int": (whole, "number"),
+    "float": (seconds, "seconds"),
+}
 
 
 class Settings:
@@ -314,6 +318,8 @@ class Catalogue:
 
     def suggestion(self, name: str) -> str:
         """Return the end of a sentence about an unknown option."""
+        from difflib import get_close_matches  # noqa: PLC0415  (only for mistakes)
+
         dashed = name.replace("_", "-")
         names = [*self.by_name, *FOREIGN]
         near = [dashed] if dashed in names else get_close_matches(dashed, names, n=1, cutoff=0.7)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
+from appserver.entrypoints import EntryPoint, entry_points
 from appserver.options import options_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Liste
     """
     classes: dict[str, type[Listener]] = {}
     sources: dict[str, str] = {}
-    points = entry_points(group=GROUP) if found is None else found
+    points = entry_points(GROUP) if found is None else found
     for point in sorted(points, key=lambda point: point.name):
-        source = f"{point.value} ({point.dist.name})" if point.dist is not None else point.value
+        source = f"{point.value} ({point.distribution})" if point.distribution else point.value
         if point.name in classes:
             if sources[point.name] == source:
                 continue  # one distribution, seen twice on sys.path
@@ -67,11 +67,6 @@ def _check(name: str, listener: object, source: str) -> None:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: its Options are not declared by option()"
         ) from None
-    except Exception as error:  # a type that is only imported for type checkers, say
-        raise RegistryError(
-            f"the listener {name} of {source} is malformed: its Options cannot be read:"
-            f" {type(error).__name__}: {error}"
-        ) from error
     if len(mounts) != 1 or not mounts[0].repeats:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: exactly one of its Options must mount"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from typing import TYPE_CHECKING
 
 from appserver.application import ApplicationOptions, LoadError, change_directory
@@ -59,6 +58,9 @@ def _read_envdir(directory: str) -> None:
 
 def _activate(directory: str) -> None:
     """Put a virtual environment's packages first; it must be of this Python."""
+    import site  # noqa: PLC0415  (only needed here)
+    import sysconfig  # noqa: PLC0415
+
     packages = sysconfig.get_path("purelib", "venv", {"base": directory, "platbase": directory})
     if not os.path.isdir(packages):
         raise LoadError(
@@ -66,8 +68,6 @@ def _activate(directory: str) -> None:
             f"there is no {packages};"
             f" the environment must be made by Python {sys.version_info[0]}.{sys.version_info[1]}",
         )
-    import site  # noqa: PLC0415  (only needed here)
-
     before = sys.path[:]
     site.addsitedir(packages)
     sys.path[:] = [path for path in sys.path if path not in before] + before

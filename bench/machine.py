@@ -8,13 +8,11 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import zmq
-
-from bench.requirement import PATH
+from bench.requirement import PATH, missing
 from bench.server import SERVERS
 
 if TYPE_CHECKING:
@@ -45,8 +43,15 @@ def machine() -> dict[str, str]:
 def versions(servers: Iterable[str]) -> list[str]:
     """Return the versions of these servers, of what they and the loads stand on."""
     found = [f"CPython {platform.python_version()}"]
-    found += [f"{name} {version(name)}" for name in ("gevent", "pyzmq", "httptools", "msgspec")]
-    found.append(f"libzmq {zmq.zmq_version()}")
+    found += [
+        f"{each.name} {each.version}"
+        for name in ("gevent", "pyzmq", "httptools", "msgspec")
+        for each in distributions(name=name)
+    ]
+    if not missing(["zmq"]):
+        import zmq  # noqa: PLC0415 - it may be missing, which is said elsewhere
+
+        found.append(f"libzmq {zmq.zmq_version()}")
     found += [each for name in servers if (each := SERVERS[name].version())]
     for name, command in PROGRAMS.items():
         if shutil.which(command[0], path=PATH):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from tests.support.fronts import free_port
+from tests.support.ports import free_port
 
 DOORS = ("http", "uwsgi", "fastcgi", "scgi", "mongrel2")
 

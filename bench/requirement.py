@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,9 @@ PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 @dataclass(frozen=True)
 class Requirement:
-    """A program on the path, a module of this interpreter, or a file."""
+    """A program on the path, a module or a distribution of this interpreter, or a file."""
 
-    kind: str  # program, module or file
+    kind: str  # program, module, distribution or file
     name: str
     source: str  # where it comes from
 
@@ -29,8 +30,14 @@ class Requirement:
             return shutil.which(self.name, path=PATH) is None
         if self.kind == "module":
             return importlib.util.find_spec(self.name) is None
+        if self.kind == "distribution":
+            return not list(distributions(name=self.name))
         return not Path(self.name).exists()
 
+
+_OURS = "pip install -e '.[bench]'"
+# What this server imports, and some of the others.
+STANDS_ON = ("gevent", "zmq", "h11", "httptools", "msgspec", "wsproto", "setproctitle")
 
 REQUIREMENTS = {
     each.name: each
@@ -51,6 +58,8 @@ REQUIREMENTS = {
             Requirement("module", name, f"pip install {name}")
             for name in ("gunicorn", "granian", "waitress", "cheroot", "flup")
         ),
+        Requirement("distribution", "appserver", _OURS),
+        *(Requirement("module", name, _OURS) for name in STANDS_ON),
         Requirement("module", "bjoern", "apt-get install libev-dev gcc, and pip install bjoern"),
     )
 }

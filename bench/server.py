@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.place import Place
-from bench.requirement import PATH
+from bench.requirement import PATH, STANDS_ON
 
 ROOT = str(Path(__file__).resolve().parents[1])
 PYTHON = sys.executable
@@ -155,15 +155,18 @@ QUIET = ("--disable-logging",)
 GEVENT = ("--gevent", "1000", *QUIET)
 UWSGI_GEVENT = (*QUIET, "--gevent-monkey-patch", "--gevent")
 GUNICORN = ("gunicorn",)
+OURS = ("appserver", *STANDS_ON)
 
 SERVERS = {
     each.name: each
     for each in (
-        Server("appserver", _appserver, QUIET, package="appserver"),
-        Server("appserver-gevent", _appserver, GEVENT, package="appserver"),
-        Server("appserver-log", _appserver, ("--logto", "{directory}/log"), package="appserver"),
-        Server("appserver-2", _appserver, (*QUIET, "--processes", "2"), processes=2, package="appserver"),
-        Server("appserver-direct", _appserver, (*QUIET, "--post-buffering", "0"), package="appserver"),
+        Server("appserver", _appserver, QUIET, OURS, package="appserver"),
+        Server("appserver-gevent", _appserver, GEVENT, OURS, package="appserver"),
+        Server("appserver-log", _appserver, ("--logto", "{directory}/log"), OURS, package="appserver"),
+        Server(
+            "appserver-2", _appserver, (*QUIET, "--processes", "2"), OURS, processes=2, package="appserver"
+        ),
+        Server("appserver-direct", _appserver, (*QUIET, "--post-buffering", "0"), OURS, package="appserver"),
         Server("uwsgi", _uwsgi, QUIET, ("uwsgi",)),
         Server("uwsgi-http11", _uwsgi_http11, QUIET, ("uwsgi",)),
         Server("uwsgi-gevent", _uwsgi_gevent, (*UWSGI_GEVENT, "1000"), ("uwsgi",)),
@@ -178,7 +181,7 @@ SERVERS = {
             "gunicorn-gevent",
             _gunicorn,
             ("-k", "gevent", "--worker-connections", "12000"),
-            GUNICORN,
+            (*GUNICORN, "gevent"),
             package="gunicorn",
         ),
         Server("granian", _granian, (), ("granian",), package="granian"),
@@ -186,7 +189,7 @@ SERVERS = {
         Server("bjoern", _solo("bjoern"), (), ("bjoern",), package="bjoern"),
         Server("waitress", _waitress, (), ("waitress",), package="waitress"),
         Server("cheroot", _solo("cheroot"), (), ("cheroot",), package="cheroot"),
-        Server("pywsgi", _solo("pywsgi"), (), (), package="gevent"),
+        Server("pywsgi", _solo("pywsgi"), (), ("gevent",), package="gevent"),
         Server("flup", _solo("flup"), (), ("flup",), package="flup"),
         Server("null", _null, (), ("cc", "/usr/include/zmq.h")),
     )

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from tests.support.clients import FastcgiClient, HttpClient, ScgiClient, UwsgiClient, cgi_variables
-from tests.support.simulated import as_json, as_tnetstring, netstring
+from tests.support.messages import as_json, as_tnetstring, netstring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from io import BytesIO
 
 import pytest
 
-from appserver import body
 from appserver.body import Body
 from appserver.protocols.codec import ProtocolError
 
@@ -82,7 +81,7 @@ def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
         opened.append(Full())
         return opened[0]
 
-    monkeypatch.setattr(body, "TemporaryFile", temporary)
+    monkeypatch.setattr("tempfile.TemporaryFile", temporary)
     held = Body(1)
     with pytest.raises(ProtocolError, match="No space left") as refused:
         held.add(b"xy")

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from appserver import collector as collectors
 from appserver import sinks
-from appserver.sinks import FileSink, Sinks, StderrSink, ZeromqSink
+from appserver.collector import ZeromqSink
+from appserver.sinks import FileSink, Sinks, StderrSink
 
 from .support.logs import Lines
 
@@ -163,7 +165,7 @@ class TestFile:
 
 FORKED = """
 import os, sys
-from appserver.sinks import ZeromqSink
+from appserver.collector import ZeromqSink
 sink = ZeromqSink(sys.argv[1])
 sink.write("parent")
 for name in ("child", "child of child"):
@@ -223,7 +225,7 @@ class TestZeromq:
         assert [int(sock.recv()) for _ in range(1000)] == list(range(1000))
 
     def test_without_a_collector_the_end_comes_all_the_same(self, collector, monkeypatch):
-        monkeypatch.setattr(sinks, "_LINGER", 1)
+        monkeypatch.setattr(collectors, "_LINGER", 1)
         sink = ZeromqSink(collector[0])
         sink.write("nobody reads this")
         sink.close()

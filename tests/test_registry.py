@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import types
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, distribution, entry_points
+from importlib.metadata import distribution
+from importlib.metadata import entry_points as points_of_metadata
 
 import pytest
 
 from appserver.cli import main
+from appserver.entrypoints import EntryPoint, entry_points
 from appserver.options import option
 from appserver.registry import GROUP, RegistryError, listeners
 from tests.support.server import ROOT
@@ -56,7 +59,7 @@ def provide(monkeypatch):
 
     def provide(thing, name="tiny", attribute="Thing"):
         setattr(module, attribute, thing)
-        return EntryPoint(name, f"plugin:{attribute}", GROUP)
+        return EntryPoint(name, f"plugin:{attribute}")
 
     return provide
 
@@ -70,8 +73,17 @@ def test_the_built_in_ones_are_entry_points_of_the_installed_distribution():
 
 
 def test_the_built_in_ones_are_registered_as_a_third_partys_would_be(monkeypatch):
-    rest = [point for point in entry_points(group=GROUP) if point.name != "scgi"]
+    rest = [point for point in entry_points(GROUP) if point.name != "scgi"]
     assert "scgi" not in listeners(rest)
+
+
+@pytest.mark.parametrize("group", [GROUP, "console_scripts"])
+def test_entry_points_are_those_that_importlib_metadata_finds(group):
+    found = {(each.name, each.value, each.distribution) for each in entry_points(group)}
+    assert found == {
+        (each.name, each.value, re.sub(r"[-_.]+", "-", each.dist.name).lower())
+        for each in points_of_metadata(group=group)
+    }
 
 
 def test_a_good_one_is_found(provide):
@@ -80,7 +92,7 @@ def test_a_good_one_is_found(provide):
 
 def test_one_that_is_seen_twice_counts_once(provide):
     point = provide(Tiny)
-    assert listeners([point, EntryPoint(point.name, point.value, GROUP)]) == {"tiny": Tiny}
+    assert listeners([point, EntryPoint(point.name, point.value)]) == {"tiny": Tiny}
 
 
 def test_one_that_is_provided_twice_is_refused(provide):
@@ -107,7 +119,7 @@ def test_without_any_there_is_an_error():
 def test_one_that_cannot_be_loaded_is_refused(provide, value, reason):
     provide(Tiny)
     with pytest.raises(RegistryError) as caught:
-        listeners([EntryPoint("tiny", value, GROUP)])
+        listeners([EntryPoint("tiny", value)])
     assert str(caught.value) == f"the listener tiny of {value} cannot be loaded: {reason}"
 
 
@@ -115,14 +127,7 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
     (tmp_path / "failing_plugin.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RegistryError, match=r"cannot be loaded: ZeroDivisionError: division by zero$"):
-        listeners([EntryPoint("tiny", "failing_plugin:Thing", GROUP)])
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Options of a type that does not exist when the program runs."""
-
-    tiny_socket: tuple[Absent, ...] = option((), "Serve tiny.", mounts=True)  # noqa: F821
+        listeners([EntryPoint("tiny", "failing_plugin:Thing")])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,6 @@ class Unreadable:
         (changed(Options=dict), "Options is no dataclass"),
         (changed(Options=TinyOptions()), "Options is no dataclass"),
         (changed(Options=dataclass_of(tiny_socket=())), "its Options are not declared by option()"),
-        (changed(Options=Unreadable), "its Options cannot be read: NameError: name 'Absent' is not defined"),
         (changed(Options=dataclass_of()), "exactly one of its Options must mount listeners and be repeatable"),
         (changed(Options=dataclass_of(a=option((), "A."))), "exactly one of its Options must mount listeners and be repeatable"),
         (changed(Options=dataclass_of(a=option("", "A.", mounts=True))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from appserver.options import Settings
 
 
-class Finder(MetaPathFinder, Loader):
+class Finder:
     """Make the two modules when they are imported, and not before: nobody else is to believe in uWSGI."""
 
     def __init__(self, settings: Settings, *, supervised: bool) -> None:
@@ -29,7 +28,9 @@ class Finder(MetaPathFinder, Loader):
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the specification of one of the two."""
-        return ModuleSpec(fullname, self) if fullname in {"uwsgi", "uwsgidecorators"} else None
+        if fullname not in {"uwsgi", "uwsgidecorators"}:
+            return None
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # importlib.abc would import tempfile and more
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make a module."""

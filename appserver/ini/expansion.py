@@ -6,7 +6,6 @@ What names nothing stays as it is written, so that ``log-format = %(addr)`` reac
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 from appserver.ini.error import IniError
@@ -70,6 +69,8 @@ def contents(source: str) -> str:
     scheme, separator, rest = source.partition("://")
     try:
         if separator and scheme == "exec":
+            import subprocess  # noqa: PLC0415  (most files run no commands)
+
             # It is a shell's command, as in uWSGI, and as trusted as all else in the file.
             done = subprocess.run(rest, shell=True, stdout=subprocess.PIPE, check=False)  # noqa: S602
             data = done.stdout

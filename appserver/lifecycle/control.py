@@ -12,15 +12,15 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.address import AddressError, BindOptions, bind, parse
+from appserver.address import AddressError, BindOptions, bind
 from appserver.lifecycle.error import StartError
-from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from appserver.lifecycle.options import ControlOptions
 
     Handler = Callable[[list[str], Callable[[str], None]], Awaitable[str | None]]
 
@@ -30,28 +30,6 @@ _LONGEST = 1000  # bytes of a command
 _PATIENCE = 10.0  # seconds that a client may take to send it, and to read the last line
 _UNREAD = 65536  # bytes of progress that wait for a client
 _UCRED = struct.Struct("iII")  # unix(7)
-
-
-def path(text: str) -> str:
-    """Convert ``control-socket``: the path of a Unix socket, for others have no permissions."""
-    address = parse(text)
-    if not isinstance(address, str) or address.startswith("\0"):
-        raise BadValue("a path, such as /run/site/control.sock: other sockets have no permissions")
-    return address
-
-
-@dataclass(frozen=True)
-class ControlOptions:
-    """Control."""
-
-    control_socket: str = option(
-        "",
-        "Take the commands of appserver ctl on this socket.",
-        convert=path,
-        expects="path",
-        example="/run/mysite/control.sock",
-        note="own; in the place of `master-fifo` and `stats`.",
-    )
 
 
 class Control:

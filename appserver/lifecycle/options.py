@@ -1,27 +1,105 @@
-"""Options of the life of processes: which there are, which need a master, which hold for its whole life."""
+"""Options of the life of processes: which there are, which need a master, which hold for its whole life.
+
+Those of the master's own parts are declared here: the parts want asyncio, which only the master needs.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appserver.access import AccessOptions
+from appserver.address import parse
+from appserver.clock import Clock
 from appserver.harakiri import HarakiriOptions
 from appserver.lifecycle.cheaper import CheaperOptions
-from appserver.lifecycle.control import ControlOptions
 from appserver.lifecycle.daemon import DaemonOptions
 from appserver.lifecycle.pidfile import PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.programs import ProgramOptions
 from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.lifecycle.title import TitleOptions
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.log import LogOptions
+from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions
 from appserver.stats.options import StatsOptions
 
 if TYPE_CHECKING:
     from appserver.options import Settings
+
+
+def command(text: str) -> str:
+    """Convert ``attach-daemon``: a shell's command."""
+    if not text.strip():
+        raise BadValue("a shell's command")
+    return text.strip()
+
+
+def smart(text: str) -> tuple[str, str]:
+    """Convert ``smart-attach-daemon``: a pid file and a shell's command."""
+    path, _, rest = text.strip().partition(" ")
+    if not path or not rest.strip():
+        raise BadValue("a pid file and a shell's command")
+    return path, rest.strip()
+
+
+def scheduled(text: str) -> tuple[Clock, str]:
+    """Convert ``cron``: minute, hour, day, month, weekday and a shell's command."""
+    words = text.split(None, 5)
+    try:
+        clock = Clock(*map(int, words[:5]))
+        return clock, words[5]
+    except (ValueError, TypeError, IndexError):
+        raise BadValue("minute hour day month weekday command; -1 is any, -5 every fifth") from None
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """Other programs."""
+
+    attach_daemon: tuple[str, ...] = option(
+        (), "Run this command by the shell beside the workers, and again whenever it ends.", convert=command,
+        expects="command", example="/srv/mysite/venv/bin/celery worker",
+        note="It is run with the site's privileges, and not restarted by a reload.",
+    )  # fmt: skip
+    smart_attach_daemon: tuple[tuple[str, str], ...] = option(
+        (), "Start a program that goes to the background whenever its pid file names no process.",
+        convert=smart, expects="pidfile command", example="/run/x.pid memcached -d -P /run/x.pid",
+        note="It is left alone when the server stops.",
+    )  # fmt: skip
+    cron: tuple[tuple[Clock, str], ...] = option(
+        (), "Run a command by the shell in the minutes that match: -1 is any, -5 every fifth.",
+        convert=scheduled, expects="minute hour day month weekday command",
+        example="0 3 -1 -1 -1 /srv/mysite/clean",
+    )  # fmt: skip
+    unique_cron: tuple[tuple[Clock, str], ...] = option(
+        (), "The same, unless the command still runs since the time before.", convert=scheduled,
+        expects="minute hour day month weekday command", example="-5 -1 -1 -1 -1 /srv/mysite/fetch",
+    )  # fmt: skip
+
+
+def path(text: str) -> str:
+    """Convert ``control-socket``: the path of a Unix socket, for others have no permissions."""
+    address = parse(text)
+    if not isinstance(address, str) or address.startswith("\0"):
+        raise BadValue("a path, such as /run/site/control.sock: other sockets have no permissions")
+    return address
+
+
+@dataclass(frozen=True)
+class ControlOptions:
+    """Control."""
+
+    control_socket: str = option(
+        "",
+        "Take the commands of appserver ctl on this socket.",
+        convert=path,
+        expects="path",
+        example="/run/mysite/control.sock",
+        note="own; in the place of `master-fifo` and `stats`.",
+    )
+
 
 _OF_A_MASTER: tuple[type, ...] = (
     CheaperOptions, RecyclingOptions, TouchOptions, ControlOptions, PidOptions, DaemonOptions,

@@ -8,20 +8,19 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from appserver.clock import Clock
 from appserver.lifecycle import privileges
 from appserver.lifecycle.child import told
 from appserver.lifecycle.lifetime import die_with_parent
+from appserver.lifecycle.options import ProgramOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from appserver.clock import Clock
     from appserver.lifecycle.child import Child, Children
     from appserver.options import Settings
 
@@ -31,56 +30,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts in a crash lo
 _YOUNG = 10.0  # seconds of life below which an end counts as part of one
 _MERCY = 10.0  # seconds that a program has to end when the server stops
 _LOOK = 1.0  # seconds between looks at a pid file
-
-
-def command(text: str) -> str:
-    """Convert ``attach-daemon``: a shell's command."""
-    if not text.strip():
-        raise BadValue("a shell's command")
-    return text.strip()
-
-
-def smart(text: str) -> tuple[str, str]:
-    """Convert ``smart-attach-daemon``: a pid file and a shell's command."""
-    path, _, rest = text.strip().partition(" ")
-    if not path or not rest.strip():
-        raise BadValue("a pid file and a shell's command")
-    return path, rest.strip()
-
-
-def scheduled(text: str) -> tuple[Clock, str]:
-    """Convert ``cron``: minute, hour, day, month, weekday and a shell's command."""
-    words = text.split(None, 5)
-    try:
-        clock = Clock(*map(int, words[:5]))
-        return clock, words[5]
-    except (ValueError, TypeError, IndexError):
-        raise BadValue("minute hour day month weekday command; -1 is any, -5 every fifth") from None
-
-
-@dataclass(frozen=True)
-class ProgramOptions:
-    """Other programs."""
-
-    attach_daemon: tuple[str, ...] = option(
-        (), "Run this command by the shell beside the workers, and again whenever it ends.", convert=command,
-        expects="command", example="/srv/mysite/venv/bin/celery worker",
-        note="It is run with the site's privileges, and not restarted by a reload.",
-    )  # fmt: skip
-    smart_attach_daemon: tuple[tuple[str, str], ...] = option(
-        (), "Start a program that goes to the background whenever its pid file names no process.",
-        convert=smart, expects="pidfile command", example="/run/x.pid memcached -d -P /run/x.pid",
-        note="It is left alone when the server stops.",
-    )  # fmt: skip
-    cron: tuple[tuple[Clock, str], ...] = option(
-        (), "Run a command by the shell in the minutes that match: -1 is any, -5 every fifth.",
-        convert=scheduled, expects="minute hour day month weekday command",
-        example="0 3 -1 -1 -1 /srv/mysite/clean",
-    )  # fmt: skip
-    unique_cron: tuple[tuple[Clock, str], ...] = option(
-        (), "The same, unless the command still runs since the time before.", convert=scheduled,
-        expects="minute hour day month weekday command", example="-5 -1 -1 -1 -1 /srv/mysite/fetch",
-    )  # fmt: skip
 
 
 class Programs:

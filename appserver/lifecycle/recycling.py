@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from appserver.memory import memory
@@ -76,6 +75,8 @@ class Limits:
     def __init__(self, options: RecyclingOptions) -> None:
         self._options = options
         count, delta = options.max_requests, options.max_requests_delta
+        import random  # noqa: PLC0415  (a server without a master does without)
+
         self._requests = count and count + random.randint(0, count // 10 if delta is None else delta)  # noqa: S311
         age, spread = options.max_worker_lifetime, options.max_worker_lifetime_delta
         self._age = age and age + random.uniform(0, age / 10 if spread is None else spread)  # noqa: S311

@@ -15,19 +15,21 @@ from appserver.compat.locks import LOCKS
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Autoreload
-from appserver.lifecycle.control import Control, ControlOptions
+from appserver.lifecycle.control import Control
 from appserver.lifecycle.daemon import Daemon, DaemonOptions, daemonize
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.lifetime import adopt_orphans
 from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
+from appserver.lifecycle.options import ControlOptions
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
-from appserver.websocket.relay import Meeting, Relay
+from appserver.websocket.meeting import Meeting
+from appserver.websocket.relay import Relay
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration

@@ -15,20 +15,12 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import zmq
 from gevent import get_hub
 
 from appserver.address import AddressError
 from appserver.endpoint import endpoint, exposed
-from appserver.listeners.credits import Credits
-from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
-from appserver.listeners.responder import Responder
-from appserver.listeners.share import Share
 from appserver.listeners.stream import StreamOptions
-from appserver.listeners.subscription import Subscription
-from appserver.listeners.turns import Turns
-from appserver.listeners.zeromq import context
 from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions, positive
 from appserver.spec import Spec
@@ -37,7 +29,13 @@ from appserver.trust import TrustOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import zmq
+
+    from appserver.listeners.credits import Credits
     from appserver.listeners.listener import Attend, Service
+    from appserver.listeners.responder import Responder
+    from appserver.listeners.share import Share
+    from appserver.listeners.subscription import Subscription
     from appserver.options import Settings
 
 log = logging.getLogger("appserver.listeners")
@@ -120,7 +118,13 @@ class Mongrel2Listener:
     Options: ClassVar[type] = Mongrel2Options
     subscribes: ClassVar[bool] = True
 
+    # ZeroMQ and what uses it are imported where there is a Mongrel2, and before gevent patches anything.
+    # ruff: noqa: PLC0415
+
     def __init__(self, spec: str, settings: Settings) -> None:
+        from appserver.listeners import credits, receiver, responder, share, subscription  # noqa: A004, F401
+        from appserver.listeners.turns import Turns
+
         self.spec = spec
         self.settings = settings
         self.address = specs(spec)
@@ -162,6 +166,8 @@ class Mongrel2Listener:
 
     def bind(self, passed: dict[str, int]) -> None:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
+        import zmq
+
         with zmq.Context() as trial:
             for endpoint in (self.pull, self.publish):
                 # No PULL: Mongrel2 could deal it requests, which would be lost with it.
@@ -189,6 +195,8 @@ class Mongrel2Listener:
         return self._receive if self.shared else None
 
     def _receive(self, control: int, reopen: Callable[[], None]) -> int:
+        from appserver.listeners.receiver import Receiver
+
         assert self._rendezvous is not None
         return Receiver(self, self._rendezvous, control, reopen).run()
 
@@ -201,6 +209,12 @@ class Mongrel2Listener:
 
     def start(self, service: Service) -> None:
         """Subscribe in this thread's loop, or join the receiver."""
+        from appserver.listeners.credits import Credits
+        from appserver.listeners.responder import Responder
+        from appserver.listeners.share import Share
+        from appserver.listeners.subscription import Subscription
+        from appserver.listeners.zeromq import context
+
         hub = get_hub()
         with self._lock:
             if self._rendezvous is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
-from appserver.websocket.frames import Frames
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
 from appserver.websocket.raw import offer_socket
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from appserver.protocols.codec import ProtocolError
     from appserver.protocols.upgrade import Upgrade
     from appserver.websocket.deflate import Deflate
+    from appserver.websocket.messages import Messages
     from appserver.websocket.wire import Peer
 
 
@@ -44,8 +44,10 @@ class Mongrel2Wire:
     def deflate(self, limit: int) -> Deflate | None:
         return None  # Mongrel2 tells no extensions apart, and puts packed fragments together as they are
 
-    def frames(self, limit: int, deflate: Deflate | None) -> Frames:
-        return Frames(limit, deflate, masked=False)
+    def messages(self, limit: int, deflate: Deflate | None) -> Messages:
+        from appserver.websocket.messages import Messages  # noqa: PLC0415  (wsproto is for WebSocket alone)
+
+        return Messages(limit, deflate, masked=False)
 
     def open(self, head: bytes, peer: Peer) -> None:
         if self.request.gone:

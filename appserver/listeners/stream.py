@@ -10,7 +10,6 @@ import select
 import socket
 import struct
 from contextlib import suppress
-from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
 from operator import attrgetter
 from time import monotonic
@@ -258,6 +257,8 @@ class StreamListener:
             return
         with suppress(OSError):
             if self.tcp:
+                from ctypes import addressof, create_string_buffer  # noqa: PLC0415  (only at the end)
+
                 program = create_string_buffer(_NO_SYN)
                 filtering = struct.pack("@HP", len(_STEPS), addressof(program))
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)

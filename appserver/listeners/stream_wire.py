@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
-from appserver.websocket.deflate import negotiated
-from appserver.websocket.frames import Frames
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
 from appserver.websocket.raw import offer_socket
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from appserver.protocols.codec import ProtocolError
     from appserver.protocols.upgrade import Upgrade
     from appserver.websocket.deflate import Deflate
+    from appserver.websocket.messages import Messages
     from appserver.websocket.wire import Peer
 
 
@@ -41,10 +40,14 @@ class StreamWire:
         return sender.size if sender is not None else 0
 
     def deflate(self, limit: int) -> Deflate | None:
+        from appserver.websocket.deflate import negotiated  # noqa: PLC0415  (it, too)
+
         return negotiated(self.x.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""), limit)
 
-    def frames(self, limit: int, deflate: Deflate | None) -> Frames:
-        return Frames(limit, deflate)
+    def messages(self, limit: int, deflate: Deflate | None) -> Messages:
+        from appserver.websocket.messages import Messages  # noqa: PLC0415  (wsproto is for WebSocket alone)
+
+        return Messages(limit, deflate)
 
     def open(self, head: bytes, peer: Peer) -> None:
         if self._connection.gone:

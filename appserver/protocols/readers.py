@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import h11
 import httptools
 
 from appserver.protocols.codec import ProtocolError
@@ -38,6 +37,8 @@ def split_fields(head: bytes) -> Fields:
 
 def h11_fields(head: bytes) -> Fields:
     """Read a head with h11."""
+    import h11  # noqa: PLC0415  (who uses httptools does without)
+
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     try:
         reader.receive_data(head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,6 +86,8 @@ class Upgrade(Exchange):
 
 def accepting(key: str) -> str:
     """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
+    import hashlib  # noqa: PLC0415  (it loads libcrypto)
+
     return b64encode(hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import re  # noqa: TC003  (the types of fields are looked up)
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from appserver.options import BadValue, one_of, option, regex
+
+if TYPE_CHECKING:
+    import re
 
 
 def mapping(text: str) -> tuple[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from appserver.dates import http_date
 from appserver.exchange import ANSWERED_BY
 from appserver.static.conditions import Unsatisfiable, part, takes_gzip, unchanged
 from appserver.static.files import Found, Roots
@@ -100,7 +100,7 @@ class Static:
             for rules, since in ((after_answer, time()), (after_change, found.status.st_mtime)):
                 for rule, seconds in rules:
                     if rule == subject if isinstance(rule, str) else rule.search(subject):
-                        headers.append(("Expires", formatdate(int(since) + seconds, usegmt=True)))
+                        headers.append(("Expires", http_date(int(since) + seconds)))
                         return
 
 
@@ -111,7 +111,7 @@ def _answer(
     size, modified = found.status.st_size, found.status.st_mtime
     tag = f'"{found.status.st_mtime_ns:x}-{size:x}"'
     headers += [
-        ("ETag", tag), ("Last-Modified", formatdate(int(modified), usegmt=True)), ("Accept-Ranges", "bytes"),
+        ("ETag", tag), ("Last-Modified", http_date(int(modified))), ("Accept-Ranges", "bytes"),
     ]  # fmt: skip
     get = environ.get
     if unchanged(tag, modified, get("HTTP_IF_NONE_MATCH"), get("HTTP_IF_MODIFIED_SINCE")):

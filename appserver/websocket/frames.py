@@ -1,27 +1,14 @@
-"""Frames taken apart into messages, and made; what may not be in them is found here, for both fronts.
-
-wsproto has the rules. Over HTTP it gets the bytes as they come. Mongrel2 has read the frames itself, and
-tells of each message its first byte and what was in it: that is made a frame again, without a mask.
-"""
+"""Frames: how they are made, and what is told of those that come."""
 
 from __future__ import annotations
 
 from struct import pack
-from typing import TYPE_CHECKING, NamedTuple
-
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from wsproto.frame_protocol import Frame
-
-    from appserver.websocket.deflate import Deflate
+from typing import NamedTuple
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LARGEST_CONTROL = 125
-FIN, _RSV1, _MASK = 0x80, 0x40, 0x80
-_WORTH_PACKING = 512  # bytes of a message
+NO_CODE = 1005  # what stands for the code of a close frame that has none
+FIN, _MASK = 0x80, 0x80
 
 
 class Event(NamedTuple):
@@ -30,7 +17,7 @@ class Event(NamedTuple):
     kind: int
     data: str | bytes
     size: int = 0  # bytes of a message
-    code: int = 0  # of a close frame; 1005 where it has none
+    code: int = 0  # of a close frame; `NO_CODE` where it has none
 
 
 class Violation(Exception):
@@ -40,64 +27,6 @@ class Violation(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
-
-
-class Frames:
-    """Take one client's frames apart; messages may have *limit* bytes.
-
-    Those that Mongrel2 has read are not *masked* any more.
-    """
-
-    __slots__ = ("_deflate", "_limit", "_pieces", "_protocol", "_size")
-
-    def __init__(self, limit: int, deflate: Deflate | None = None, *, masked: bool = True) -> None:
-        self._limit = limit
-        self._deflate = deflate
-        self._protocol = FrameProtocol(not masked, [deflate] if deflate is not None else [])
-        self._pieces: list[str | bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """Take bytes and yield what they complete; raise `Violation`, after which nothing more is to come."""
-        self._protocol.receive_bytes(data)
-        try:
-            for each in self._protocol.received_frames():
-                event = self._control(each) if each.opcode.iscontrol() else self._piece(each)
-                if event is not None:
-                    yield event
-        except ParseFailed as error:
-            raise Violation(int(error.code), str(error)) from None
-
-    def _control(self, each: Frame) -> Event:
-        payload = each.payload
-        if isinstance(payload, tuple):
-            return Event(CLOSE, payload[1], 0, int(payload[0]))
-        assert isinstance(payload, bytes)
-        return Event(int(each.opcode), payload)
-
-    def _piece(self, each: Frame) -> Event | None:
-        piece = each.payload
-        assert isinstance(piece, (str, bytes))
-        if piece:
-            self._size += len(piece) if isinstance(piece, bytes) or piece.isascii() else len(piece.encode())
-            if self._size > self._limit:
-                reason = f"the message has more than {self._limit} bytes"
-                raise Violation(CloseReason.MESSAGE_TOO_BIG, reason)
-            self._pieces.append(piece)
-        if not each.message_finished:
-            return None
-        pieces, size = self._pieces, self._size
-        self._pieces, self._size = [], 0
-        if each.opcode is Opcode.TEXT:
-            return Event(TEXT, "".join(pieces), size)  # type: ignore[arg-type]
-        return Event(BINARY, b"".join(pieces), size)  # type: ignore[arg-type]
-
-    def message(self, data: str | bytes) -> bytes:
-        """Return the frame of a message to the client, packed where that is agreed and worth it."""
-        kind, payload = payload_of(data)
-        if self._deflate is not None and len(payload) >= _WORTH_PACKING:
-            return frame(kind | _RSV1, self._deflate.pack(payload))
-        return frame(kind, payload)
 
 
 def payload_of(data: str | bytes) -> tuple[int, bytes]:
@@ -123,8 +52,8 @@ def frame(kind: int, payload: bytes, mask: bytes = b"") -> bytes:
 
 
 def closing(code: int, reason: str) -> bytes:
-    """Return a close frame, with as much of *reason* as there is room for; one without a code for 1005."""
-    if code == CloseReason.NO_STATUS_RCVD:
+    """Return a close frame with as much of *reason* as there is room for; an empty one for `NO_CODE`."""
+    if code == NO_CODE:
         return frame(CLOSE, b"")
     text = reason.encode()[: LARGEST_CONTROL - 2].decode(errors="ignore").encode()
     return frame(CLOSE, pack("!H", code) + text)

@@ -10,7 +10,7 @@ from gevent import get_hub
 
 from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import Frames, frame
-from appserver.websocket.relay import MOST, Meeting
+from appserver.websocket.meeting import MOST, Meeting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -233,7 +233,7 @@ class WebSocket:
         if deflate is not None:
             answer.append(("Sec-WebSocket-Extensions", deflate.answer()))
         self.subprotocol = subprotocol
-        self.frames = wire.frames(limit, deflate)
+        self.messages = wire.messages(limit, deflate)
         self.state = OPEN
         self._heard = monotonic()
         self._room = Room.here()
@@ -248,7 +248,7 @@ class WebSocket:
     def _send(self, data: str | bytes) -> None:
         if self.state != OPEN:
             raise self._closed()
-        self._put(self.frames.message(data))
+        self._put(self.messages.message(data))
 
     def _put(self, data: bytes) -> None:
         if self.state != OPEN:
@@ -303,7 +303,7 @@ class WebSocket:
         self._heard = monotonic()
         self._pinged = 0.0
         try:
-            for event in self.frames.feed(data):
+            for event in self.messages.feed(data):
                 self._take(event)
         except Violation as error:
             self.fail(error.code, error.reason)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from appserver.protocols.upgrade import Upgrade
     from appserver.websocket.deflate import Deflate
-    from appserver.websocket.frames import Frames
+    from appserver.websocket.messages import Messages
 
 
 class Peer(Protocol):
@@ -53,7 +53,7 @@ class Wire(Protocol):
     def deflate(self, limit: int) -> Deflate | None:
         """Return how messages are packed, where the client offers that and the wire carries it."""
 
-    def frames(self, limit: int, deflate: Deflate | None) -> Frames:
+    def messages(self, limit: int, deflate: Deflate | None) -> Messages:
         """Return what takes the frames apart that come over this wire."""
 
     def open(self, head: bytes, peer: Peer) -> None:

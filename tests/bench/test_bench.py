@@ -60,6 +60,18 @@ def test_a_run_is_printed_saved_and_documented(tmp_path):
     assert "`fastcgi-keep`" in written.read_text()
 
 
+def test_an_interpreter_without_packages_is_told_what_is_missing():
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "bench", "--quick", "http", "--server", "appserver"],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 1
+    for name in ("gevent", "zmq", "msgspec"):
+        assert f"missing: {name}; to get it: pip install -e '.[bench]'\n" in done.stderr
+        assert f"{name} is missing (pip install -e '.[bench]')" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_missing_says_so():
     assert Requirement("module", "no_such_module", "").missing()
     assert Requirement("program", "no-such-program", "").missing()

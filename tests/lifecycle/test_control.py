@@ -12,9 +12,10 @@ import threading
 
 import pytest
 
-from appserver.lifecycle import control, ctl
-from appserver.lifecycle.control import Control, ControlOptions
+from appserver.lifecycle import control, ctl, options
+from appserver.lifecycle.control import Control
 from appserver.lifecycle.error import StartError
+from appserver.lifecycle.options import ControlOptions
 from appserver.options import BadValue
 
 
@@ -214,15 +215,16 @@ class TestFile:
     @pytest.mark.parametrize("text", ["@name", "127.0.0.1:80", "fd://3"])
     def test_sockets_without_permissions_are_refused(self, text):
         with pytest.raises(BadValue, match="other sockets have no permissions"):
-            control.path(text)
+            options.path(text)
 
     def test_a_path(self):
-        assert control.path("/run/x.sock") == "/run/x.sock"
+        assert options.path("/run/x.sock") == "/run/x.sock"
 
 
 CHILD = """
 import asyncio, os, sys
-from appserver.lifecycle.control import Control, ControlOptions
+from appserver.lifecycle.control import Control
+from appserver.lifecycle.options import ControlOptions
 
 control = Control(ControlOptions(control_socket=sys.argv[1]))
 control.bind()

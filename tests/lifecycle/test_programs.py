@@ -14,7 +14,8 @@ from appserver.clock import Clock
 from appserver.configuration import Configuration
 from appserver.lifecycle import programs
 from appserver.lifecycle.child import Children
-from appserver.lifecycle.programs import Programs, command, scheduled, smart
+from appserver.lifecycle.options import command, scheduled, smart
+from appserver.lifecycle.programs import Programs
 from appserver.options import BadValue
 from tests.lifecycle.conftest import Site
 from tests.support.fronts import poll

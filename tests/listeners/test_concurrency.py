@@ -160,25 +160,30 @@ MODES = {
     "threads": (tuple(MOUNTS), {"threads": 8}, STREAM_FRONTS),
     "subscribed": (("mongrel2",), {"threads": 8}, FRONTS[5:]),
 }  # fmt: skip
-CASES = [(mode, front) for mode, (_, _, fronts) in MODES.items() for front in fronts]
+# All fronts of a server at once, where it can have all their calls at once.
+CASES = [(mode, MODES[mode][2]) for mode in ("gevent", "threads")]
+CASES += [(mode, [front]) for mode in ("one", "subscribed") for front in MODES[mode][2]]
 
 
-@pytest.mark.parametrize("mode, front", CASES)
-def test_what_is_in_hand_is_finished(serve, tmp_path, mode, front):
+@pytest.mark.parametrize("mode, fronts", CASES)
+def test_what_is_in_hand_is_finished(serve, tmp_path, mode, fronts):
     listeners, options, _ = MODES[mode]
     site = serve("blocking:app", listeners, **options)
     with ExitStack() as stack:
         gate = stack.enter_context(gate_in(tmp_path))
-        idle, client = clients_of(site, stack, [front] * 2)
-        assert idle.request("GET", "/peak").status == 200
-        client.send("GET", f"/hold?{gate.path}")
-        gate.wait_for(1)
+        for idle in clients_of(site, stack, fronts):
+            assert idle.request("GET", "/peak").status == 200
+        clients = clients_of(site, stack, fronts)
+        for client in clients:
+            client.send("GET", f"/hold?{gate.path}")
+        gate.wait_for(len(clients))
         site.server.process.send_signal(signal.SIGTERM)
         if mode in {"gevent", "threads"}:  # in the others the call blocks what would say so
             site.log("INFO stopping")
         gate.open()
-        answer = client.receive()
-        assert (answer.status, answer.complete) == (200, True)
+        for client in clients:
+            answer = client.receive()
+            assert (answer.status, answer.complete) == (200, True)
         assert site.server.process.wait(20) == 0
         assert site.server.stop() == 0
     assert "INFO stopped" in site.server.read_log()

@@ -30,6 +30,8 @@ def test_a_request_is_kept_alive_until_its_end(tmp_path, target):
         other = peer.client().send(f"/gated?gates={tmp_path}&pieces=3")
         kept_alive(other, 2)
         assert len(client.orders()) <= before + 1
+        (tmp_path / "2").touch()
+        other.answer()
 
 
 def test_what_waits_for_the_application_is_kept_alive(tmp_path):

@@ -42,7 +42,7 @@ def ending(client):
 @pytest.mark.parametrize("front", STREAM_FRONTS)
 def test_a_head_that_trickles_in(serve, front):
     """No pause is longer than socket-timeout, and yet the time is up."""
-    site = serve("waiting:app", [front.partition("-")[0]], header_timeout=1)
+    site = serve("waiting:app", [front.partition("-")[0]], header_timeout="0.3")
     with site.client(front) as client:
         data = client.encode("GET", f"/{'x' * 8000}")
         client.start(data[:1])
@@ -53,7 +53,7 @@ def test_a_head_that_trickles_in(serve, front):
 
 @pytest.mark.parametrize("option", ["http_headers_timeout", "http_timeout"])
 def test_limits_of_http_alone(serve, option):
-    site = serve("waiting:app", ["http", "scgi"], **{option: 1})
+    site = serve("waiting:app", ["http", "scgi"], **{option: "0.3"})
     with site.client("http") as client, site.client("scgi") as other:
         data = client.encode("GET", f"/{'x' * 8000}")
         client.start(data[:5])
@@ -73,7 +73,7 @@ def test_limits_of_http_alone(serve, option):
 )
 @pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
 def test_a_body_that_trickles_in(serve, front, mode, token):
-    site = serve("waiting:app", [front], body_timeout=1, min_rate=100_000, **mode)
+    site = serve("waiting:app", [front], body_timeout="0.3", min_rate=100_000, **mode)
     with site.client(front) as client:
         data = client.encode("POST", f"/strict?{token}", body=b"x" * 9000)
         if front == "fastcgi":  # a byte a record
@@ -103,11 +103,14 @@ def trickle_records(client, record, count):
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 @pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
 def test_an_application_that_reads_slowly_is_no_slow_client(serve, front, mode, token):
-    """The time in which the application does something else is not the client's."""
-    site = serve("waiting:app", [front], post_buffering=0, body_timeout=1, min_rate=100_000_000, **mode)
+    """The time in which the application does something else is not the client's.
+
+    It is longer than the limit and the second between two looks at the clock.
+    """
+    site = serve("waiting:app", [front], post_buffering=0, body_timeout="0.3", min_rate=100_000_000, **mode)
     body = b"x" * (4 << 20)
     with site.client(front) as client:
-        answer = client.request("POST", f"/slowly/2?{token}", body=body)
+        answer = client.request("POST", f"/slowly/1.4?{token}", body=body)
     assert (answer.status, answer.body) == (200, b"4194304")
 
 
@@ -116,7 +119,7 @@ def test_an_application_that_reads_slowly_is_no_slow_client(serve, front, mode, 
 @pytest.mark.parametrize("front", ["http", "uwsgi", "fastcgi", "scgi"])
 def test_an_answer_that_is_taken_too_slowly(serve, front, mode, path, token):
     """Both while the application waits for the client, and after it is done."""
-    site = serve("waiting:app", [front], send_timeout=1, min_rate=100_000_000, **mode)
+    site = serve("waiting:app", [front], send_timeout="0.3", min_rate=100_000_000, **mode)
     with site.client(front) as client:
         client.send("GET", f"/{path}?{token}")
         assert client.sock.recv(100)

@@ -9,18 +9,30 @@ import pytest
 
 from tests.listeners.conftest import FRONTS, LISTENERS, MOUNTS, STREAM_FRONTS, clients_of
 
-MODES = {
-    "one": (LISTENERS, {}, FRONTS), "gevent": (LISTENERS, {"gevent": 50}, FRONTS),
-    "threads": (tuple(MOUNTS), {"threads": 8}, STREAM_FRONTS),
-    "subscribed": (("mongrel2",), {"threads": 8}, FRONTS[5:]),
-}  # fmt: skip
-TICKS = [(mode, "ticks", front) for mode, (_, _, fronts) in MODES.items() for front in fronts]
-WAITS = [("gevent", "waits", front) for front in FRONTS]
+GREEN = LISTENERS, {"gevent": 50}
+NATIVE = tuple(MOUNTS), {"threads": 8}
+SUBSCRIBED = ("mongrel2",), {"threads": 8}
+
+# All streams of a server at once, where it can have them: Mongrel2 may deal a second one to a thread that is busy.
+CUT = [((LISTENERS, {}), "ticks", [front]) for front in FRONTS]
+CUT += [(SUBSCRIBED, "ticks", [front]) for front in FRONTS[5:]]
+CUT += [(GREEN, "ticks", FRONTS), (NATIVE, "ticks", STREAM_FRONTS), (GREEN, "waits", FRONTS)]
 
 
 def begin(site, client, kind, token, query=""):
     client.send("GET", f"/endless/{kind}/{token}{query}")
     site.log(f"begun {token}")
+
+
+def begin_all(site, stack, fronts, kind, token, *, query=""):
+    """Begin an answer over each front; return their clients, by the words that mark their requests."""
+    clients = {
+        f"{token}-{front}x": client
+        for front, client in zip(fronts, clients_of(site, stack, fronts), strict=True)
+    }
+    for word, client in clients.items():
+        begin(site, client, kind, word, query)
+    return clients
 
 
 def stop(site):
@@ -36,103 +48,116 @@ def ended(site):
     assert "failed with" not in site.server.log
 
 
-@pytest.mark.parametrize("mode, kind, front", TICKS + WAITS)
-def test_a_stream_is_cut_after_its_grace(serve, token, mode, kind, front):
+@pytest.mark.parametrize("mode, kind, fronts", CUT)
+def test_a_stream_is_cut_after_its_grace(serve, token, mode, kind, fronts):
     """One that ticks hears of it at its next piece, one that waits in a greenlet at once."""
-    listeners, options, _ = MODES[mode]
+    listeners, options = mode
     site = serve("semantics:app", listeners, **options, stream_reload_mercy="0.2")
-    with site.client(front) as client:
-        begin(site, client, kind, token)
+    with ExitStack() as stack:
+        clients = begin_all(site, stack, fronts, kind, token)
         stop(site)
-        answer = client.receive()
-        assert answer.status == 200
-        assert answer.body.startswith(b"first,")
-        assert not answer.complete, "a cut answer must not pass for a whole one"
-        assert answer.closed
+        for client in clients.values():
+            answer = client.receive()
+            assert answer.status == 200
+            assert answer.body.startswith(b"first,")
+            assert not answer.complete, "a cut answer must not pass for a whole one"
+            assert answer.closed
         ended(site)
-    assert site.count(rf"/endless/{kind}/{token} HTTP/1.1 is ended, as this worker stops") == 1
-    assert site.count(rf'"GET /endless/{kind}/{token} HTTP/1.1" 200 \d') == 1
-    assert site.count(f"closed {token}") == 1
+    for word in clients:
+        assert site.count(rf"/endless/{kind}/{word} HTTP/1.1 is ended, as this worker stops") == 1
+        assert site.count(rf'"GET /endless/{kind}/{word} HTTP/1.1" 200 \d') == 1
+        assert site.count(f"closed {word}") == 1
 
 
-@pytest.mark.parametrize("mode, front", [("gevent", front) for front in FRONTS] + [("threads", "http")])
-def test_what_ends_by_itself_within_the_grace_is_whole(serve, token, tmp_path, mode, front):
-    listeners, options, _ = MODES[mode]
+@pytest.mark.parametrize("mode, fronts", [(GREEN, FRONTS), (NATIVE, ["http"])])
+def test_what_ends_by_itself_within_the_grace_is_whole(serve, token, tmp_path, mode, fronts):
+    listeners, options = mode
     site = serve("semantics:app", listeners, **options)
-    with site.client(front) as client:
-        begin(site, client, "file", token, f"?{tmp_path}/file")
+    with ExitStack() as stack:
+        clients = begin_all(site, stack, fronts, "file", token, query=f"?{tmp_path}/file")
         stop(site)
         site.log("INFO stopping")
         (tmp_path / "file").touch()
-        answer = client.receive()
-        assert (answer.body, answer.complete) == (b"first,last", True)
+        for client in clients.values():
+            answer = client.receive()
+            assert (answer.body, answer.complete) == (b"first,last", True)
         ended(site)
-    assert site.count(f"closed {token}") == 1
+    for word in clients:
+        assert site.count(f"closed {word}") == 1
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_what_has_a_length_or_has_not_begun_is_finished(serve, token, tmp_path, front):
+def test_what_has_a_length_or_has_not_begun_is_finished(serve, token, tmp_path):
     site = serve("semantics:app", gevent=50, stream_reload_mercy=0)
     with ExitStack() as stack:
-        stream, known, late = clients_of(site, stack, [front] * 3)
-        begin(site, stream, "waits", f"{token}-a")
-        begin(site, known, "length", f"{token}-b", f"?{tmp_path}/file")
-        late.send("GET", f"/late/{token}?{tmp_path}/file")
-        site.log(f"begun {token}$")
+        streams = begin_all(site, stack, FRONTS, "waits", f"{token}-a")
+        known = begin_all(site, stack, FRONTS, "length", f"{token}-b", query=f"?{tmp_path}/file")
+        late = clients_of(site, stack, FRONTS)
+        for number, client in enumerate(late):
+            client.send("GET", f"/late/{token}-{number}?{tmp_path}/file")
+            site.log(f"begun {token}-{number}$")
         stop(site)
-        assert not stream.receive().complete
+        for client in streams.values():
+            assert not client.receive().complete
         (tmp_path / "file").touch()
-        for client, body in ((known, b"first,last"), (late, b"late")):
-            answer = client.receive()
-            assert (answer.status, answer.body, answer.complete) == (200, body, True)
+        for clients, body in ((known.values(), b"first,last"), (late, b"late")):
+            for client in clients:
+                answer = client.receive()
+                assert (answer.status, answer.body, answer.complete) == (200, body, True)
         ended(site)
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_one_that_resists_loses_its_client(serve, token, front):
+def test_one_that_resists_loses_its_client(serve, token):
     site = serve("semantics:app", gevent=50, stream_reload_mercy=0)
-    with site.client(front) as client:
-        begin(site, client, "stubborn", token)
+    with ExitStack() as stack:
+        clients = begin_all(site, stack, FRONTS, "stubborn", token)
         stop(site)
-        assert not client.receive().complete
-        site.log(f"/endless/stubborn/{token} HTTP/1.1 does not end and loses its client")
+        for word, client in clients.items():
+            assert not client.receive().complete
+            site.log(f"/endless/stubborn/{word} HTTP/1.1 does not end and loses its client")
         ended(site)
-    assert site.count(rf'"GET /endless/stubborn/{token} HTTP/1.1" 200 ') == 1
+    for word in clients:
+        assert site.count(rf'"GET /endless/stubborn/{word} HTTP/1.1" 200 ') == 1
 
 
-@pytest.mark.parametrize("front", STREAM_FRONTS)
-def test_one_that_waits_in_a_native_thread_loses_its_client(serve, token, front):
-    site = serve("semantics:app", list(MOUNTS), threads=2, stream_reload_mercy=0)
-    with site.client(front) as client:
-        begin(site, client, "waits", token)
+def test_one_that_waits_in_a_native_thread_loses_its_client(serve, token):
+    site = serve("semantics:app", list(MOUNTS), threads=8, stream_reload_mercy=0)
+    with ExitStack() as stack:
+        clients = begin_all(site, stack, STREAM_FRONTS, "waits", token)
         stop(site)
-        assert not client.receive().complete
+        for client in clients.values():
+            assert not client.receive().complete
         ended(site)
-    assert site.count(rf'"GET /endless/waits/{token} HTTP/1.1" 200 ') == 1
+    for word in clients:
+        assert site.count(rf'"GET /endless/waits/{word} HTTP/1.1" 200 ') == 1
 
 
-@pytest.mark.parametrize("front", ["http", "uwsgi", "scgi", "fastcgi"])
 @pytest.mark.parametrize("kind", ["waits", "length"])
-def test_a_fast_stop_cuts_as_well(serve, token, front, kind):
+def test_a_fast_stop_cuts_as_well(serve, token, kind):
     site = serve("semantics:app", list(MOUNTS), gevent=50)
-    with site.client(front) as client:
-        begin(site, client, kind, token, "?/no/such/file")
+    with ExitStack() as stack:
+        clients = begin_all(
+            site, stack, ["http", "uwsgi", "scgi", "fastcgi"], kind, token, query="?/no/such/file"
+        )
         stop(site)
         site.log("INFO stopping")
         stop(site)
-        assert not client.receive().complete
+        for client in clients.values():
+            assert not client.receive().complete
         assert site.server.process.wait(20) == 0
 
 
-@pytest.mark.parametrize("front", STREAM_FRONTS)
-def test_a_client_that_does_not_read_holds_nothing_up(serve, token, front):
+def test_a_client_that_does_not_read_holds_nothing_up(serve, token):
     """The application waits for it, and what it has not read is let go."""
     site = serve("semantics:app", list(MOUNTS), gevent=50, stream_reload_mercy="0.2")
-    with site.client(front) as client:
-        client.send("GET", f"/big/100000?{token}")
-        assert client.wire.fill()
+    with ExitStack() as stack:
+        clients = clients_of(site, stack, STREAM_FRONTS)
+        for number, client in enumerate(clients):
+            client.send("GET", f"/big/100000?{token}-{number}x")
+            assert client.wire.fill()
         stop(site)
         ended(site)
-        client.wire.rest()
-        assert client.wire.broken
-    assert site.count(f"closed {token}") == 1
+        for client in clients:
+            client.wire.rest()
+            assert client.wire.broken
+    for number in range(len(clients)):
+        assert site.count(f"closed {token}-{number}x") == 1

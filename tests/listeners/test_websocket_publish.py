@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.listeners.test_websocket import MODES, client_of
-from tests.support.simulated import as_json, netstring
+from tests.support.messages import as_json, netstring
 from tests.support.websockets import FIN, PING
 
 OPTIONS = {"websocket_backlog": 256}
@@ -126,7 +126,7 @@ def test_who_sends_waits_for_a_client_that_does_not_read(serve, front, token):
 
 @pytest.mark.parametrize("front", ["http", "threads"])
 def test_a_client_that_says_more_than_is_taken_has_to_wait(serve, front, token):
-    site = start(serve, front)
+    site = start(serve, front, stream_reload_mercy=0)
     with client_of(site) as client:
         client.connect_to(f"/slow-reader?{token}")
         site.log(f"{token} waits")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,12 +94,12 @@ def path(request):
     return request.param
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Return a function that starts a server and front ends for one test, and stops them after it."""
+@contextmanager
+def starting(directory):
+    """Give a function that starts a server and front ends in a directory, and stop them in the end."""
     require("curl", "nginx", "mongrel2", "m2sh")
     with ExitStack() as stack:
-        configs = Configs(tmp_path)
+        configs = Configs(directory)
 
         def run(what, *arguments, **options):
             if isinstance(what, type):
@@ -108,4 +108,11 @@ def start(tmp_path):
             return stack.enter_context(Server(*named, *arguments, **options))
 
         run.configs = configs
+        yield run
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return what starts a server and front ends for one test."""
+    with starting(tmp_path) as run:
         yield run

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from tests.listeners.conftest import APPS
+from tests.peers.conftest import starting
 from tests.support.fronts import Mongrel2, Nginx
 from tests.support.websockets import BINARY, CLOSE, FIN, HANDSHAKE, PING, PONG, TEXT, HttpWebSocket
 
@@ -15,11 +16,16 @@ pytestmark = pytest.mark.peers
 PATHS = ("nginx", "mongrel2", "mongrel2-shared", "mongrel2-flow")
 
 
-@pytest.fixture(params=PATHS)
-def site(request, start):
-    """Return a function that connects a client, and the server."""
+@pytest.fixture(scope="module", params=PATHS)
+def site(request, tmp_path_factory):
+    """Return what connects a client, and the server."""
+    with starting(tmp_path_factory.mktemp("websocket")) as start:
+        yield site_of(start, request.param)
+
+
+def site_of(start, path):
     configs = start.configs
-    name, _, how = request.param.partition("-")
+    name, _, how = path.partition("-")
     mounts = [
         "--http-socket",
         f"127.0.0.1:{configs.port(8080)}",
@@ -78,11 +84,11 @@ def test_frames_of_all_kinds_and_sizes(site):
 ])  # fmt: skip
 def test_violations(site, first, payload, code):
     with site.client() as client:
-        client.connect_to("/echo?bad")
+        client.connect_to(f"/echo?bad-{first}-{code}")
         client.send_frame(first, payload)
         assert client.closed()[0] == code
         client.end()
-    site.server.wait_until(f"bad ended {code}")
+    site.server.wait_until(f"bad-{first}-{code} ended {code}")
 
 
 def test_what_breaks_the_framing_ends_it(site):

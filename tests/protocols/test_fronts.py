@@ -12,7 +12,7 @@ from appserver.protocols.http import HttpCodec
 from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import reader_named
 from tests.support.clients import FastcgiClient, HttpClient, ScgiClient, UwsgiClient
-from tests.support.simulated import as_tnetstring
+from tests.support.messages import as_tnetstring
 
 REQUESTS = [
     Request("GET", "/", (("Host", "h"),)),

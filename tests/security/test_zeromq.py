@@ -16,12 +16,12 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 import appserver
+from appserver.collector import ZeromqSink
 from appserver.curve import Curve, keys, server_key
 from appserver.endpoint import endpoint, exposed
 from appserver.listeners.mongrel2 import reachable, specs
 from appserver.log import Log, LogError, LogOptions
 from appserver.options import BadValue
-from appserver.sinks import ZeromqSink
 from tests.security.rig import APP
 from tests.support.mongrel2 import Mongrel2
 from tests.support.server import Server

@@ -12,7 +12,8 @@ from collections import deque
 from urllib.parse import unquote_to_bytes
 
 from tests.support.answers import Wire, read_response
-from tests.support.simulated import GUARD, as_json, as_tnetstring, netstring, octets
+from tests.support.fronts import GUARD
+from tests.support.messages import as_json, as_tnetstring, netstring, octets
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close(2) sends RST
 

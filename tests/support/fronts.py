@@ -11,8 +11,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.support.ports import free_port
 from tests.support.server import ROOT
 
@@ -36,6 +34,8 @@ def require(*programs):
     """Skip the test where a front end is not installed."""
     for program in programs:
         if shutil.which(program, path=PATH) is None:
+            import pytest  # the bench has no tests, and uses what is here
+
             pytest.skip(f"{program} is not installed (apt-get install {PACKAGES[program]})")
 
 

@@ -1,7 +1,4 @@
-"""A simulated Mongrel2: what it binds, deals out and collects, without its HTTP side.
-
-Its encoders are its own, so that they can be an oracle for appserver's.
-"""
+"""A simulated Mongrel2: what it binds, deals out and collects, without its HTTP side."""
 
 from __future__ import annotations
 
@@ -14,12 +11,10 @@ from time import monotonic
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from tests.support.fronts import GUARD
+from tests.support.messages import as_json, netstring, octets
+
 _EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-GUARD = 30.0  # seconds after which something hangs
-
-
-def octets(text):
-    return text.encode("latin-1") if isinstance(text, str) else text
 
 
 class Mongrel2:
@@ -117,27 +112,3 @@ class Mongrel2:
         self._push.disable_monitor()
         self._sub.disable_monitor()
         self._context.destroy(linger=0)
-
-
-def netstring(data, end):
-    return b"%d:%b%b" % (len(data), data, end)
-
-
-def as_json(fields):
-    """Return JSON as Mongrel2 writes it: nothing is escaped but quotes and backslashes."""
-
-    def text(value):
-        if isinstance(value, list):
-            return b"[" + b",".join(map(text, value)) + b"]"
-        return b'"' + octets(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-
-    return b"{" + b",".join(text(name) + b":" + text(value) for name, value in fields.items()) + b"}"
-
-
-def as_tnetstring(value):
-    if isinstance(value, dict):
-        items = b"".join(as_tnetstring(item) for pair in value.items() for item in pair)
-        return netstring(items, b"}")
-    if isinstance(value, list):
-        return netstring(b"".join(map(as_tnetstring, value)), b"]")
-    return netstring(octets(value), b",")

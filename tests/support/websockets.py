@@ -11,7 +11,7 @@ import struct
 
 from tests.support.answers import Wire, read_response
 from tests.support.clients import HttpClient, Mongrel2Client
-from tests.support.simulated import as_json, netstring
+from tests.support.messages import as_json, netstring
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # of section 1.3

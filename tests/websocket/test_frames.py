@@ -17,12 +17,12 @@ from appserver.websocket.frames import (
     PING,
     PONG,
     TEXT,
-    Frames,
     Violation,
     closing,
     frame,
     payload_of,
 )
+from appserver.websocket.messages import Messages
 
 LIMIT = 1000
 KEY = b"\x11\x22\x33\x44"
@@ -55,9 +55,9 @@ def fed(frames, *pieces):
 def test_the_examples_of_the_rfc():
     """Section 5.7."""
     hello = bytes.fromhex("818537fa213d7f9f4d5158")
-    assert fed(Frames(LIMIT), hello) == [(TEXT, "Hello")]
-    assert fed(Frames(LIMIT, masked=False), b"\x01\x03Hel", b"\x80\x02lo") == [(TEXT, "Hello")]
-    assert fed(Frames(LIMIT), bytes.fromhex("898537fa213d7f9f4d5158")) == [(PING, b"Hello")]
+    assert fed(Messages(LIMIT), hello) == [(TEXT, "Hello")]
+    assert fed(Messages(LIMIT, masked=False), b"\x01\x03Hel", b"\x80\x02lo") == [(TEXT, "Hello")]
+    assert fed(Messages(LIMIT), bytes.fromhex("898537fa213d7f9f4d5158")) == [(PING, b"Hello")]
     assert frame(TEXT, b"Hello") == b"\x81\x05Hello"
     assert frame(PONG, b"Hello") == b"\x8a\x05Hello"
     assert frame(BINARY, bytes(256)) == b"\x82\x7e\x01\x00" + bytes(256)
@@ -73,7 +73,7 @@ def test_bytes_may_come_in_any_pieces(step):
         ]
     )  # fmt: skip
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
-    assert fed(Frames(LIMIT), *pieces) == [
+    assert fed(Messages(LIMIT), *pieces) == [
         (PING, b"now"), (TEXT, "grüß"), (BINARY, bytes(300)), (PONG, b""), (CLOSE, "tschüß"),
     ]  # fmt: skip
 
@@ -95,12 +95,12 @@ def test_messages_come_out_as_they_went_in(messages, data):
         wanted.append((kind, message))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
     pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
-    assert fed(Frames(1 << 20), *pieces) == wanted
+    assert fed(Messages(1 << 20), *pieces) == wanted
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_end_it(data):
-    frames = Frames(LIMIT, Deflate(LIMIT))
+    frames = Messages(LIMIT, Deflate(LIMIT))
     for each in fed(frames, data):
         assert isinstance(each, tuple) or each in {1002, 1007, 1009}
 
@@ -142,17 +142,17 @@ VIOLATIONS = {
 @pytest.mark.parametrize("step", [1, 100_000])
 def test_a_violation_is_told_with_its_code(name, step):
     data, code = VIOLATIONS[name]
-    frames = Frames(LIMIT)
+    frames = Messages(LIMIT)
     assert fed(frames, *(data[at : at + step] for at in range(0, len(data), step)))[-1] == code
 
 
 def test_bad_utf8_is_told_before_the_message_ends():
-    assert fed(Frames(LIMIT), client(0x01, b"\xff")) == [1007]
+    assert fed(Messages(LIMIT), client(0x01, b"\xff")) == [1007]
 
 
 def test_a_message_of_the_limit_is_taken_and_one_that_is_announced_too_long_is_not_waited_for():
-    assert fed(Frames(LIMIT), client(0x82, bytes(LIMIT))) == [(BINARY, bytes(LIMIT))]
-    assert fed(Frames(LIMIT), client(0x82, bytes(LIMIT + 1), size=1 << 40)) == [1009]
+    assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT))) == [(BINARY, bytes(LIMIT))]
+    assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT + 1), size=1 << 40)) == [1009]
 
 
 def test_what_mongrel2_has_read_is_judged_alike():
@@ -160,9 +160,9 @@ def test_what_mongrel2_has_read_is_judged_alike():
     for name, (data, code) in VIOLATIONS.items():
         if name.startswith(("reserved", "opcode", "close code", "a reason", "a text that", "a surrogate")):
             first, payload = data[0], bytes(b ^ KEY[n % 4] for n, b in enumerate(data[6:]))
-            assert fed(Frames(LIMIT, masked=False), frame(first & 0x7F, payload)) == [code], name
+            assert fed(Messages(LIMIT, masked=False), frame(first & 0x7F, payload)) == [code], name
     for message in ("Hällo", bytes(500), "x" * 70000):
-        assert fed(Frames(100_000, masked=False), frame(*payload_of(message))) == [
+        assert fed(Messages(100_000, masked=False), frame(*payload_of(message))) == [
             (payload_of(message)[0], message)
         ]
 
@@ -223,17 +223,17 @@ def test_packed_messages_come_out_with_pings_between_their_frames(messages, cut)
         wire += client(0x40 | kind, data[:cut]) + client(0x89, b"p") + client(0x80, data[cut:])
         wire += client(0x80 | kind, payload)  # the next one is not
         wanted += [(PING, b"p"), (kind, message), (kind, message)]
-    assert fed(Frames(10_000, Deflate(10_000)), wire) == wanted
+    assert fed(Messages(10_000, Deflate(10_000)), wire) == wanted
 
 
 def test_nothing_is_unpacked_further_than_its_limit():
     bomb = packed(bytes(100 << 20))
     assert len(bomb) < 120_000
     deflate = Deflate(LIMIT)
-    assert fed(Frames(LIMIT, deflate), client(0xC2, bomb)) == [1009]
+    assert fed(Messages(LIMIT, deflate), client(0xC2, bomb)) == [1009]
     assert deflate._size <= LIMIT + 1
     exact = client(0xC2, packed(bytes(LIMIT)))
-    assert fed(Frames(LIMIT, Deflate(LIMIT)), exact) == [(BINARY, bytes(LIMIT))]
+    assert fed(Messages(LIMIT, Deflate(LIMIT)), exact) == [(BINARY, bytes(LIMIT))]
 
 
 @pytest.mark.parametrize(("data", "code"), [
@@ -241,12 +241,12 @@ def test_nothing_is_unpacked_further_than_its_limit():
     (client(0x41, b"") + client(0xC0, b""), 1002), (client(0xC9, b""), 1002), (client(0xE1, b""), 1002),
 ])  # fmt: skip
 def test_what_is_packed_badly_is_a_violation(data, code):
-    assert fed(Frames(LIMIT, Deflate(LIMIT)), data) == [code]
+    assert fed(Messages(LIMIT, Deflate(LIMIT)), data) == [code]
 
 
 @pytest.mark.parametrize("bits", [9, 12, 15])
 def test_large_messages_leave_packed_and_small_ones_as_they_are(bits):
-    frames = Frames(LIMIT, Deflate(LIMIT, bits))
+    frames = Messages(LIMIT, Deflate(LIMIT, bits))
     assert frames.message("small") == frame(TEXT, b"small")
     text = "".join(map(str, range(5000)))
     data = frames.message(text)
@@ -255,7 +255,7 @@ def test_large_messages_leave_packed_and_small_ones_as_they_are(bits):
     size = int.from_bytes(data[2:4], "big")
     unpacks = zlib.decompressobj(-bits)
     assert unpacks.decompress(data[4 : 4 + size] + b"\0\0\xff\xff").decode() == text
-    assert Frames(LIMIT).message(text)[0] == 0x81
+    assert Messages(LIMIT).message(text)[0] == 0x81
 
 
 def test_wsproto_as_a_client_understands_what_is_sent():

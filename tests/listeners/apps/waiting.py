@@ -238,12 +238,11 @@ def many(environ, start_response):
 
 
 @route
-def slowly(environ, start_response, naps):
-    """Read a little, nap for a second several times, and read the rest."""
+def slowly(environ, start_response, seconds):
+    """Read a little, before and after a nap, and then the rest."""
     total = len(environ["wsgi.input"].read(10))
-    for _ in range(int(naps)):
-        time.sleep(1)
-        total += len(environ["wsgi.input"].read(10))
+    time.sleep(float(seconds))
+    total += len(environ["wsgi.input"].read(10))
     total += len(environ["wsgi.input"].read())
     start_response("200 OK", TEXT)
     return [b"%d" % total]
