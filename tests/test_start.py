@@ -9,7 +9,7 @@ from tests.support.server import Server
 
 # What takes long to import, and serves something that a site with one application over sockets has not asked for.
 HEAVY = {
-    "asyncio", "bz2", "concurrent.futures", "ctypes", "difflib", "email", "h11", "hashlib", "http.client",
+    "asyncio", "bz2", "concurrent.futures", "difflib", "email", "h11", "hashlib", "http.client",
     "importlib.abc", "importlib.metadata", "importlib.resources", "lzma", "msgspec", "multiprocessing", "pickle",
     "platform", "random", "shutil", "ssl", "subprocess", "sysconfig", "tempfile", "unittest", "wsproto", "zipfile",
     "zmq",
