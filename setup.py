@@ -15,8 +15,10 @@ COMPILED = [
     for name in (
         "cores",
         "exchange",
+        "listeners/connection",
         "listeners/intake",
         "listeners/request",
+        "listeners/sender",
         "listeners/share",
         "listeners/subscription",
         "listeners/turns",

@@ -16,8 +16,8 @@ from bench.markdown import document
 from bench.plot import svg
 from bench.procedure import PROCEDURES, Setting, usable_cores
 from bench.report import Measured, text
-from bench.requirement import missing
-from bench.server import SERVERS, Uwsgi
+from bench.requirement import missing, provide
+from bench.server import SERVERS, Compiled, Uwsgi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,6 +95,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5, help="of each run [5]")
     parser.add_argument("--server", action="append", metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--uwsgi", metavar="PROGRAM", help="the uWSGI to measure [the one on the path]")
+    parser.add_argument(
+        "--compiled", metavar="PROGRAM", help="the appserver of an environment with the compiled build"
+    )
     parser.add_argument("--json", metavar="FILE", help="save all figures there, and a plot as FILE with .svg")
     parser.add_argument("--markdown", metavar="FILE", help="write the document about the run there")
     parser.add_argument("--from", dest="saved", metavar="FILE", help="report a run that --json has saved")
@@ -114,6 +117,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: what was started is ended
     if told.uwsgi:
         Uwsgi.program = str(Path(told.uwsgi).resolve())
+        provide("uwsgi", Uwsgi.program)
+    if told.compiled:
+        Compiled.program = str(Path(told.compiled).absolute())
+        provide("appserver-compiled", Compiled.program)
     cases = [CASES[name] for name in told.cases] or [
         case for case in CASES.values() if case.quick or not told.quick
     ]
@@ -166,6 +173,7 @@ def command(told: argparse.Namespace, everything: Sequence[Measured]) -> str:
     words += ["--quick"] if told.quick else ["--runs", str(told.runs), "--seconds", f"{told.seconds:g}"]
     words += [word for name in told.server or () for word in ("--server", name)]
     words += ["--uwsgi", Path(told.uwsgi).name] if told.uwsgi else []
+    words += ["--compiled", Path(told.compiled).name] if told.compiled else []
     return shlex.join(["python", "-m", "bench", *words])
 
 

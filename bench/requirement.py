@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +59,20 @@ REQUIREMENTS = {
             for name in ("gunicorn", "granian", "waitress", "cheroot", "flup")
         ),
         Requirement("distribution", "appserver", _OURS),
+        Requirement(
+            "program",
+            "appserver-compiled",
+            "APPSERVER_COMPILE=1 pip install . in another environment, and --compiled its bin/appserver",
+        ),
         *(Requirement("module", name, _OURS) for name in STANDS_ON),
         Requirement("module", "bjoern", "apt-get install libev-dev gcc, and pip install bjoern"),
     )
 }
+
+
+def provide(name: str, program: str) -> None:
+    """Take the program of a path for the requirement of a name."""
+    REQUIREMENTS[name] = replace(REQUIREMENTS[name], name=program)
 
 
 def missing(names: Iterable[str]) -> list[Requirement]:

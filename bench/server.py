@@ -31,6 +31,12 @@ class Uwsgi:
         return _output(cls.program, "--version")
 
 
+class Compiled:
+    """Which compiled build of this server is measured: none but one that the command line names."""
+
+    program = "appserver-compiled"
+
+
 @cache
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": PATH})
@@ -45,6 +51,11 @@ def _appserver(place: Place, app: str) -> list[str]:
         else [f"--{option[place.door]}", place.address]
     )
     return [PYTHON, "-m", "appserver", *where, "--module", app]
+
+
+def _compiled(place: Place, app: str) -> list[str]:
+    _, _, _, *rest = _appserver(place, app)
+    return [Compiled.program, *rest, "--pythonpath", ROOT]
 
 
 def _uwsgi(place: Place, app: str) -> list[str]:
@@ -161,6 +172,7 @@ SERVERS = {
     each.name: each
     for each in (
         Server("appserver", _appserver, QUIET, OURS, package="appserver"),
+        Server("appserver-compiled", _compiled, QUIET, (*OURS, "appserver-compiled"), package="appserver"),
         Server("appserver-gevent", _appserver, GEVENT, OURS, package="appserver"),
         Server("appserver-log", _appserver, ("--logto", "{directory}/log"), OURS, package="appserver"),
         Server(
