@@ -100,8 +100,11 @@ class Codec:
         return b""
 
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
-        """Return a whole answer: its *head*, which is made, and *data*, its body; 32 KiB at most."""
-        return head + data
+        """Return a whole answer: its *head*, which is made, and *data*, its body; 32 KiB at most.
+
+        It is what the other functions make one after the other, which some make at once.
+        """
+        return b"".join((head, self.body(x, data) if data else b"", self.end(x)))
 
     def refuse(self, error: ProtocolError) -> bytes:
         """Return the whole answer to a request that is refused before it became one."""

@@ -72,6 +72,9 @@ class HttpAnswers(Codec):
             last += "Connection: keep-alive\r\n"
         return head_of(f"HTTP/1.1 {x.status}", x, last)
 
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        return head + data
+
     def body(self, x: Exchange, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if x.chunked else data
 

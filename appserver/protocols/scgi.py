@@ -85,6 +85,9 @@ class ScgiCodec(CgiAnswers):
         x.keep_alive = False
         return super().head(x)
 
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        return head + data
+
     def refuse(self, error: ProtocolError) -> bytes:
         if self.http:
             return refusal(f"HTTP/1.1 {error.status}", error)

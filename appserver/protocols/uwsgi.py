@@ -101,6 +101,9 @@ class UwsgiCodec(Codec):
         version = "1.0" if x.protocol == "HTTP/1.0" else "1.1"
         return head_of(f"HTTP/{version} {x.status}", x)
 
+    def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
+        return head + data
+
     def refuse(self, error: ProtocolError) -> bytes:
         return refusal(f"HTTP/1.1 {error.status}", error)
 
