@@ -55,7 +55,7 @@ def serving(case: Case, server: Server, setting: Setting) -> Iterator[tuple[proc
             server.command(place, case.app),
             setting.backend(case),
             ROOT,
-            PYTHONPATH=ROOT,
+            PYTHONPATH=server.path,
             PYTHONUNBUFFERED="1",
             PYTHONPYCACHEPREFIX=str(CACHE / "modules"),
         )

@@ -147,6 +147,11 @@ class Server:
         command = [*self.base(place, f"bench.application:{app}"), *self.options]
         return [word.replace("{directory}", place.directory) for word in command]
 
+    @property
+    def path(self) -> str:
+        """Where its interpreter looks first; what is compiled is not in this checkout."""
+        return "" if self.base is _compiled else ROOT
+
     def version(self) -> str:
         """Return name and version of the program."""
         if self.base in {_uwsgi, _uwsgi_http11, _uwsgi_gevent}:
