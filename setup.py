@@ -37,7 +37,7 @@ COMPILED = [
     )
 ]
 # The compiler, and the packages whose types it has to know.
-NEEDED = ["mypy>=1.13", "gevent", "msgspec", "pyzmq", "wsproto"]
+NEEDED = ["mypy>=2.4", "gevent", "msgspec", "pyzmq", "wsproto"]
 BUILDS = {"build_ext", "bdist_wheel", "editable_wheel"}  # commands; others only ask what there is
 
 
