@@ -160,6 +160,8 @@ class Server:
 
     def remark(self, door: str) -> str:
         """Return what must be said beside its figures."""
+        if self.base is _compiled:
+            return "built with APPSERVER_COMPILE=1"
         if door != "mongrel2" or not self.name.startswith("uwsgi"):
             return ""
         if CORRECTED in Uwsgi.version():
