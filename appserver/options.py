@@ -142,9 +142,8 @@ def options_of(owner: type) -> list[Option]:
     found = []
     for field in dataclasses.fields(owner):
         told = field.metadata
-        kind = str(
-            getattr(field.type, "__name__", field.type)
-        )  # text already, where annotations are postponed
+        # Text already, where annotations are postponed.
+        kind = str(getattr(field.type, "__name__", field.type))
         flag = kind == "bool"
         convert, expects = told["convert"], told["expects"]
         if convert is None:

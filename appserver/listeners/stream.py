@@ -275,7 +275,7 @@ class StreamListener:
             self._shared = True
             self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
-        bytes(_HEAP)
+        bytes(_HEAP)  # which is freed at once
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.service = service
         self.hub = get_hub()

@@ -76,7 +76,7 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "said", "scanned",
+        "base", "begun", "keep", "limit", "params", "partial", "request", "said", "scanned",
         "size", "stdin",
     )  # fmt: skip
 

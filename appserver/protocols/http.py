@@ -169,9 +169,8 @@ class HttpCodec(HttpAnswers):
         length = environ.get("CONTENT_LENGTH")
         bare = length is None and coding is None
         if bare and "HTTP_UPGRADE" in environ and http11 and method == "GET" and asks(environ):
-            x: Exchange = Upgrade(
-                environ, self, http11
-            )  # the first half of a handshake (RFC 6455 section 4.1)
+            # The first half of a handshake (RFC 6455 section 4.1).
+            x: Exchange = Upgrade(environ, self, http11)
         else:
             x = Exchange(environ, self, http11)
         self.chunks = None
