@@ -28,6 +28,7 @@ COMPILED = [
         "protocols/fields",
         "protocols/framing",
         "protocols/http",
+        "protocols/lines",
         "protocols/mongrel2",
         "protocols/proxied",
         "protocols/scgi",

@@ -17,13 +17,15 @@ KEYS: dict[str, str] = {}  # what `key_of` has found for some names
 HOSTS: set[str] = set()  # some that `check_host` has found good
 _LONG = 100  # characters from which on nothing is remembered
 
+CODING = "Transfer-Encoding"  # the key of what frames a body, while the environ is made
+
 # Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
 SINGLE = frozenset(
     {
         "HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_REFERER", "HTTP_USER_AGENT", "HTTP_FROM",
         "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_MAX_FORWARDS",
         "HTTP_PROXY_AUTHORIZATION", "CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_CONTENT_TYPE",
-        "HTTP_CONTENT_LENGTH",
+        "HTTP_CONTENT_LENGTH", CODING,
     }
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """HTTP/1.1 and 1.0 requests (RFC 9112), read strictly.
 
-The head is cut out and checked here, then taken apart by a reader and made into a request here again,
-so that all readers give the same verdict: what one of them would let pass and a backend must refuse
-never reaches it or is caught after it. Bodies are decoded here.
+The head is cut out and checked here, its lines are read (`lines`) or a reader takes them apart, and a request
+is made here again, so that all give the same verdict: what a reader would let pass and a backend must
+refuse never reaches it or is caught after it. Bodies are decoded here.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appserver.exchange import Exchange
 from appserver.masking import without_userinfo
+from appserver.protocols import lines
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
+    CODING,
     HOSTS,
-    KEYS,
     USUAL_METHODS,
     check_host,
     check_method,
     check_value,
     content_length,
     decoded,
-    key_of,
     separator,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     # head -> header fields, names as sent
     Reader = Callable[[bytes], list[tuple[str, str]]]
 
-_REQUEST_LINE = re.compile(rb"([!$%&'*+.^_`|~0-9A-Z-]{3,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
+_REQUEST_LINE = re.compile(r"([!$%&'*+.^_`|~0-9A-Z-]{3,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])").fullmatch
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
 _WITHIN_LINES = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
@@ -64,7 +64,9 @@ class HttpCodec(HttpAnswers):
 
     verbatim = True
 
-    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = USUAL) -> None:
+    def __init__(
+        self, base: dict[str, Any], reader: Reader | None = None, limits: RequestLimits = USUAL
+    ) -> None:
         super().__init__()
         self.base = base
         self.reader = reader
@@ -127,34 +129,37 @@ class HttpCodec(HttpAnswers):
         return ProtocolError(BAD_REQUEST, "A line of the head ends without CRLF or has a control character.")
 
     def _exchange(self, head: bytes) -> Exchange:
-        lines = head.count(b"\r\n")
-        if head.translate(None, _WITHIN_LINES) != b"\r\n" * lines:
-            raise self._bad_start(head)
-        # (`in` with bytes makes an exception first, so that find is faster.)
-        if head.find(b"\r\n ") >= 0 or (0x09 in head and head.find(b"\r\n\t") >= 0):
-            raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
+        fields = head.decode("latin-1").split("\r\n")
+        first = fields[0]
+        fields = fields[1:-2]
+        entries = lines.known(fields) if self.reader is None else None
+        if entries is None:
+            self._check(head)
         limits = self.limits
         if len(head) > limits.line and b"\r\n" not in head[: limits.line]:
             raise self._too_long()
-        first = _REQUEST_LINE(head)
-        if first is None:
+        parts = _REQUEST_LINE(first)
+        if parts is None:
+            self._check(head)
             raise ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
-        if lines > limits.fields + 2:
+        if len(fields) > limits.fields:
             raise ProtocolError(
                 HEAD_TOO_LARGE,
                 f"There are more header fields than the {limits.fields} of limit-request-fields.",
             )
-        if len(head) > limits.field and max(map(len, head.split(b"\r\n")[1:])) > limits.field - 2:
+        if len(head) > limits.field and max(map(len, fields)) > limits.field - 2:
             raise self._field_too_long()
-        name, target, major, minor = first.groups()
-        if major != b"1" or minor > b"1":
+        method, target, major, minor = parts.groups()
+        if major != "1" or minor > "1":
             raise ProtocolError("505 HTTP Version Not Supported", "Only HTTP/1.1 and 1.0 are served.")
-        http11 = minor == b"1"
-        method = name.decode("latin-1")
+        http11 = minor == "1"
         if method not in USUAL_METHODS:
             check_method(method)
         environ = self.base.copy()
-        coding = self._fields(environ, self.reader(head))
+        if entries is None:
+            entries = lines.read(fields) if self.reader is None else lines.entries(self.reader(head))
+        self._add(environ, entries)
+        coding = environ.pop(CODING, None)
         environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
         host = environ.get("HTTP_HOST")
@@ -163,7 +168,7 @@ class HttpCodec(HttpAnswers):
                 check_host(host)
         elif http11:
             raise ProtocolError(BAD_REQUEST, "HTTP/1.1 wants a Host.")
-        self._target(environ, method, target.decode("latin-1"))
+        self._target(environ, method, target)
         if self.trust is not None:
             self.trust.apply(environ)
         length = environ.get("CONTENT_LENGTH")
@@ -179,20 +184,19 @@ class HttpCodec(HttpAnswers):
         self._connection(x, http11)
         return x
 
-    def _fields(self, environ: dict[str, Any], fields: list[tuple[str, str]]) -> str | None:
-        """Add fields to an environ; return the Transfer-Encoding among them."""
-        coding: str | None = None
+    def _check(self, head: bytes) -> None:
+        """Refuse a head with a character that it may not have, or a field that is folded over lines."""
+        if head.translate(None, _WITHIN_LINES) != b"\r\n" * head.count(b"\r\n"):
+            raise self._bad_start(head)
+        # (`in` with bytes makes an exception first, so that find is faster.)
+        if head.find(b"\r\n ") >= 0 or (0x09 in head and head.find(b"\r\n\t") >= 0):
+            raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
+
+    def _add(self, environ: dict[str, Any], entries: list[lines.Entry]) -> None:
+        """Add entries to an environ, those of one key as one."""
         repeated: dict[str, list[str]] = {}
-        for name, value in fields:
-            key = KEYS.get(name)
-            if key is None:
-                key = key_of(name)
-            if not key:
-                if name.lower() == "transfer-encoding":
-                    if coding is not None:
-                        raise ProtocolError(BAD_REQUEST, "Transfer-Encoding is given twice.")
-                    coding = value
-            elif key not in environ:
+        for key, value in entries:
+            if key not in environ:
                 environ[key] = value
             elif key in repeated:
                 repeated[key].append(value)
@@ -201,7 +205,6 @@ class HttpCodec(HttpAnswers):
                 repeated[key] = [environ[key], value]
         for key, values in repeated.items():
             environ[key] = separator(key).join(values)
-        return coding
 
     def _target(self, environ: dict[str, Any], method: str, target: str) -> None:
         """Split the request target (RFC 9112 section 3.2)."""

@@ -39,7 +39,9 @@ class ProxiedHttpCodec(HttpCodec):
 
     __slots__ = ("named",)
 
-    def __init__(self, base: dict[str, Any], reader: Reader, limits: RequestLimits = USUAL) -> None:
+    def __init__(
+        self, base: dict[str, Any], reader: Reader | None = None, limits: RequestLimits = USUAL
+    ) -> None:
         super().__init__(base, reader, limits)
         self.named = False
 

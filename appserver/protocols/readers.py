@@ -1,6 +1,6 @@
-"""The readers of HTTP heads: the one that is used, and two libraries whose verdict is the same.
+"""Two libraries that read HTTP heads, beside the server's own way (`lines`), with the same verdict.
 
-All take one whole head whose request line, line ends and characters are checked already, and return its
+Both take one whole head whose request line, line ends and characters are checked already, and return its
 header fields as sent, as latin-1 text; `ProtocolError` says why a head is no good. h11 is the reference.
 httptools calls back for each field, which costs more than to split lines here.
 """
@@ -22,17 +22,6 @@ Fields = list[tuple[str, str]]
 
 _REQUEST_LINE = b"GET / HTTP/1.1"
 _TRAILING = re.compile(rb"(?<![ \t])[ \t]+(?=\r\n)").sub
-
-
-def split_fields(head: bytes) -> Fields:
-    """Split a head; whether names are good is seen where they become keys (`fields.key_of`)."""
-    found = []
-    for line in head.decode("latin-1").split("\r\n")[1:-2]:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise ProtocolError(BAD_REQUEST, "The head is malformed: a field has no colon.")
-        found.append((name, value.strip(" \t")))
-    return found
 
 
 def h11_fields(head: bytes) -> Fields:
@@ -93,8 +82,8 @@ class HttptoolsFields:
         return fields
 
 
-def reader_named(name: str) -> Callable[[bytes], Fields]:
-    """Return the reader that ``http-parser`` names."""
+def reader_named(name: str) -> Callable[[bytes], Fields] | None:
+    """Return the reader that ``http-parser`` names; None where the server reads by itself."""
     if name == "httptools":
         return HttptoolsFields()
-    return h11_fields if name == "h11" else split_fields
+    return h11_fields if name == "h11" else None

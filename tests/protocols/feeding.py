@@ -6,11 +6,11 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.mongrel2 import Mongrel2Codec, parse
-from appserver.protocols.readers import HttptoolsFields, h11_fields, split_fields
+from appserver.protocols.readers import HttptoolsFields, h11_fields
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
 
-READERS = {"auto": split_fields, "h11": h11_fields, "httptools": HttptoolsFields()}
+READERS = {"auto": None, "h11": h11_fields, "httptools": HttptoolsFields()}
 BASE = {
     "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
     "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http",
