@@ -11,6 +11,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+_NOW = int(zmq.DONTWAIT)
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
@@ -54,13 +55,13 @@ class Pull:
     def take(self) -> bytes | None:
         """Return the next message, None where there is none now."""
         try:
-            message = self._socket.recv(zmq.DONTWAIT)
+            message: bytes = self._socket.recv(_NOW)
         except zmq.Again:
             return None
         self.last = monotonic()
         if self._leave_at and not self._left and self.last > self._leave_at:
             self._leave()
-        return bytes(message)
+        return message
 
     def drain(self) -> None:
         """Have it end, once Mongrel2 deals to others."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from math import inf
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 import gevent
 import zmq
+import zmq.backend
 
 from appserver.errors import ClientGone
 
@@ -20,6 +22,8 @@ POLL_ATTACHED = 0.25  # and between looks whether it still has it
 _RETURN = 100  # milliseconds between an attachment's end and the next one, at least
 _FRESH = 0.01  # seconds that a look is good for; a look costs as much as to send
 _POLLIN = int(zmq.POLLIN)  # & of the enumeration itself costs half as much as asking
+_NOW = int(zmq.DONTWAIT)
+_send = zmq.backend.Socket.send  # what is around it serves other kinds of sockets, and costs as much again
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued
@@ -49,6 +53,7 @@ class Responder:
         self._socket.linger = _LINGER
         self._socket.connect(endpoint)
         self._topics: Counter[bytes] = Counter()
+        self._prefixes: tuple[bytes, ...] | None = ()  # of what Mongrel2 wants; None = it wants all
         self._attachment = 0
         self._attachments = 0
         self._looked = 0.0
@@ -81,21 +86,20 @@ class Responder:
             self._topics = +self._topics
             if not self._topics:
                 self._attachment = 0
+        self._prefixes = None if b"" in self._topics else tuple(self._topics)
 
     def try_send(self, message: bytes, attachment: int) -> bool:
         """Send a message if Mongrel2 takes it now; raise `ClientGone` after its attachment's end."""
         with self._lock:
-            if self._socket.closed:
-                raise ClientGone
             if monotonic() - self._looked > _FRESH:
                 self._take_subscriptions()
             if attachment != self._attachment:
                 raise ClientGone
-            if b"" not in self._topics and not message.startswith(tuple(self._topics)):
+            if self._prefixes is not None and not message.startswith(self._prefixes):
                 self._tell_mismatch(message)
                 return True
             try:
-                self._socket.send(message, zmq.DONTWAIT)
+                _send(self._socket, message, _NOW)
             except zmq.Again:
                 return False
             return True
@@ -128,4 +132,6 @@ class Responder:
     def close(self) -> None:
         """Close the socket; what is queued is handed over for a while yet. Safe twice."""
         with self._lock:
+            self._attachment = 0
+            self._looked = inf
             self._socket.close()
