@@ -31,8 +31,8 @@ _MOST = 2000
 _LONG = 100  # characters of a name that is not remembered
 
 
-def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -> Exchange:
-    """Return the request that a front end's variables describe.
+def exchange(base: dict[str, Any], names: list[str], values: list[str], codec: Codec) -> Exchange:
+    """Return the request that a front end's variables describe; there are as many names as values.
 
     A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
@@ -43,14 +43,14 @@ def exchange(base: dict[str, Any], pairs: list[tuple[str, str]], codec: Codec) -
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    given = dict(pairs)
+    given = dict(zip(names, values))  # noqa: B905  (they are, and to look costs as much as all)
     # Looked at all together, which is all that most requests need.
     if (
-        len(given) != len(pairs)
+        len(given) != len(names)
         or not (_ordinary.issuperset(given) or _learn(given))
-        or not "".join(given.values()).isprintable()
+        or not "".join(values).isprintable()
     ):
-        given = _checked(pairs)
+        given = _checked(names, values)
     environ = base | given
     method = environ.get("REQUEST_METHOD")
     host = environ.get("HTTP_HOST")
@@ -103,10 +103,10 @@ def _learn(names: Iterable[str]) -> bool:
     return True
 
 
-def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
+def _checked(names: list[str], values: list[str]) -> dict[str, str]:
     """Return variables among which something is repeated, not ours to take, or not to be printed."""
     given: dict[str, str] = {}
-    for name, value in pairs:
+    for name, value in zip(names, values, strict=True):
         if any(character < " " or character == "\x7f" for character in name):
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
         if name.startswith(_OURS):

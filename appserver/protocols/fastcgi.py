@@ -42,9 +42,10 @@ def pair(name: bytes, value: bytes) -> bytes:
     ) + name + value  # fmt: skip
 
 
-def pairs(data: bytes) -> list[tuple[str, str]]:
-    """Return the name-value pairs (3.4) of *data* as latin-1 text; raise `ProtocolError` for an overrun."""
-    found = []
+def pairs(data: bytes) -> tuple[list[str], list[str]]:
+    """Return the names and values (3.4) in *data* as latin-1 text; raise `ProtocolError` for an overrun."""
+    names: list[str] = []
+    values: list[str] = []
     text = data.decode("latin-1")
     at, end = 0, len(data)
     try:
@@ -57,12 +58,13 @@ def pairs(data: bytes) -> list[tuple[str, str]]:
                 value, at = _size(data, at)
             middle = at + name
             at = middle + value
-            found.append((text[middle - name : middle], text[middle:at]))
+            names.append(text[middle - name : middle])
+            values.append(text[middle:at])
     except IndexError:
         at = end + 1
     if at != end:
         raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
-    return found
+    return names, values
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
@@ -174,7 +176,7 @@ class FastcgiCodec(CgiAnswers):
             self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
             return
         try:
-            asked = {name for name, _ in pairs(content)}
+            asked, _ = pairs(content)
         except ProtocolError as error:
             error.answer = False
             raise
@@ -211,11 +213,11 @@ class FastcgiCodec(CgiAnswers):
         )
 
     def _exchange(self) -> Exchange:
-        found = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
+        names, values = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
         self.params = []
         self.begun = True
         self.partial = False
-        x = exchange(self.base, found, self)
+        x = exchange(self.base, names, values, self)
         x.keep_alive = self.keep
         if x.body_left == 0:
             x.body_left = -1  # the end of STDIN is still to come

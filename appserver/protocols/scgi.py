@@ -63,9 +63,9 @@ class ScgiCodec(CgiAnswers):
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
         parts = packet[colon + 1 : end].decode("latin-1").split("\0")
-        if len(parts) % 2 == 0 or parts.pop() or "" in parts[::2]:
+        if len(parts) % 2 == 0 or parts.pop() or "" in (names := parts[::2]):
             raise ProtocolError(BAD_REQUEST, "The SCGI variables are not pairs of name and value.")
-        x = exchange(self.base, list(zip(parts[::2], parts[1::2], strict=True)), self)
+        x = exchange(self.base, names, parts[1::2], self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

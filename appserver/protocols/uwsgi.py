@@ -65,7 +65,8 @@ class UwsgiCodec(Codec):
             return None
         if not size:
             raise ProtocolError(BAD_REQUEST, "The uwsgi packet has no variables.")
-        x = exchange(self.base, _pairs(packet, end), self)
+        names, values = _variables(packet, end)
+        x = exchange(self.base, names, values, self)
         self.buffer = packet[end:]
         if modifier == _WSGI_MOUNTED:
             _strip_script(x.environ)
@@ -108,9 +109,10 @@ class UwsgiCodec(Codec):
         return refusal(f"HTTP/1.1 {error.status}", error)
 
 
-def _pairs(packet: bytes, end: int) -> list[tuple[str, str]]:
-    """Return the variables of a packet that ends at *end*."""
-    pairs = []
+def _variables(packet: bytes, end: int) -> tuple[list[str], list[str]]:
+    """Return names and values of the variables of a packet that ends at *end*."""
+    names: list[str] = []
+    values: list[str] = []
     text = packet[:end].decode("latin-1")
     at = 4
     try:
@@ -125,12 +127,13 @@ def _pairs(packet: bytes, end: int) -> list[tuple[str, str]]:
                 at += packet[middle + 1] << 8
             if middle == start:
                 raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
-            pairs.append((text[start:middle], text[value:at]))
+            names.append(text[start:middle])
+            values.append(text[value:at])
     except IndexError:
         at = end + 1
     if at != end:
         raise ProtocolError(BAD_REQUEST, "A variable is longer than its uwsgi packet.")
-    return pairs
+    return names, values
 
 
 def _strip_script(environ: dict[str, Any]) -> None:

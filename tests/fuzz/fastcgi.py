@@ -41,7 +41,9 @@ def _check_pairs(data: bytes) -> None:
         found = pairs(data)
     except ProtocolError:
         return
-    again = b"".join(pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in found)
+    again = b"".join(
+        pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in zip(*found, strict=True)
+    )
     assert pairs(again) == found
     assert len(again) <= len(data), "lengths may be written longer than they need"
 
