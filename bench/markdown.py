@@ -29,7 +29,9 @@ are medians, `+-` is (largest - smallest) / median. Access logs are off, all lim
 they come. `CPU us` is utime + stime of all the server's processes for each answer, which says more than
 the rate where the machine is not idle; `core` is the share of its core that the server had, and
 *bottleneck* who limited the rate. `ours/its` compares the figure in the case's title. Every answer is
-checked for its status and length.
+checked for its status and length. `floor` is no server: it answers whatever comes with the same bytes, from
+the same loop and sockets as ours (bench/floor.py), and shows what Python, gevent and pyzmq cost by
+themselves; what a goal leaves below it, no server can reach that stands on them.
 """
 
 HEADLESS = "Nothing was measured."

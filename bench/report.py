@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.case import METRICS, Case, Goal
 from bench.cases import CASES
 from bench.sample import Sample, Summary, ratio
-from bench.server import SERVERS
+from bench.server import FLOOR, SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class Measured:
         found = []
         for name in self.case.servers[1:]:
             value = self.ratio(name)
-            if value is None or SERVERS[name].package == "appserver":
+            if value is None or SERVERS[name].package == "appserver" or name == FLOOR:
                 continue
             if value < 1 if METRICS[self.case.headline].more_is_better else value > 1:
                 found.append(name)
@@ -89,7 +89,12 @@ class Measured:
         if value is None:
             return text, None
         met = value >= goal.factor if metric.more_is_better else value <= goal.factor
-        return f"{text}: {value:.2f}", met
+        return f"{text}: {value:.2f}{self._least(goal)}", met
+
+    def _least(self, goal: Goal) -> str:
+        """Return what the least that Python can do comes to, as far as that was measured."""
+        least = ratio(self.summary(FLOOR).median(goal.metric), self.summary(goal.peer).median(goal.metric))
+        return "" if least is None or goal.metric != "cpu" else f" (the floor {least:.2f})"
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield the rows of its table, the head first; columns in which nobody has a figure are left out."""

@@ -15,6 +15,7 @@ from bench.requirement import PATH, STANDS_ON
 
 ROOT = str(Path(__file__).resolve().parents[1])
 PYTHON = sys.executable
+FLOOR = "floor"  # what no server can go below that stands on what ours does
 CORRECTED = "corrected"  # in the version of a uWSGI that tests.soak.build_uwsgi has built
 
 Command = Callable[[Place, str], list[str]]
@@ -125,6 +126,11 @@ def _solo(name: str) -> Command:
     return lambda place, app: [PYTHON, "-m", "bench.solo", name, place.door, place.address, app]
 
 
+def _floor(place: Place, app: str) -> list[str]:
+    where = [place.push, place.sub] if place.door == "mongrel2" else [place.address]
+    return [PYTHON, "-m", "bench.floor", place.door, *where]
+
+
 def _null(place: Place, app: str) -> list[str]:
     from bench.compiler import built  # noqa: PLC0415 - compiles
 
@@ -162,6 +168,8 @@ class Server:
         """Return what must be said beside its figures."""
         if self.base is _compiled:
             return "built with APPSERVER_COMPILE=1"
+        if self.base is _floor:
+            return "what Python, gevent and pyzmq take by themselves: it looks at no request"
         if door != "mongrel2" or not self.name.startswith("uwsgi"):
             return ""
         if CORRECTED in Uwsgi.version():
@@ -210,6 +218,7 @@ SERVERS = {
         Server("cheroot", _solo("cheroot"), (), ("cheroot",), package="cheroot"),
         Server("pywsgi", _solo("pywsgi"), (), ("gevent",), package="gevent"),
         Server("flup", _solo("flup"), (), ("flup",), package="flup"),
+        Server(FLOOR, _floor, (), OURS, package="gevent"),
         Server("null", _null, (), ("cc", "/usr/include/zmq.h")),
     )
 }

@@ -98,6 +98,15 @@ def test_a_goal_is_met_at_its_factor(ours, met):
     assert [verdict for _, verdict in measured.goals()] == [met]
 
 
+def test_a_goal_names_the_floor_which_is_no_peer():
+    case = Case("c", "a case", "http", ("appserver", "uwsgi", "floor"), goals=CASE.goals)
+    runs = {"appserver": samples("cpu", 2.0), "uwsgi": samples("cpu", 1.0), "floor": samples("cpu", 0.8)}
+    [(text, met)] = Measured(case, runs).goals()
+    assert text.endswith("0.75 x uwsgi: 2.00 (the floor 0.80)")
+    assert met is False
+    assert Measured(case, runs).faster() == ["uwsgi"]
+
+
 def test_a_goal_whose_peer_was_not_measured_has_no_verdict():
     measured = Measured(CASE, {"appserver": samples("cpu", 1.0)})
     assert [verdict for _, verdict in measured.goals()] == [None]

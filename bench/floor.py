@@ -1,0 +1,107 @@
+"""The least that Python can do: ``python -m bench.floor DOOR ADDRESS``, or ``mongrel2 PUSH SUB``.
+
+It answers whatever comes with the same bytes, and neither looks at a request nor calls an application; the
+loop and the sockets are those that the server has. No server that stands on them can spend less.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+import zmq
+import zmq.backend
+from gevent import get_hub
+
+from appserver.listeners.zeromq import context
+from appserver.protocols.fastcgi import END, STDOUT, record
+
+_READ = 1  # libev's event bit
+_ACCEPTS = 16  # in one turn of the loop
+_FIELDS = b"Content-Type: text/plain\r\nContent-Length: 12\r\n"
+_HTTP = b"HTTP/1.1 200 OK\r\n" + _FIELDS + b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nHello world\n"
+_CGI = b"Status: 200 OK\r\n" + _FIELDS + b"\r\nHello world\n"
+ANSWERS = {
+    "http": _HTTP,
+    "uwsgi": _HTTP,
+    "scgi": _CGI,
+    "fastcgi": record(STDOUT, 1, _CGI) + record(STDOUT, 1, b"") + record(END, 1, bytes(8)),
+}
+_NOW = int(zmq.DONTWAIT)
+
+
+def serve(door: str, address: str) -> None:
+    """Answer on a socket until the process is ended; HTTP and FastCGI keep their connections."""
+    answer, keeps = ANSWERS[door], door in {"http", "fastcgi"}
+    loop = get_hub().loop
+    host, _, port = address.rpartition(":")
+    listening: Any = socket.create_server((host, int(port)), backlog=1024) if host else _unix(address)
+    listening.setblocking(False)
+    watchers: dict[int, Any] = {}
+
+    def once(fd: int) -> None:
+        os.read(fd, 65536)
+        with suppress(BrokenPipeError):  # who only asks whether we are there
+            os.write(fd, answer)
+        os.close(fd)
+
+    def again(fd: int) -> None:
+        if os.read(fd, 65536):
+            os.write(fd, answer)
+        else:
+            watchers.pop(fd).close()
+            os.close(fd)
+
+    def accept() -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                fd, _peer = listening._accept()  # noqa: SLF001 - as the server does
+            except BlockingIOError:
+                return
+            if keeps:
+                watchers[fd] = watcher = loop.io(fd, _READ)
+                watcher.start(again, fd)
+            else:
+                once(fd)
+
+    loop.io(listening.fileno(), _READ).start(accept)
+    get_hub().join()
+
+
+def _unix(path: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen(1024)
+    return listening
+
+
+def subscribe(push: str, sub: str) -> None:
+    """Answer Mongrel2's requests until the process is ended."""
+    made = context()
+    pull, publisher = made.socket(zmq.PULL), made.socket(zmq.XPUB)
+    pull.connect(push)
+    publisher.connect(sub)
+    send = zmq.backend.Socket.send
+
+    def take() -> None:
+        publisher.get(zmq.EVENTS)
+        while True:
+            try:
+                message = pull.recv(_NOW)
+            except zmq.Again:
+                return
+            uuid, number, _ = message.split(b" ", 2)
+            send(publisher, b"%b %d:%b, %b" % (uuid, len(number), number, _HTTP), _NOW)
+
+    get_hub().loop.io(pull.fd, _READ).start(take)
+    get_hub().join()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "mongrel2":
+        subscribe(*sys.argv[2:])
+    else:
+        serve(*sys.argv[1:])
