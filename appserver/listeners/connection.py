@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 _close, _poll = os.close, select.poll
 _READ = 1  # libev's event bit
 _RECV = 65536
-_READS = 16  # of a body in one turn of the loop
+_BODY = 262144  # bytes of a body at once: more than a Unix socket holds
+_READS = 4  # of a body in one turn of the loop
 _JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -95,8 +96,9 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come."""
+        size = _RECV if self.inlet is None else _BODY
         try:
-            data = os.read(self.fd, _RECV)
+            data = os.read(self.fd, size)
         except BlockingIOError:
             self._read()
             return
@@ -105,7 +107,7 @@ class Connection:
             data = b""
         if self.state == HEAD or self.state == BODY:
             if data:
-                self._take(data)
+                self._take(data, len(data) == size)
             else:
                 self._cut()
         elif self.state == DRAIN:
@@ -118,10 +120,9 @@ class Connection:
         else:
             self._overhear(data)
 
-    def _take(self, data: bytes) -> None:
-        """Go on with the request that is being read."""
+    def _take(self, data: bytes, more: bool = False) -> None:
+        """Go on with the request that is being read; with *more* the rest may wait already."""
         codec = self.codec
-        more = len(data) == _RECV
         try:
             x = self.x
             if x is None:
@@ -152,13 +153,13 @@ class Connection:
         """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
         for _ in range(_READS):
             try:
-                data = os.read(self.fd, _RECV)
+                data = os.read(self.fd, _BODY)
             except OSError:  # the loop finds out
                 return
             if not data:
                 return
             inlet.take(data)
-            if len(data) < _RECV or not x.body_left:
+            if len(data) < _BODY or not x.body_left:
                 return
 
     def _ask(self, x: Exchange) -> None:

@@ -78,8 +78,8 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "params", "partial", "request", "said", "scanned",
-        "size", "stdin",
+        "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "rest", "said",
+        "scanned", "size", "stdin",
     )  # fmt: skip
 
     announces = False
@@ -90,6 +90,8 @@ class FastcgiCodec(CgiAnswers):
         self.base = base
         self.limit = limit
         self.said = 0  # replies since the last request was answered
+        self.rest = 0  # bytes still to come of a STDIN record's content,
+        self.padding = 0  # and of what is behind it
         self._idle()
 
     def _idle(self) -> None:
@@ -117,7 +119,7 @@ class FastcgiCodec(CgiAnswers):
     def _records(self, data: bytes, x: Exchange | None = None) -> Exchange | None:
         """Take records until a request's variables are complete, or its body *x* is."""
         data = self.buffer + data if self.buffer else data
-        at = 0
+        at = self._go_on(data, 0, x) if self.rest or self.padding else 0
         found = None
         while len(data) - at >= 8:
             version, kind, request, size, padding = _header.unpack_from(data, at)
@@ -125,6 +127,9 @@ class FastcgiCodec(CgiAnswers):
                 raise stranger("FastCGI", data[at:])
             end = at + 8 + size
             if len(data) < end + padding:
+                if kind == STDIN and x is not None and request == self.request and size:
+                    self.rest, self.padding = size, padding
+                    at = self._go_on(data, at + 8, x)
                 break
             content = data[at + 8 : end]
             at = end + padding
@@ -169,6 +174,17 @@ class FastcgiCodec(CgiAnswers):
                 self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
         self.buffer = data[at:]
         return found
+
+    def _go_on(self, data: bytes, at: int, x: Exchange | None) -> int:
+        """Take what there is, from *at*, of a STDIN record that comes in parts; return where it ends."""
+        piece = data[at : at + self.rest]
+        at += len(piece)
+        self.rest -= len(piece)
+        if piece and x is not None:
+            self._add_stdin(x, piece)
+        skipped = min(self.padding, len(data) - at)
+        self.padding -= skipped
+        return at + skipped
 
     def _manage(self, kind: int, content: bytes) -> None:
         """Answer a management record (4)."""

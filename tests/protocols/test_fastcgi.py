@@ -51,6 +51,28 @@ def test_is_served(name, how):
     assert fastcgi(wire[:-1], how) == []
 
 
+def test_a_body_is_taken_as_it_comes():
+    codec = FastcgiCodec({})
+    wire = fastcgi_request(POST | {"CONTENT_LENGTH": str(len(BIG))}, BIG, padding=3)
+    at = wire.index(BIG[:9])
+    x = codec.receive(wire[:at])
+    assert codec.receive_body(x, wire[at : at + 1000]) == BIG[:1000]
+    assert codec.buffer == b""
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 6, 260])
+def test_what_is_left_of_a_body_is_read_over_in_the_middle_of_a_record(cut):
+    codec = FastcgiCodec({})
+    head, _, tail = fastcgi_request(POST, b"hello", padding=255).partition(b"hello")
+    rest = b"hello" + tail
+    x = codec.receive(head)
+    codec.receive_body(x, rest[:cut])
+    assert x.body_left != 0  # the answer came first
+    found = codec.receive(rest[cut:] + fastcgi_request(GET, request=2))
+    assert found.environ["REQUEST_URI"] == GET["REQUEST_URI"]
+    assert codec.request == 2
+
+
 @pytest.mark.parametrize("how", CUTS)
 @pytest.mark.parametrize("name", SERVED)
 def test_what_follows_is_the_next_request(name, how):
