@@ -25,7 +25,7 @@ from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, say_last, shut_writing
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.sender import Sender
-from appserver.listeners.stream_wire import offer
+from appserver.listeners.stream_wire import StreamWire, offer
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE
 from appserver.protocols.upgrade import Upgrade
@@ -33,7 +33,6 @@ from appserver.protocols.upgrade import Upgrade
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
-    from appserver.websocket.wire import Peer
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -58,7 +57,7 @@ class Connection:
 
     __slots__ = (
         "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "reader", "running", "sender", "service", "skipped", "socket", "state", "x",
+        "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -74,7 +73,7 @@ class Connection:
         self.inlet: Inlet | None = None  # of the request that has a body
         self.skipped = 0  # bytes of a body that nobody reads
         self.backlog = b""  # bytes that came while an answer was made
-        self.socket: Peer | None = None  # of the request that asks for one
+        self.wire: StreamWire | None = None  # of the request that asks for a WebSocket
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
         self.running = False  # a core has the request
@@ -86,6 +85,11 @@ class Connection:
     def spare(self) -> bool:
         """Whether it may make room for others: between two requests, before the first, or refused."""
         return self.state == DRAIN or (self.state == HEAD and not self._begun)
+
+    @property
+    def switched(self) -> bool:
+        """Whether it carries a WebSocket's frames."""
+        return self.state == SWITCHED
 
     @property
     def _begun(self) -> bool:
@@ -113,8 +117,8 @@ class Connection:
         elif self.state == DRAIN:
             if not data:
                 self.close()
-        elif self.state == SWITCHED:
-            self._take_frames(data)
+        elif self.state == SWITCHED and self.wire is not None:
+            self.wire.take(data)
         elif (x := self.x) is not None and x.body_left:
             self._take_rest(x, data)
         else:
@@ -166,14 +170,14 @@ class Connection:
         """Invite the client to send the body, where it waits for that and the answer has not begun."""
         if x.expect and not x.begun:
             x.expect = False
-            self._put([self.codec.ask(x)])
+            self.put([self.codec.ask(x)])
 
     def wanted(self, x: Exchange) -> bool:
         """Read on in a streamed body, because the application waits; return False where nothing can come."""
         if self.state != RUN or self.gone:
             return False
         self._ask(x)
-        self._watch_readable()
+        self.watch()
         return True
 
     def _take_rest(self, x: Exchange, data: bytes) -> None:
@@ -193,7 +197,7 @@ class Connection:
             if inlet is not None:
                 inlet.take(data)
                 if inlet.full:
-                    self._mute()
+                    self.mute()
             else:
                 self.codec.receive_body(x, data)
         except ProtocolError as error:
@@ -204,7 +208,7 @@ class Connection:
             if not x.body_left:
                 self._next()
             elif self.skipped > _SKIP:
-                self._linger()
+                self.linger()
 
     def _spoil(self, x: Exchange, error: ProtocolError) -> None:
         """Read no further in a streamed body that is no good."""
@@ -212,7 +216,7 @@ class Connection:
         self.skipped = _SKIP + 1
         x.keep_alive = False
         if self.state == SKIP:
-            self._linger()
+            self.linger()
         elif not error.answer:  # the front end has given the request up
             self.gone = True
             self._leave()
@@ -236,9 +240,9 @@ class Connection:
         else:
             self.deadline = now + _LAST_CHANCE
         if self.reader is None or not self.reader.active:
-            self._watch_readable()
+            self.watch()
 
-    def _watch_readable(self) -> None:
+    def watch(self) -> None:
         if self.reader is None:
             self.reader = self.listener.loop.io(self.fd, _READ)
             self.reader.start(self.readable)
@@ -246,7 +250,7 @@ class Connection:
             self.reader.start(self.readable)
             self.listener.muted.discard(self)
 
-    def _mute(self) -> None:
+    def mute(self) -> None:
         """Read no more for now; `look` tells of the peer's end, which stands behind what is not read."""
         self.reader.stop()
         self.listener.muted.add(self)
@@ -280,7 +284,7 @@ class Connection:
             self.gone = True
             self._leave()
         if len(self.backlog) > _BACKLOG:
-            self._mute()
+            self.mute()
 
     def _leave(self) -> None:
         """End the application's call, because nobody waits for its answer, unless that is whole."""
@@ -301,7 +305,7 @@ class Connection:
     def _reply(self) -> None:
         """Send what the protocol itself has to say."""
         replies, self.codec.replies = self.codec.replies, b""
-        self._put([replies])
+        self.put([replies])
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and close in a way that lets the peer read the answer."""
@@ -312,7 +316,7 @@ class Connection:
             answer = self.codec.refuse(error)
             sent = 0 if self.sender else say_last(self.fd, answer)
             if sent < len(answer):
-                self._put([answer[sent:]])
+                self.put([answer[sent:]])
             if self.x is not None and self.service.access is not None:
                 self.service.access.line(self.x, error.status[:3], 0.0)
         self.x = None
@@ -332,7 +336,7 @@ class Connection:
         self.deadline = inf
         self.service.cores.run(self)
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
-            self._watch_readable()
+            self.watch()
 
     def work(self) -> None:
         """Make and send the answer."""
@@ -372,15 +376,14 @@ class Connection:
             return
         if self.state == DRAIN:  # given up, or ended while the application's call went on
             return
-        if self.state == SWITCHED:
-            assert self.socket is not None
-            self.socket.finish(failed=self.failed)
+        if self.state == SWITCHED and self.wire is not None:
+            self.wire.finish(failed=self.failed)
             return
-        self.socket = None
+        self.wire = None
         self.state = FLUSH
         x = self.x
         if x is not None and x.body_left and not self.skipped:
-            self._watch_readable()  # the client may read nothing until it has sent all
+            self.watch()  # the client may read nothing until it has sent all
         sender = self.sender
         if sender is not None and self.failed and not self.keep:
             sender.clear()  # a stop does not wait for the rest of what is cut anyway
@@ -393,8 +396,8 @@ class Connection:
         """Go on, as the client has taken all, or leaves."""
         if self.state == FLUSH:
             self._finish()
-        elif self.state == SWITCHED:
-            self._flushed_frames()
+        elif self.state == SWITCHED and self.wire is not None:
+            self.wire.flushed()
 
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
@@ -405,24 +408,24 @@ class Connection:
             if self.sender:
                 self.sender.drain()
             else:
-                self._linger()
+                self.linger()
         elif self.gone:
             self._break_off(x)
         elif self.failed:
             self._reset()
         elif x is None or (not x.keep_alive and (self.backlog or self._more_may_come(x))):
-            self._linger()
+            self.linger()
         elif not x.keep_alive:
             self.close()
         elif not x.body_left or self.codec.multiplexed:
             self._next()
         elif x.body_left > _SKIP:
-            self._linger()
+            self.linger()
         else:
             self.x = x
             self.state = SKIP
             self.deadline = monotonic() + self.listener.limits.pause
-            self._watch_readable()
+            self.watch()
 
     def _more_may_come(self, x: Exchange) -> bool:
         """Tell whether the peer may still send what belongs to a request."""
@@ -444,63 +447,12 @@ class Connection:
         else:
             self._read()
 
-    # WebSocket: all in the loop, also where cores are native threads
-
-    def switch(self, head: bytes) -> None:
-        """Answer with *head*, and take what comes from now on, or has come, for frames."""
+    def switch(self) -> bytes:
+        """Leave all that comes from now on to the wire; return what has come already."""
         self.state = SWITCHED
         data = self.codec.buffer + self.backlog
         self.codec.buffer = self.backlog = b""
-        self.put_frames(head)
-        self._watch_readable()
-        if data:
-            self._take_frames(data)
-
-    def _take_frames(self, data: bytes) -> None:
-        socket = self.socket
-        assert socket is not None
-        if data:
-            socket.feed(data)
-        else:
-            self.cut()
-
-    def put_frames(self, data: bytes) -> None:
-        """Send what the kernel takes now; the loop sends the rest."""
-        if self.gone:
-            return
-        self._put([data])
-        if self.gone:
-            self.listener.loop.run_callback(self._flushed_frames)
-        elif self.sender:
-            self.sender.drain()
-
-    def _flushed_frames(self) -> None:
-        """Go on, as the client has taken all, or has gone."""
-        socket = self.socket
-        if self.state != SWITCHED or socket is None:
-            return
-        self.deadline = inf
-        if self.gone:
-            self.close()
-        elif socket.ended:
-            self._linger()
-        else:
-            socket.drained()
-
-    def pause(self) -> None:
-        """Read no frames for now."""
-        if self.state == SWITCHED:
-            self._mute()
-
-    def resume(self) -> None:
-        """Read on."""
-        if self.state == SWITCHED:
-            self._watch_readable()
-
-    def end_frames(self) -> None:
-        """End the connection once all frames are sent; what the client still sends is read over."""
-        if self.state == SWITCHED and not self.sender:
-            self._linger()
+        return data
 
     # The channel: in a core
 
@@ -509,7 +461,7 @@ class Connection:
         if not self.gone:
             x = self.x
             if self.keep or self.codec.announces or x is None or not x.ended:
-                self._put(pieces)
+                self.put(pieces)
             else:
                 self._put_last(x, pieces)
         if self.gone:
@@ -519,7 +471,7 @@ class Connection:
                 self.sender.pace()
             self.service.cores.turn()
 
-    def _put(self, pieces: list[bytes]) -> None:
+    def put(self, pieces: list[bytes]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
         sent = 0
         sender = self.sender
@@ -551,7 +503,7 @@ class Connection:
         x.keep_alive = False
         if self.listener.tcp:
             hold_back(self.fd)  # FIN goes in the last segment
-        self._put(pieces)
+        self.put(pieces)
         if not self.sender and not self.gone:
             shut_writing(self.fd)
 
@@ -579,7 +531,7 @@ class Connection:
                 with suppress(OSError):
                     os.write(self.fd, answer)
             else:
-                self._put([answer])
+                self.put([answer])
         if self.service.access is not None:
             self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
         x.logged = True  # should the application come back
@@ -591,7 +543,7 @@ class Connection:
         if x.begun:
             self._reset()
         else:
-            self._linger()
+            self.linger()
 
     # The end
 
@@ -609,8 +561,8 @@ class Connection:
             self._expire_in_core()
         elif self.state == HEAD:
             self._close_idle()
-        elif self.state == SWITCHED:
-            self._expire_frames()
+        elif self.state == SWITCHED and self.wire is not None:
+            self.wire.expire()
         elif self.state != FLUSH or self.sender is None or self.sender.late():
             self.cut()
 
@@ -623,11 +575,6 @@ class Connection:
         elif self.sender is not None and self.sender.paces and self.sender.late():
             self._leave()
 
-    def _expire_frames(self) -> None:
-        """End a WebSocket whose client does not read."""
-        if not self.sender or self.sender.late():
-            self.cut()
-
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""
         try:
@@ -639,7 +586,7 @@ class Connection:
         else:
             self.close()
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
         """Close for writing and drain: unread bytes would make the kernel drop our last answer."""
         try:
             shut_writing(self.fd)
@@ -651,7 +598,7 @@ class Connection:
         if self.reader is None:
             self.listener.dry(self)
         else:
-            self._watch_readable()
+            self.watch()
 
     def dry(self) -> None:
         """Close where the peer has ended its half by now; else wait for that."""
@@ -664,7 +611,7 @@ class Connection:
         except OSError:
             data = b""
         if data:
-            self._watch_readable()
+            self.watch()
         else:
             self.close()
 
@@ -690,8 +637,8 @@ class Connection:
             return
         self.state = CLOSED
         self.gone = True
-        if self.socket is not None:
-            self.socket.lost()
+        if self.wire is not None:
+            self.wire.lost()
         self.listener.connections.discard(self)
         self.listener.muted.discard(self)
         if self.listener.full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
@@ -30,6 +31,7 @@ class StreamWire:
 
     def __init__(self, connection: Connection, x: Upgrade) -> None:
         self._connection = connection
+        self._peer: Peer | None = None  # once it is open
         self.x = x
         self.hub = connection.listener.hub
         self.cancels = not connection.listener.options.ignore_client_abort
@@ -50,26 +52,84 @@ class StreamWire:
         return Messages(limit, deflate)
 
     def open(self, head: bytes, peer: Peer) -> None:
-        if self._connection.gone:
+        connection = self._connection
+        if connection.gone:
             raise ClientGone
-        self._connection.socket = peer
-        self._connection.switch(head)
+        self._peer = peer
+        data = connection.switch()
+        self.write(head)
+        connection.watch()
+        if data:
+            self.take(data)
 
     def write(self, data: bytes) -> None:
-        self._connection.put_frames(data)
+        connection = self._connection
+        if connection.gone:
+            return
+        connection.put([data])
+        if connection.gone:
+            connection.listener.loop.run_callback(self.flushed)
+        elif connection.sender:
+            connection.sender.drain()
 
     def pause(self) -> bool:
-        self._connection.pause()
+        if self._open:
+            self._connection.mute()
         return True
 
     def resume(self) -> None:
-        self._connection.resume()
+        if self._open:
+            self._connection.watch()
 
     def end(self) -> None:
-        self._connection.end_frames()
+        if self._open and not self._connection.sender:
+            self._connection.linger()
 
     def cut(self) -> None:
         self._connection.cut()
+
+    @property
+    def _open(self) -> bool:
+        """Whether the connection carries frames still."""
+        return self._connection.switched
+
+    # What the connection tells
+
+    def take(self, data: bytes) -> None:
+        """Take what has come; nothing is the end."""
+        if not data:
+            self.cut()
+        elif self._peer is not None:
+            self._peer.feed(data)
+
+    def flushed(self) -> None:
+        """Go on, as the client has taken all, or has gone."""
+        connection, peer = self._connection, self._peer
+        if not self._open or peer is None:
+            return
+        connection.deadline = inf
+        if connection.gone:
+            connection.close()
+        elif peer.ended:
+            connection.linger()
+        else:
+            peer.drained()
+
+    def expire(self) -> None:
+        """End the connection of a client that does not read."""
+        sender = self._connection.sender
+        if not sender or sender.late():
+            self.cut()
+
+    def finish(self, *, failed: bool) -> None:
+        """End, as the application's call is over."""
+        if self._peer is not None:
+            self._peer.finish(failed=failed)
+
+    def lost(self) -> None:
+        """Note that the connection has ended; safe twice."""
+        if self._peer is not None:
+            self._peer.lost()
 
 
 def offer(connection: Connection, x: Upgrade) -> ProtocolError | None:
@@ -78,6 +138,7 @@ def offer(connection: Connection, x: Upgrade) -> ProtocolError | None:
     error = check(x.environ, options.websocket_origin)
     if error is None:
         wire = StreamWire(connection, x)
+        connection.wire = wire
         x.environ[KEY] = WebSocket(wire, options)
         offer_socket(wire, native=connection.service.cores.native)
     return error
