@@ -19,7 +19,7 @@ from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
-from appserver.listeners.stream import StreamOptions
+from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions
 from appserver.options import Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
