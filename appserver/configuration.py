@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver.access import AccessOptions
-from appserver.address import BindOptions
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
+from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from gevent import get_hub
 
 from appserver import address
-from appserver.address import BindOptions
+from appserver.binding import BindOptions, bind
 from appserver.listeners.connection import Connection
 from appserver.listeners.dangers import dangers
 from appserver.listeners.options import StreamOptions
@@ -116,7 +116,7 @@ class StreamListener:
         """Take the address; raise `AddressError`."""
         wanted = address.parse(self.address)
         before = len(passed)
-        self._sock = address.bind(self.address, self._bind, passed)
+        self._sock = bind(self.address, self._bind, passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
