@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent import get_hub
 
-from appserver import __version__, address, stacks
+from appserver import __version__, activation, stacks
 from appserver.blocking import BlockingOptions
 from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
@@ -100,7 +100,7 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
     assert plan is not None
     options = configuration.settings.of(StopOptions)
     with ExitStack() as stack:
-        passed = address.names_of_passed()
+        passed = activation.names_of_passed()
         for listener in listeners:
             stack.callback(listener.close)
             listener.bind(passed)

@@ -11,15 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver.access import AccessOptions
-from appserver.address import BindOptions
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
+from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
-from appserver.listeners.stream import StreamOptions
+from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions
 from appserver.options import Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan

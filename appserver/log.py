@@ -12,7 +12,7 @@ from threading import local
 from typing import TYPE_CHECKING
 
 from appserver.access import DEFAULT, Access, AccessOptions
-from appserver.address import mode
+from appserver.binding import mode
 from appserver.curve import keys, server_key
 from appserver.encoders import Encoder, Ruled, Rules, encoder, route
 from appserver.endpoint import endpoint as checked_endpoint

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from appserver import address
-from appserver.address import BindOptions
+from appserver.binding import BindOptions
 from appserver.options import BadValue, options_of
 from appserver.trust import TrustOptions
 

@@ -10,8 +10,9 @@ import stat
 
 import pytest
 
-from appserver import address
-from appserver.address import AddressError, BindOptions, bind, mode, name_of, owner, parse
+from appserver import activation, binding
+from appserver.address import AddressError, name_of, parse
+from appserver.binding import BindOptions, bind, mode, owner
 from appserver.options import BadValue
 
 FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
@@ -130,9 +131,9 @@ def refused(text, **options):
 def test_the_mode_is_set_before_anybody_can_connect(tmp_path, monkeypatch, bound):
     path = tmp_path / "x.sock"
     seen = []
-    listen = address._listening
+    listen = binding._listening
     monkeypatch.setattr(
-        address, "_listening", lambda *args: seen.append(stat.S_IMODE(path.stat().st_mode)) or listen(*args)
+        binding, "_listening", lambda *args: seen.append(stat.S_IMODE(path.stat().st_mode)) or listen(*args)
     )
     bound(str(path), chmod_socket=0o660)
     assert seen == [0o660]
@@ -267,9 +268,9 @@ def test_the_real_address_is_shown(tmp_path, bound, text, shown):
 def test_sockets_do_not_block_and_listen_as_long_as_the_system_allows(bound, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        address, "_Socket", type("Spy", (socket.socket,), {"listen": lambda _, n: asked.append(n)})
+        binding, "_Socket", type("Spy", (socket.socket,), {"listen": lambda _, n: asked.append(n)})
     )
-    monkeypatch.setattr(address, "_longest_backlog", lambda: 50)
+    monkeypatch.setattr(binding, "_longest_backlog", lambda: 50)
     assert not bound("127.0.0.1:0", listen=100).getblocking()
     bound("127.0.0.1:0", listen=7)
     assert asked == [50, 7]
@@ -327,11 +328,11 @@ class TestInherited:
         ],
     )
     def test_addresses_that_are_the_same(self, name, text, same):
-        assert address._same(name, text) is same
+        assert activation.same(name, text) is same
 
     def test_a_relative_path_is_the_same_as_its_absolute_one(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert address._same(f"{tmp_path}/x.sock", "./x.sock")
+        assert activation.same(f"{tmp_path}/x.sock", "./x.sock")
 
     @pytest.mark.parametrize(
         "pid, count, expected",
@@ -346,13 +347,13 @@ class TestInherited:
     def test_what_systemd_passes_is_taken_by_the_process_it_is_meant_for(self, pid, count, expected):
         pid = str(os.getpid()) if pid == "ours" else pid
         environ = {"LISTEN_PID": pid, "LISTEN_FDS": count, "LISTEN_FDNAMES": "a:b", "OTHER": "x"}
-        assert address.passed_fds(environ) == expected
+        assert activation.passed_fds(environ) == expected
         if expected:
             assert environ == {"OTHER": "x"}
-            assert address.passed_fds(environ) == []
-        assert address.passed_fds({}) == []
+            assert activation.passed_fds(environ) == []
+        assert activation.passed_fds({}) == []
 
     def test_a_descriptor_that_systemd_does_not_pass_is_told(self, monkeypatch):
-        monkeypatch.setattr(address, "passed_fds", lambda: [9999])
+        monkeypatch.setattr(activation, "passed_fds", lambda: [9999])
         with pytest.raises(AddressError, match=r"^LISTEN_FDS names descriptor 9999: Bad file descriptor$"):
-            address.names_of_passed()
+            activation.names_of_passed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appserver.address import BindOptions
+from appserver.binding import BindOptions
 from appserver.configuration import Configuration
 from appserver.options import BadValue
 from appserver.peers import peers

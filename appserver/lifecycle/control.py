@@ -14,7 +14,8 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from appserver.address import AddressError, BindOptions, bind
+from appserver.address import AddressError
+from appserver.binding import BindOptions, bind
 from appserver.lifecycle.error import StartError
 
 if TYPE_CHECKING:

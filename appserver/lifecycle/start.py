@@ -8,7 +8,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from appserver import address, hooks
+from appserver import activation, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.compat.locks import LOCKS
@@ -76,7 +76,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     files = {name: PidFile(name, path) for name, path in named.items() if path}
     for file in files.values():
         stack.callback(file.remove)
-    passed = address.names_of_passed()
+    passed = activation.names_of_passed()
     for listener in configuration.listeners:
         stack.callback(listener.close)
         listener.bind(passed)

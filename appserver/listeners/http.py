@@ -14,8 +14,8 @@ from appserver.spec import checked
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
+    from appserver.listeners.options import StreamOptions
     from appserver.listeners.patience import Limits
-    from appserver.listeners.stream import StreamOptions
 
 _ANY = 1 << 62
 

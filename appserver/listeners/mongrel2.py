@@ -19,8 +19,8 @@ from gevent import get_hub
 
 from appserver.address import AddressError
 from appserver.endpoint import endpoint, exposed
+from appserver.listeners.options import StreamOptions
 from appserver.listeners.rendezvous import Rendezvous
-from appserver.listeners.stream import StreamOptions
 from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions, positive
 from appserver.spec import Spec

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import resource
 import select
 import socket
-import struct
-from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,11 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from gevent import get_hub
 
 from appserver import address
-from appserver.address import BindOptions
+from appserver.binding import BindOptions, bind
 from appserver.listeners.connection import Connection
+from appserver.listeners.dangers import dangers
+from appserver.listeners.options import StreamOptions
 from appserver.listeners.patience import Limits
 from appserver.listeners.refusals import Refusals
-from appserver.options import option, seconds
+from appserver.listeners.shutter import shut
+from appserver.listeners.socket_file import SocketFile
+from appserver.listeners.warnings import Warnings
 from appserver.spec import Spec
 from appserver.stats.backlog import backlog
 from appserver.trust import TrustOptions
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from appserver.listeners.listener import Service
     from appserver.options import Settings
     from appserver.protocols.codec import Codec
-
-log = logging.getLogger("appserver.listeners")
 
 _poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
@@ -47,99 +45,13 @@ _PAUSE = 0.1  # seconds without accepting when descriptors run out
 # Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
 # mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
 _HEAP = 1 << 21
-_SO_ATTACH_FILTER = 26
-# The kernel's packet filter (socket(7)): load the byte of flags; if it has SYN drop the packet, else take it.
-_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
-_NO_SYN = b"".join(struct.pack("@HBBI", *step) for step in _STEPS)
-_SILENCE = 60.0  # seconds between two warnings of the same kind
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-_IDLE = 75.0
-
-
-def idle(text: str) -> float:
-    """Convert ``keepalive-timeout``: seconds, or true for as many as usual."""
-    return _IDLE if text.lower() in {"", "true", "yes", "on"} else seconds(text)
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """Requests."""
-
-    buffer_size: int = option(
-        65536,
-        "Bytes that a request's head may have.",
-        short="b",
-        note="4096 there; a request that is too long is answered 431 here.",
-    )
-    post_buffering: int = option(
-        1048576,
-        "Bytes of a request's body held in memory; more goes to a temporary file. 0 = the application is"
-        " called at once, and reads the body as it comes.",
-        note="Off there.",
-    )
-    limit_post: int = option(
-        1073741824,
-        "Bytes that a request's body may have; 0 = no limit.",
-        example="10485760",
-        note="0 there. A body that is too long is answered 413.",
-    )
-    socket_timeout: float = option(
-        60.0,
-        "Seconds that a peer may take between two pieces of a request or an answer.",
-        short="z",
-        note="4 there.",
-    )
-    header_timeout: float = option(30.0, "Seconds that a peer may take for the head of a request.")
-    body_timeout: float = option(
-        60.0, "Seconds that a peer may take for the body of a request, and more as long as it keeps min-rate."
-    )
-    send_timeout: float = option(
-        60.0, "Seconds that a peer may take to read an answer, and more as long as it keeps min-rate."
-    )
-    min_rate: int = option(
-        500, "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count."
-    )
-    keepalive_timeout: float = option(
-        _IDLE,
-        "Seconds that a kept connection may idle.",
-        aliases=("http-keepalive",),
-        convert=idle,
-        expects="seconds",
-        note="own; `http-keepalive` is off there until it is set.",
-    )
-    max_connections: int = option(
-        0,
-        "Connections that a listener has in a process at once; more wait in the kernel. 0 = what the limit of"
-        " open files allows.",
-    )
-    ignore_client_abort: bool = option(
-        False, "Finish a request whose client has closed its side of the connection; it may still read."
-    )
 
 
 def _allowed() -> int:
     """Return how many connections the limit of open files allows, some left for the application."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _EVERY if soft == resource.RLIM_INFINITY else max(1, soft - min(256, soft // 4))
-
-
-class _SocketFile:
-    """The file of a Unix socket that this process has made."""
-
-    def __init__(self, path: str) -> None:
-        self._path = os.path.abspath(path)  # the application may change the directory
-        status = os.stat(self._path)
-        self._identity = (status.st_dev, status.st_ino)
-        self._pid = os.getpid()
-
-    def remove(self) -> None:
-        """Remove it, unless another server's is there by now or we are only a child; safe twice."""
-        with suppress(OSError):
-            status = os.stat(self._path)
-            if (status.st_dev, status.st_ino) == self._identity and os.getpid() == self._pid:
-                os.unlink(self._path)
 
 
 class StreamListener:
@@ -168,7 +80,7 @@ class StreamListener:
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
-        self._file: _SocketFile | None = None
+        self._file: SocketFile | None = None
         self._ours = False  # the socket was made here, for nobody but us
         # Whether there is anything to ask about a peer before it is heard.
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
@@ -177,7 +89,6 @@ class StreamListener:
         self._expected = 1  # how many have come at once the last time
         self._refusals = _REFUSALS
         self._most = _EVERY  # connections at once
-        self._warned: dict[str, float] = {}
         self.full = False  # accepting waits for a connection to end
         self._shared = False  # other processes accept from the same socket
         self._watchers: list[Any] = []
@@ -199,40 +110,18 @@ class StreamListener:
 
     def dangers(self) -> list[str]:
         """Tell of a public socket whose peers are believed, and of options without any effect."""
-        trust = self.trust
-        public = address.public(self.given.address)
-        found = []
-        if public and self.speaks_for_clients and trust.allow is None:
-            found.append(
-                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any"
-                " REMOTE_ADDR, REMOTE_USER and HTTPS: listen on 127.0.0.1 or a Unix socket, or tell by allow"
-                " which addresses may connect"
-            )
-        if public and self.proxied and trust.trusted_proxies is None:
-            found.append(
-                f"{self.name} {self.address} is open to everybody, and whoever connects may claim any address"
-                " by the PROXY protocol: tell by trusted-proxies which addresses may"
-            )
-        if self.given.has("enable_proxy_protocol") and self.speaks_for_clients:
-            found.append(
-                f"enable-proxy-protocol has no effect on {self.name}: its peers name the client anyway"
-            )
-        if self.given.has("allow") and isinstance(address.parse(self.given.address), str):
-            found.append(
-                f"allow has no effect on the Unix socket {self.address}: chmod-socket tells who may connect"
-            )
-        return found
+        return dangers(self)
 
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address; raise `AddressError`."""
         wanted = address.parse(self.address)
         before = len(passed)
-        self._sock = address.bind(self.address, self._bind, passed)
+        self._sock = bind(self.address, self._bind, passed)
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
         if isinstance(wanted, str) and self.address[0] != "@" and self._ours:
-            self._file = _SocketFile(wanted)
+            self._file = SocketFile(wanted)
 
     def follows(self, other: Self) -> bool:
         """Tell whether both listen on the same address."""
@@ -247,23 +136,9 @@ class StreamListener:
         """Return None: the workers accept by themselves."""
 
     def refuse(self) -> None:
-        """Have no more connections come, while those that wait can still be accepted.
-
-        The kernel refuses them for a Unix socket (unix(7)). It would reset those that wait for a TCP
-        socket, as it does when that is closed; so there it drops the first packet of new ones, which
-        their clients send again after a second.
-        """
-        if self._sock is None or not self._ours:
-            return
-        with suppress(OSError):
-            if self.tcp:
-                from ctypes import addressof, create_string_buffer  # noqa: PLC0415  (only at the end)
-
-                program = create_string_buffer(_NO_SYN)
-                filtering = struct.pack("@HP", len(_STEPS), addressof(program))
-                self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
-            else:
-                self._sock.shutdown(socket.SHUT_RD)
+        """Have no more connections come, while those that wait can still be accepted."""
+        if self._sock is not None and self._ours:
+            shut(self._sock)
 
     def waiting(self) -> tuple[int, int]:
         """Return how many connections wait to be accepted, and how many may."""
@@ -281,7 +156,9 @@ class StreamListener:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.base = service.environ | {"appserver.listener": self.name}
-        self.refusals = Refusals(f"{self.name} {self.address}")
+        name = f"{self.name} {self.address}"
+        self.refusals = Refusals(name)
+        self._warnings = Warnings(name)
         self._most = self.options.max_connections or _allowed()
         self._arrivals = _poll()
         self._arrivals.register(self._sock.fileno(), select.POLLIN)
@@ -366,12 +243,12 @@ class StreamListener:
 
     def _refused(self, host: str, why: str) -> None:
         self.turned_away += 1
-        self._warn("a peer was turned away", f" ({self.turned_away} so far): {host} is not in {why}")
+        self._warnings.tell("a peer was turned away", f" ({self.turned_away} so far): {host} is not in {why}")
 
     def _ignored(self, name: str, value: str) -> None:
         assert self.forwarded is not None
         count = self.forwarded.ignored[name]
-        self._warn(f"a {name} was ignored", f" ({count} so far): {value[:80]!r} is malformed")
+        self._warnings.tell(f"a {name} was ignored", f" ({count} so far): {value[:80]!r} is malformed")
 
     def _leave_to_others(self) -> None:
         """Accept nothing until a core is free: another process may serve at once what waits."""
@@ -392,7 +269,7 @@ class StreamListener:
             connection.expire()
         if len(self.connections) < self._most:
             return  # and be called again
-        self._warn(f"max-connections = {self._most} are open; more wait")
+        self._warnings.tell(f"max-connections = {self._most} are open; more wait")
         self.full = True
         self._accepting.stop()
 
@@ -403,16 +280,9 @@ class StreamListener:
 
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
-        self._warn(f"cannot accept for now: {error.strerror}")
+        self._warnings.tell(f"cannot accept for now: {error.strerror}")
         self._accepting.stop()
         self._resume.start(self._go_on)
-
-    def _warn(self, what: str, more: str = "") -> None:
-        """Log what happens to connections, not every time."""
-        now = monotonic()
-        if now - self._warned.get(what, -_SILENCE) >= _SILENCE:
-            self._warned[what] = now
-            log.warning("%s %s: %s%s", self.name, self.address, what, more)
 
     def _sweep(self) -> None:
         now = monotonic()

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from appserver.ini.written import written
-from appserver.listeners.stream import StreamListener, StreamOptions
+from appserver.listeners.options import StreamOptions
+from appserver.listeners.stream import StreamListener
 from appserver.options import Setting
 from appserver.parity.asking import Mongrel2, Unasked, ask, known
 from appserver.spec import Spec

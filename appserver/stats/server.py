@@ -18,7 +18,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from appserver import address
-from appserver.address import AddressError, BindOptions
+from appserver.address import AddressError
+from appserver.binding import BindOptions, bind
 from appserver.lifecycle.error import StartError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class StatsServer:
         chosen = replace(options, chown_socket=options.chown_socket or (uid, -1))
         spec = self._options.stats
         try:
-            self._sock = address.bind(spec, chosen, {})
+            self._sock = bind(spec, chosen, {})
         except AddressError as error:
             raise StartError("stats", str(error), spec) from None
         where = address.parse(spec)

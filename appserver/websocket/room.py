@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gevent import get_hub
 
 if TYPE_CHECKING:
-    from appserver.websocket.socket import WebSocket
+    from appserver.websocket.session import Session
     from appserver.websocket.wire import Together, Wire
 
 _get_ident = _thread.get_ident  # the real one, also where gevent replaces it later
@@ -24,9 +24,9 @@ class Room:
     def __init__(self) -> None:
         self.thread = _get_ident()
         self.loop = get_hub().loop
-        self._sockets: set[WebSocket] = set()
-        self._channels: dict[str, set[WebSocket]] = {}
-        self._of: dict[WebSocket, set[str]] = {}
+        self._sessions: set[Session] = set()
+        self._channels: dict[str, set[Session]] = {}
+        self._of: dict[Session, set[str]] = {}
         self._timer: Any = self.loop.timer(_TICK, _TICK)
         self._timer.start(self._tick)
 
@@ -38,53 +38,53 @@ class Room:
             found = cls.rooms[_get_ident()] = cls()
         return found
 
-    def enter(self, socket: WebSocket) -> None:
+    def enter(self, session: Session) -> None:
         """Take in one that is open."""
-        self._sockets.add(socket)
+        self._sessions.add(session)
 
-    def leave(self, socket: WebSocket) -> None:
+    def leave(self, session: Session) -> None:
         """Forget one that has ended; safe twice."""
-        self.unsubscribe_all(socket)
-        self._sockets.discard(socket)
-        if not self._sockets and self.rooms.get(self.thread) is self:
+        self.unsubscribe_all(session)
+        self._sessions.discard(session)
+        if not self._sessions and self.rooms.get(self.thread) is self:
             del self.rooms[self.thread]
             self._timer.stop()
             self._timer.close()
 
     def _tick(self) -> None:
         now = monotonic()
-        for socket in list(self._sockets):
-            socket.tick(now)
+        for session in list(self._sessions):
+            session.tick(now)
 
-    def subscribe(self, socket: WebSocket, channel: str) -> None:
+    def subscribe(self, session: Session, channel: str) -> None:
         """Have it get what is published to *channel*."""
-        self._channels.setdefault(channel, set()).add(socket)
-        self._of.setdefault(socket, set()).add(channel)
+        self._channels.setdefault(channel, set()).add(session)
+        self._of.setdefault(session, set()).add(channel)
 
-    def unsubscribe(self, socket: WebSocket, channel: str) -> None:
+    def unsubscribe(self, session: Session, channel: str) -> None:
         """Have it not get that any more."""
         found = self._channels.get(channel)
-        if found is not None and socket in found:
-            found.discard(socket)
-            self._of[socket].discard(channel)
+        if found is not None and session in found:
+            found.discard(session)
+            self._of[session].discard(channel)
             if not found:
                 del self._channels[channel]
 
-    def unsubscribe_all(self, socket: WebSocket) -> None:
+    def unsubscribe_all(self, session: Session) -> None:
         """Have it get nothing any more."""
-        for channel in list(self._of.get(socket, ())):
-            self.unsubscribe(socket, channel)
-        self._of.pop(socket, None)
+        for channel in list(self._of.get(session, ())):
+            self.unsubscribe(session, channel)
+        self._of.pop(session, None)
 
     def deliver(self, channel: str, data: bytes) -> None:
         """Send a frame to all of *channel*; in the loop. None of them holds up another."""
         together: dict[Together, list[Wire]] = {}
-        for socket in list(self._channels.get(channel, ())):
-            wire = socket.wire
-            if socket.crowded:
-                socket.shed()
+        for session in list(self._channels.get(channel, ())):
+            wire = session.wire
+            if session.crowded:
+                session.shed()
             elif wire.together is None:
-                socket.write(data)
+                session.write(data)
             else:
                 wire.x.sent += len(data)
                 together.setdefault(wire.together, []).append(wire)

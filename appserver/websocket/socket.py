@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -11,34 +9,20 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent import getcurrent
 
-from appserver.errors import ApplicationError, ClientGone, ConnectionClosed
-from appserver.interrupt import cancel
-from appserver.protocols.upgrade import accepting
+from appserver.errors import ApplicationError
 from appserver.websocket import frames
-from appserver.websocket.frames import Violation, closing, frame, payload_of
+from appserver.websocket.frames import frame, payload_of
 from appserver.websocket.handshake import offered
-from appserver.websocket.room import Room
-from appserver.websocket.waiting import Waiters
+from appserver.websocket.session import CONNECTING, NORMAL, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from appserver.websocket.frames import Event
     from appserver.websocket.options import WebSocketOptions
     from appserver.websocket.wire import Wire
 
-log = logging.getLogger("appserver.websocket")
-
 KEY = "wsgi.websocket"  # in the environ, as gevent-websocket has it
 
-CONNECTING, OPEN, CLOSING, CLOSED = range(4)
-
-_HIGH_WATER = 262144  # bytes that may wait for the client before the sender does
-_READ_AHEAD = 262144  # bytes of messages that wait for the application before the client does
-_MOST_AHEAD = 4194304  # the same where the client cannot be made to wait: more ends the connection
-_CLOSE_TIMEOUT = 5.0  # seconds that a client has to answer a close frame
-_NORMAL, _GOING_AWAY, _LOST, _POLICY, _FAILED, _LATER = 1000, 1001, 1006, 1008, 1011, 1013
-_NO_CODE = 1005
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 _OURS = frozenset(
     {
@@ -61,27 +45,27 @@ class WebSocket:
 
     def __init__(self, wire: Wire, options: WebSocketOptions) -> None:
         self.environ = wire.x.environ
-        self.subprotocol: str | None = None
-        self.close_code = 0  # of the end; 0 before it
-        self.close_reason = ""
-        self.state = CONNECTING
-        self.wire = wire
-        self._options = options
-        self._waiters = Waiters(wire.hub)
-        self._room: Room | None = None
-        self._inbox: deque[Event] = deque()
-        self._unread = 0  # bytes of it
-        self._paused = False
-        self._receives = False  # the application has asked for messages, so it hears of the end
-        self._heard = self._pinged = 0.0  # when the client last said something; when it was asked to
-        self._close_by = 0.0
+        self._session = Session(wire, options)
 
-    # What the application calls
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that it has been accepted with."""
+        return self._session.subprotocol
+
+    @property
+    def close_code(self) -> int:
+        """The code of its end; 0 before that."""
+        return self._session.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """What has been said at its end."""
+        return self._session.close_reason
 
     @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self.state >= CLOSING
+        return self._session.closed
 
     @property
     def subprotocols(self) -> list[str]:
@@ -104,30 +88,29 @@ class WebSocket:
         for name, _ in own:
             if name.lower() in _OURS:
                 raise ApplicationError(f"{name} is not the application's to set")
-        self._waiters.run(self._accept, subprotocol, own)
+        self._session.waiters.run(self._session.accept, subprotocol, own)
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
         """Return the next message, None after the last one; ``close_code`` tells then how it has ended.
 
         Raise `TimeoutError` where none comes within *timeout* seconds.
         """
-        self._begin()
-        self._receives = True
+        session = self._begin()
+        session.receives = True
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             with self._resting():
-                if not self._waiters.wait(self._receivable, left):
+                if not session.waiters.wait(session.receivable, left):
                     raise TimeoutError("no message has come")
             try:
-                event = self._inbox.popleft()
+                event = session.pop()
             except IndexError:
-                if self.closed:
+                if session.closed:
                     return None
                 continue  # somebody else has got it
-            self._unread -= event.size
-            if self._paused and self._unread <= _READ_AHEAD // 2:
-                self._waiters.run(self._resume)
+            if session.caught_up:
+                session.waiters.run(session.resume)
             return event.data
 
     def __iter__(self) -> Iterator[str | bytes]:
@@ -140,21 +123,21 @@ class WebSocket:
         Raise `ConnectionClosed` where it has ended.
         """
         payload_of(data)  # a mistake is told here, with the caller's stack
-        self._begin()
-        self._waiters.run(self._send, data)
+        session = self._begin()
+        session.waiters.run(session.send, data)
         with self._resting():
-            self._waiters.wait(self._sendable)
-        if self._waiters.here:
+            session.waiters.wait(session.sendable)
+        if session.waiters.here:
             gevent.sleep(1e-9)  # a turn of the loop (see `GreenletCores.turn`)
 
     def ping(self, data: bytes = b"") -> None:
         """Send a ping; its answer is not told. Raise `ConnectionClosed` where it has ended."""
         if len(data) > frames.LARGEST_CONTROL:
             raise ValueError(f"a ping has {frames.LARGEST_CONTROL} bytes at most")
-        self._begin()
-        self._waiters.run(self._put, frame(frames.PING, bytes(data)))
+        session = self._begin()
+        session.waiters.run(session.put, frame(frames.PING, bytes(data)))
 
-    def close(self, code: int = _NORMAL, reason: str = "") -> None:
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End it; what has been sent still goes. Before it is accepted, refuse it with 403.
 
         Nothing happens where it has ended already.
@@ -165,45 +148,31 @@ class WebSocket:
             )
         if len(reason.encode()) > frames.LARGEST_CONTROL - 2:
             raise ValueError(f"a reason has {frames.LARGEST_CONTROL - 2} bytes of UTF-8 at most")
-        if self.state == CONNECTING:
-            self.state = CLOSED
-            x = self.wire.x
-            x.start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            x.send(b"Forbidden\n", False, len(b"Forbidden\n"))
+        if self._session.state == CONNECTING:
+            self._session.refuse()
         else:
-            self._waiters.run(self._close, code, reason)
+            self._session.waiters.run(self._session.close, code, reason)
 
     def subscribe(self, channel: str) -> None:
         """Have messages sent that are published to *channel* (`appserver.publish`) from now on."""
-        self._begin()
-        self._waiters.run(self._subscribe, channel)
+        session = self._begin()
+        session.waiters.run(session.subscribe, channel)
 
     def unsubscribe(self, channel: str) -> None:
         """Have them sent no more."""
-        self._waiters.run(self._unsubscribe, channel)
+        self._session.waiters.run(self._session.unsubscribe, channel)
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is to be sent, not even the answer to a close frame."""
-        return self.state == CLOSED
-
-    # In the caller's thread
-
-    def _begin(self) -> None:
-        if self.state == CONNECTING:
+    def _begin(self) -> Session:
+        if self._session.state == CONNECTING:
             self.accept()
-
-    def _receivable(self) -> bool:
-        return bool(self._inbox) or self.closed
-
-    def _sendable(self) -> bool:
-        return self.wire.pending <= _HIGH_WATER or self.state == CLOSED
+        return self._session
 
     @contextmanager
     def _resting(self) -> Iterator[None]:
         """Have the call's time limit not count what the client makes it wait."""
-        clock = self.wire.x.clock
-        if clock is None or self.wire.x.core is not getcurrent():
+        x = self._session.wire.x
+        clock = x.clock
+        if clock is None or x.core is not getcurrent():
             yield
             return
         clock.pause()
@@ -211,203 +180,3 @@ class WebSocket:
             yield
         finally:
             clock.resume()
-
-    # In the loop's thread, for the application
-
-    def _accept(self, subprotocol: str | None, own: list[tuple[str, str]]) -> None:
-        if self.state != CONNECTING:
-            raise ApplicationError("the WebSocket is accepted, or refused, already")
-        wire, x = self.wire, self.wire.x
-        if x.begun:
-            raise ApplicationError("the request has been answered already")
-        x.reset()
-        x.start_response("200 OK", own)  # checks them
-        limit = self._options.websocket_max_size * 1024
-        deflate = wire.deflate(limit) if self._options.websocket_deflate else None
-        answer = [
-            ("Upgrade", "websocket"), ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accepting(self.environ["HTTP_SEC_WEBSOCKET_KEY"])),
-        ]  # fmt: skip
-        if subprotocol is not None:
-            answer.append(("Sec-WebSocket-Protocol", subprotocol))
-        if deflate is not None:
-            answer.append(("Sec-WebSocket-Extensions", deflate.answer()))
-        self.subprotocol = subprotocol
-        self.messages = wire.messages(limit, deflate)
-        self.state = OPEN
-        self._heard = monotonic()
-        self._room = Room.here()
-        self._room.enter(self)
-        x.go_away = self.go_away
-        try:
-            wire.open(x.switch([*answer, *x.headers]), self)
-        except ClientGone:
-            self._ended(_LOST, "", cancels=False)
-            raise
-
-    def _send(self, data: str | bytes) -> None:
-        if self.state != OPEN:
-            raise self._closed()
-        self._put(self.messages.message(data))
-
-    def _put(self, data: bytes) -> None:
-        if self.state != OPEN:
-            raise self._closed()
-        self.write(data)
-
-    def write(self, data: bytes) -> None:
-        """Send frames and count them."""
-        self.wire.x.sent += len(data)
-        self.wire.write(data)
-
-    def _closed(self) -> ConnectionClosed:
-        return ConnectionClosed(self.close_code, self.close_reason)
-
-    def _close(self, code: int, reason: str) -> None:
-        if self.state != OPEN:
-            return
-        self.close_code, self.close_reason = code, reason
-        self.state = CLOSING
-        self._close_by = monotonic() + _CLOSE_TIMEOUT
-        self._inbox.clear()
-        self._unread = 0
-        self.write(closing(code, reason))
-        self._resume()  # the answer may be behind what was not read
-        self._leave_channels()
-        self._waiters.wake()
-
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self.wire.resume()
-
-    def _subscribe(self, channel: str) -> None:
-        if self.state != OPEN or self._room is None:
-            raise self._closed()
-        self._room.subscribe(self, channel)
-
-    def _unsubscribe(self, channel: str) -> None:
-        if self._room is not None:
-            self._room.unsubscribe(self, channel)
-
-    def _leave_channels(self) -> None:
-        if self._room is not None:
-            self._room.unsubscribe_all(self)
-
-    # In the loop's thread, for the wire
-
-    def feed(self, data: bytes) -> None:
-        """Take frames, or parts of them."""
-        if self.state not in {OPEN, CLOSING}:
-            return
-        self._heard = monotonic()
-        self._pinged = 0.0
-        try:
-            for event in self.messages.feed(data):
-                self._take(event)
-        except Violation as error:
-            self.fail(error.code, error.reason)
-
-    def feed_frame(self, first: int, payload: bytes) -> None:
-        """Take a message that has been put together, or a control frame: its first byte and its payload."""
-        self.feed(frame(first & ~frames.FIN, payload))
-
-    def _take(self, event: Event) -> None:
-        if event.kind == frames.CLOSE:
-            self._take_close(event)
-        elif self.state != OPEN or event.kind == frames.PONG:
-            pass
-        elif event.kind == frames.PING:
-            # Who does not read need not hear every answer (RFC 6455 section 5.5.3).
-            if self.wire.pending <= _HIGH_WATER:
-                self.write(frame(frames.PONG, event.data))  # type: ignore[arg-type]
-        else:
-            self._inbox.append(event)
-            self._unread += event.size
-            self._waiters.wake()
-            if self._unread > _READ_AHEAD and not self._paused:
-                self._paused = self.wire.pause()
-                if not self._paused and self._unread > _MOST_AHEAD + self._options.websocket_max_size * 1024:
-                    self.fail(_POLICY, "too many messages wait for the application")
-
-    def _take_close(self, event: Event) -> None:
-        """End, as the client wishes, or as it agrees to."""
-        if self.state == OPEN:
-            assert isinstance(event.data, str)
-            self.write(closing(event.code, ""))
-            self._ended(event.code, event.data, cancels=not self._receives)
-        else:
-            self._ended(self.close_code, self.close_reason, cancels=False)
-        self.wire.end()
-
-    def fail(self, code: int, reason: str) -> None:
-        """End a WebSocket whose client does what it may not."""
-        if self.state not in {OPEN, CLOSING}:
-            return
-        if self.state == OPEN:
-            x = self.wire.x
-            log.info("%s: %s is closed with %d: %s", x.environ.get("appserver.listener"), x.uri, code, reason)
-            self.write(closing(code, reason))
-            self._ended(code, reason, cancels=not self._receives)
-        else:
-            self._ended(self.close_code, self.close_reason, cancels=False)
-        self.wire.end()
-
-    def lost(self) -> None:
-        """Note that the connection has ended without a word."""
-        if self.state == OPEN:
-            self._ended(_LOST, "", cancels=self.wire.cancels)
-        elif self.state == CLOSING:
-            self._ended(self.close_code, self.close_reason, cancels=False)
-
-    def _ended(self, code: int, reason: str, *, cancels: bool) -> None:
-        """Note the end; where nothing would tell the application, or it *cancels*, its call is ended."""
-        self.close_code, self.close_reason = code, reason
-        self.state = CLOSED
-        if self._room is not None:
-            self._room.leave(self)
-        x = self.wire.x
-        if cancels and not self._waiters.has(x.core):
-            gevent.get_hub().loop.run_callback(cancel, x)
-        self._waiters.wake()
-
-    def drained(self) -> None:
-        """Let those go on who wait for the client to read."""
-        self._waiters.wake()
-
-    def finish(self, *, failed: bool) -> None:
-        """Close, as the application's call is over, and *failed* if it has not ended by itself."""
-        self._close(_FAILED if failed else _NORMAL, "")
-
-    def go_away(self) -> None:
-        """Close, as the server stops."""
-        self._close(_GOING_AWAY, "the server stops")
-
-    def tick(self, now: float) -> None:
-        """See to clients that have fallen silent; to be called now and then."""
-        options = self._options
-        if self.state == CLOSING:
-            if now > self._close_by:
-                self.cut()
-        elif self.state == OPEN and options.websocket_ping_interval:
-            if self._pinged:
-                if options.websocket_ping_timeout and now - self._pinged > options.websocket_ping_timeout:
-                    log.info("a WebSocket client does not answer any more: %s", self.wire.x.uri)
-                    self.cut()
-            elif now - self._heard > options.websocket_ping_interval and not self._paused:
-                self._pinged = now
-                self.write(frame(frames.PING, b""))
-
-    def cut(self) -> None:
-        """End at once."""
-        self.lost()
-        self.wire.cut()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so much waits for the client that it gets nothing more that is published."""
-        return self.wire.pending > self._options.websocket_backlog * 1024
-
-    def shed(self) -> None:
-        """End a WebSocket whose client does not read what is published."""
-        self.fail(_LATER, "the client reads too slowly")

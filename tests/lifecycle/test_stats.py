@@ -13,7 +13,7 @@ from time import monotonic
 
 import pytest
 
-from appserver.address import BindOptions
+from appserver.binding import BindOptions
 from appserver.lifecycle.error import StartError
 from appserver.options import Catalogue, Setting
 from appserver.stats import server as stats_server

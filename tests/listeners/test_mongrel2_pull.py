@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -34,10 +33,9 @@ def test_a_receiver_answers_what_came_with_the_end():
     """Its last look at what Mongrel2 has sent may give a worker another request."""
     jobs = {}
     receiver = object.__new__(Receiver)
-    receiver._draining = True
     receiver._more = False
-    receiver._held = deque()
-    receiver._dispatch = SimpleNamespace(jobs=jobs, size=0, consumers=[])
+    receiver._outlet = ()
+    receiver._dispatch = SimpleNamespace(draining=True, jobs=jobs, size=0, consumers=[])
     receiver._dry = lambda: not jobs.update({1: "in hand"})
     assert not receiver._over()
     jobs.clear()

@@ -514,7 +514,7 @@ def test_requests_that_come_at_the_very_end_are_waited_for(start):
 
     running.loop(2)
     receiver._join()
-    receiver._draining = receiver._dispatch.draining = True
+    receiver._dispatch.draining = True
     receiver._pull = Pull()
     receiver._pull.last = 1.0
     assert not receiver._over()
@@ -672,7 +672,7 @@ def test_loops_that_come_and_go_leave_nothing_open(start):
     client = running.request()
     stays.answer(stays.take()[0])
     client.answer()
-    assert len(running.receiver._consumers) == 2, "by the stream and by the life of its process"
+    assert len(running.receiver._loops._by_fd) == 2, "by the stream and by the life of its process"
 
 
 def test_nothing_to_do_costs_nothing(start):
@@ -710,15 +710,15 @@ def test_while_mongrel2_takes_no_answers_its_requests_wait_with_it(start):
         sent = []
         sender = Thread(target=lambda: sent.extend(running.request(f"/{each}") for each in range(20000)))
         sender.start()
-        poll(lambda: running.receiver._full, "it reads on")
+        poll(lambda: running.receiver._outlet.full, "it reads on")
         sender.join(1.0)
-        assert len(running.receiver._held) <= 1000 + 2 * 256, "those of a batch more at most"
+        assert len(running.receiver._outlet) <= 1000 + 2 * 256, "those of a batch more at most"
         peer.reading.set()
         sender.join(TIMEOUT)
         assert not sender.is_alive()
         for each in sent:
             each.closed()
-        assert not running.receiver._held
+        assert not running.receiver._outlet
         loop.answer(number, "done")
         assert first.answer().body == b"done"
 
@@ -726,7 +726,7 @@ def test_while_mongrel2_takes_no_answers_its_requests_wait_with_it(start):
 def test_loops_beyond_the_descriptors_wait(start, monkeypatch):
     """One that has no room is not turned away: it joins when another leaves."""
     running = start(run=False)
-    running.receiver._most_loops = 2
+    running.receiver._loops._most = 2
     running.thread.start()
     loops = [running.loop() for _ in range(3)]
     clients = [running.request(f"/{each}") for each in range(2)]
@@ -736,7 +736,7 @@ def test_loops_beyond_the_descriptors_wait(start, monkeypatch):
     for each in clients:
         each.answer()
     loops[2].take_nothing()
-    assert running.receiver._crowded
+    assert running.receiver._loops.crowded
     loops[0].close()
     loops[1].close()
     running.request("/late")

@@ -1,0 +1,220 @@
+"""Sockets of stream listeners: how addresses are taken, and files given away and removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from grp import getgrnam
+from pwd import getpwnam
+
+from appserver.activation import same
+from appserver.address import AddressError, number, parse, socket_name
+from appserver.options import BadValue, option
+
+_Socket = socket.socket  # the real one, also where gevent replaces it later
+_SOMAXCONN = "/proc/sys/net/core/somaxconn"
+_LAST_ID = 2**32 - 2  # what the kernel's type holds
+
+
+def mode(text: str) -> int:
+    """Convert ``chmod-socket``: three octal digits; none means 666, as in uWSGI."""
+    if text in {"", "1"}:
+        return 0o666
+    if len(text) not in {3, 4} or set(text) - set("01234567"):
+        raise BadValue("three octal digits, such as 660")
+    return int(text, 8)
+
+
+def open_to_all(text: str) -> str:
+    """Return what is dangerous in a mode."""
+    if mode(text) & 0o002:
+        return "Everybody on this machine may talk to the application as if they were its front end; try 660."
+    return ""
+
+
+def owner(text: str) -> tuple[int, int]:
+    """Convert ``chown-socket``: ``user``, ``user:group`` or ``:group``, by name or number."""
+    user, _, group = text.partition(":")
+    if not user and not group:
+        raise BadValue("user, user:group or :group")
+    try:
+        uid = number(user, _LAST_ID) if user[:1].isdigit() else getpwnam(user).pw_uid if user else -1
+    except (KeyError, ValueError):
+        raise BadValue(f"user, user:group or :group; there is no user {user}") from None
+    try:
+        gid = number(group, _LAST_ID) if group[:1].isdigit() else getgrnam(group).gr_gid if group else -1
+    except (KeyError, ValueError):
+        raise BadValue(f"user, user:group or :group; there is no group {group}") from None
+    return uid, gid
+
+
+@dataclass(frozen=True)
+class BindOptions:
+    """Sockets."""
+
+    chmod_socket: int | None = option(
+        None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode, danger=open_to_all,
+        expects="octal digits",
+    )  # fmt: skip
+    chown_socket: tuple[int, int] | None = option(
+        None, "Owner of Unix sockets.", convert=owner, expects="user[:group]"
+    )
+    listen: int = option(
+        1024,
+        "Connections that may wait to be accepted.",
+        short="l",
+        note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
+    )
+    reuse_port: bool = option(False, "Share the addresses with other servers (SO_REUSEPORT).")
+    abstract_socket: bool = option(
+        False, "Put all Unix sockets into the abstract namespace: they have no file and no permissions.",
+        short="a", note="One that is written @name is there anyway; uWSGI puts a NUL byte behind its name.",
+    )  # fmt: skip
+    vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
+
+
+def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.socket:
+    """Return a listening socket for an address; the caller closes it.
+
+    *passed* are systemd's sockets by address: one of the same address is taken from it and used.
+    Raise `AddressError` where the address cannot be had.
+    """
+    address = parse(text)
+    try:
+        if isinstance(address, int):
+            for name in [name for name, fd in passed.items() if fd == address]:
+                del passed[name]
+            return _inherited(address)
+        for name, fd in list(passed.items()):
+            if same(name, text):
+                del passed[name]
+                return _inherited(fd)
+        if isinstance(address, tuple):
+            return _bind_tcp(address, options)
+        if options.abstract_socket and not address.startswith("\0"):
+            address = socket_name("\0" + address)
+        return _bind_unix(address, options)
+    except OSError as error:
+        raise AddressError(f"cannot listen on {text}: {_explained(error)}", text) from None
+    except UnicodeError:  # of the idna codec
+        raise AddressError(f"cannot listen on {text}: that is no host name", text) from None
+
+
+def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
+    host, port = address
+    family, _, _, _, where = socket.getaddrinfo(
+        host or "0.0.0.0",  # noqa: S104  (`:port` means every IPv4 address, as in uWSGI)
+        port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
+    )[0]  # fmt: skip
+    sock = _Socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if options.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        return _listening(sock, options)
+    except OSError:
+        sock.close()
+        raise
+
+
+def _bind_unix(path: str, options: BindOptions) -> socket.socket:
+    sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if not path.startswith("\0"):
+            _remove_stale(path)
+        if path.startswith("\0"):
+            sock.bind(path)
+        else:
+            _make_file(sock, path, options)
+        return _listening(sock, options)
+    except OSError:
+        sock.close()
+        raise
+
+
+def _make_file(sock: socket.socket, path: str, options: BindOptions) -> None:
+    """Bind, and set the file's owner and mode: before listen(), so that nobody connects meanwhile.
+
+    Where they are set at all, the file is nobody else's from the moment at which it is there: it never has
+    wider permissions than it ends with, and not those of a group that it is given away from.
+    """
+    given = options.chmod_socket is not None or options.chown_socket is not None
+    umask = os.umask(0o177) if given else None
+    try:
+        sock.bind(path)
+    finally:
+        if umask is not None:
+            os.umask(umask)
+    try:
+        if options.chown_socket is not None:
+            os.chown(path, *options.chown_socket)
+        if umask is not None:
+            os.chmod(path, 0o777 & ~umask if options.chmod_socket is None else options.chmod_socket)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file that a dead server left; raise `OSError` for a live one's."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(
+                errno.EEXIST, "a file that is no socket is there; move it away or choose another path"
+            )
+    except FileNotFoundError:
+        return
+    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            os.unlink(path)
+            return
+        except PermissionError:
+            raise
+        except OSError:
+            pass  # a full backlog times out: somebody lives there
+    raise OSError(errno.EADDRINUSE, "another server answers on it")
+
+
+def _listening(sock: socket.socket, options: BindOptions) -> socket.socket:
+    sock.listen(min(options.listen, _longest_backlog()))
+    sock.setblocking(False)
+    return sock
+
+
+def _longest_backlog() -> int:
+    try:
+        with open(_SOMAXCONN) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return socket.SOMAXCONN
+
+
+def _inherited(fd: int) -> socket.socket:
+    sock = _Socket(fileno=os.dup(fd))
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise OSError(errno.EINVAL, f"descriptor {fd} is no listening stream socket")
+    sock.setblocking(False)
+    return sock
+
+
+def _explained(error: OSError) -> str:
+    hints = {
+        errno.EADDRINUSE: "; stop the other server or choose another address",
+        errno.EACCES: "; ports below 1024 and foreign directories need more rights",
+        errno.ENOENT: "; the directory must exist",
+        errno.EBADF: "; who starts this server must pass it",
+        errno.EPERM: "; only root gives files to other users",
+        errno.EADDRNOTAVAIL: "; no interface of this machine has the address",
+    }
+    return f"{error.strerror or error}{hints.get(error.errno or 0, '')}"

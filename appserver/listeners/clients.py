@@ -1,0 +1,149 @@
+"""One Mongrel2's clients, as the receiver answers them: each within what it takes."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from appserver.errors import ClientGone
+from appserver.listeners.credits import Credits
+from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
+from appserver.protocols.handoff import FLOW, GONE, WAIT
+from appserver.protocols.mongrel2 import MOST_TARGETS, addressees, control, envelope, envelope_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from appserver.listeners.dispatch import Dispatch, Job
+    from appserver.listeners.loops import Loops
+    from appserver.listeners.outlet import Outlet
+    from appserver.protocols.mongrel2 import Connection
+
+log = logging.getLogger("appserver.listeners")
+
+_BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
+
+
+class Clients:
+    """Send to clients what loops answer, and have loops know who has gone and who is slow."""
+
+    def __init__(self, name: str, dispatch: Dispatch, loops: Loops, outlet: Outlet, timeout: float) -> None:
+        self.attachment = 0  # of the Mongrel2 that has them; 0 = there is none
+        self.flow_control = False  # Mongrel2 tells what they have read
+        self.credits = Credits(outlet.put, timeout)
+        self._name = name
+        self._dispatch = dispatch
+        self._loops = loops
+        self._outlet = outlet
+
+    def learn(self, *, flow_control: bool) -> None:
+        """Note whether Mongrel2 controls the flow to them, and have the loops know."""
+        if self.flow_control != flow_control:
+            self.flow_control = flow_control
+            self._loops.tell_all(FLOW, int(flow_control))
+
+    @property
+    def expected(self) -> bool:
+        """Whether an answer is on its way that needs to hear from Mongrel2."""
+        if self.credits.waits:
+            return True
+        jobs = self._dispatch.jobs.values()
+        return any(
+            (job.uploads or job.switched or (job.begun and self.flow_control)) and not job.gone
+            for job in jobs
+        )
+
+    # What they are sent
+
+    def answer(self, connection: Connection, data: bytes, attachment: int, *, close: bool = True) -> bool:
+        """Send something to a client, now or when it is taken; return False where nobody is there."""
+        if close:
+            self._dispatch.closed(connection)
+        try:
+            if self.flow_control:
+                self.credits.put((attachment, connection), data, close=close)
+                return True
+            if data:
+                self._outlet.put(envelope(connection, data), attachment)
+            if close:
+                self._outlet.put(envelope(connection, b""), attachment)
+        except ClientGone:
+            return False
+        return True
+
+    def refuse(self, connection: Connection, attachment: int) -> None:
+        """Answer 503, as there is no room for a request."""
+        self.answer(connection, _BUSY, attachment)
+
+    def break_off(self, connection: Connection, attachment: int, *, begun: bool) -> None:
+        """Answer 502, or end an answer of which something has been sent in a way that shows."""
+        self.answer(connection, b"" if begun else _BROKEN, attachment)
+
+    def piece(self, job: Job, data: bytes) -> None:
+        """Send a piece of an answer, and have the loop wait where there is too much of it."""
+        if not self.answer(job.connection, data, job.attachment, close=False):
+            job.gone = True
+            self._loops.tell(job, GONE)
+        elif self.credits.held_up((job.attachment, job.connection)):
+            self._loops.tell(job, WAIT)
+
+    def publish(self, jobs: Iterable[Job], data: bytes) -> None:
+        """Send the same to the clients of several requests, in as few messages as can be."""
+        groups: dict[tuple[int, bytes], list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((job.attachment, job.connection[0]), []).append(job)
+        for (attachment, uuid), group in groups.items():
+            for at in range(0, len(group), MOST_TARGETS):
+                some = group[at : at + MOST_TARGETS]
+                if self.flow_control:
+                    lines = {(attachment, job.connection): job for job in some}
+                    for line in self.credits.put_together(list(lines), data):
+                        self.piece(lines[line], data)
+                else:
+                    self.order(envelope_to(uuid, [job.connection[1] for job in some], data), attachment)
+
+    def order(self, message: bytes, attachment: int) -> None:
+        """Send Mongrel2 a message that is nobody's answer, if it is still there."""
+        with suppress(ClientGone):
+            self._outlet.put(message, attachment)
+
+    def keep_alive(self) -> None:
+        """Have Mongrel2 not take long work for an idle connection, also where that blocks a loop."""
+        for job in self._dispatch.lasting():
+            if not job.gone and self.credits.reads((job.attachment, job.connection)):
+                self.order(control(job.connection, keep_alive=True), job.attachment)
+
+    # Who has gone
+
+    def lose(self, connection: Connection) -> None:
+        """Note that a client is no more."""
+        job = self._dispatch.holder(connection)
+        if job is not None and not job.gone:
+            self._loops.tell(job, GONE)
+        self._dispatch.disconnect(connection)
+
+    def lose_all(self) -> None:
+        """Note that Mongrel2 is no more."""
+        for job in self._dispatch.lose_all():
+            self._loops.tell(job, GONE)
+        self.credits.lost(self.attachment)
+        self.learn(flow_control=False)
+        self.attachment = 0
+
+    def lose_addressees(self, messages: Iterable[tuple[bytes, int]]) -> None:
+        """Note that what was for clients has been given up, with the attachment of each message."""
+        lost = {
+            each
+            for message, attachment in messages
+            if attachment == self.attachment
+            for each in addressees(message)
+        }
+        for connection in lost:
+            self.lose(connection)
+
+    def look(self) -> None:
+        """Drop clients that read nothing; to be called now and then."""
+        for _, connection in self.credits.look():
+            log.info("%s: a client that reads nothing is dropped", self._name)
+            self.lose(connection)

@@ -1,0 +1,70 @@
+"""Options of how long and how large requests may be, and of the connections that they come over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appserver.options import option, seconds
+
+_IDLE = 75.0
+
+
+def idle(text: str) -> float:
+    """Convert ``keepalive-timeout``: seconds, or true for as many as usual."""
+    return _IDLE if text.lower() in {"", "true", "yes", "on"} else seconds(text)
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Requests."""
+
+    buffer_size: int = option(
+        65536,
+        "Bytes that a request's head may have.",
+        short="b",
+        note="4096 there; a request that is too long is answered 431 here.",
+    )
+    post_buffering: int = option(
+        1048576,
+        "Bytes of a request's body held in memory; more goes to a temporary file. 0 = the application is"
+        " called at once, and reads the body as it comes.",
+        note="Off there.",
+    )
+    limit_post: int = option(
+        1073741824,
+        "Bytes that a request's body may have; 0 = no limit.",
+        example="10485760",
+        note="0 there. A body that is too long is answered 413.",
+    )
+    socket_timeout: float = option(
+        60.0,
+        "Seconds that a peer may take between two pieces of a request or an answer.",
+        short="z",
+        note="4 there.",
+    )
+    header_timeout: float = option(30.0, "Seconds that a peer may take for the head of a request.")
+    body_timeout: float = option(
+        60.0, "Seconds that a peer may take for the body of a request, and more as long as it keeps min-rate."
+    )
+    send_timeout: float = option(
+        60.0, "Seconds that a peer may take to read an answer, and more as long as it keeps min-rate."
+    )
+    min_rate: int = option(
+        500, "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count."
+    )
+    keepalive_timeout: float = option(
+        _IDLE,
+        "Seconds that a kept connection may idle.",
+        aliases=("http-keepalive",),
+        convert=idle,
+        expects="seconds",
+        note="own; `http-keepalive` is off there until it is set.",
+    )
+    max_connections: int = option(
+        0,
+        "Connections that a listener has in a process at once; more wait in the kernel. 0 = what the limit of"
+        " open files allows.",
+    )
+    ignore_client_abort: bool = option(
+        False, "Finish a request whose client has closed its side of the connection; it may still read."
+    )
