@@ -154,6 +154,34 @@ def test_the_numbers_are_exactly_those_of_the_requests(site, told, options):
     assert sum(each["tx"] for each in document["workers"]) > size
 
 
+@KINDS
+def test_each_mounted_application_has_its_own_numbers(site, told, options):
+    (site.directory / "blog.py").write_text(
+        "def application(environ, start_response):\n"
+        "    environ.update(SCRIPT_NAME='/other', PATH_INFO='')\n"
+        "    start_response('200 OK', [])\n"
+        "    return []\n"
+    )
+    (site.directory / "broken.py").write_text("def application(environ, start_response):\n    1 / 0\n")
+    (site.directory / "page.txt").write_text("page")
+    site.configure(
+        "mount = /blog=blog:application", "mount = /broken=broken:application",
+        f"static-map = /static={site.directory}", stats="127.0.0.1:0", manage_script_name="true", **options,
+    ).start()  # fmt: skip
+    for path, count in {"/": 4, "/blog/x": 3, "/broken": 2, "/static/page.txt": 1}.items():
+        for _ in range(count):
+            site.get(path)
+    document = told.until(lambda found: requests(found) == 10)
+    apps = [worker["apps"] for worker in document["workers"]]
+    assert [[each["id"] for each in found] for found in apps] == [[0, 1, 2]] * len(apps)
+    for found, wanted in zip(
+        zip(*apps, strict=True), [("", 4, 0), ("/blog", 3, 0), ("/broken", 2, 2)], strict=True
+    ):
+        assert {each["mountpoint"] for each in found} == {wanted[0]}
+        sums = [sum(each[name] for each in found) for name in ("requests", "exceptions")]
+        assert sums == [*wanted[1:]]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"master": "false", "threads": 2}, {"processes": 2}, {"gevent": 5, "zeromq_dispatch": "shared"}],
