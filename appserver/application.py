@@ -175,6 +175,15 @@ def _surrounded(settings: Settings, app: Application) -> Application:
     return Headers(headers, app) if headers != HeaderOptions() else app
 
 
+def mountpoints(settings: Settings) -> list[str]:
+    """Return where applications are mounted, if ``mount`` tells; "" is that of all other requests."""
+    options = settings.of(ApplicationOptions)
+    mounts = [prefix for prefix, _ in settings.of(MountOptions).mount]
+    if mounts and (options.module or options.wsgi_file):
+        mounts.insert(0, "")
+    return list(dict.fromkeys(mounts))
+
+
 def named(settings: Settings) -> str:
     """Return the application as the options name it."""
     options = settings.of(ApplicationOptions)

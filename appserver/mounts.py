@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from appserver.wsgi import Application
 
+# In the environ: where the application is mounted that was given the request, for those who count.
+MOUNT = "appserver.mount"
 _NOTHING = b"Not Found: no application is mounted here\n"
 
 
@@ -46,27 +48,30 @@ class Mounts:
     """
 
     def __init__(self, apps: dict[str, Application], default: Application | None, *, manage: bool) -> None:
-        self._apps = {prefix: app for prefix, app in apps.items() if prefix}
-        self._default = apps.get("", default)
+        self._apps = {"": default, **apps}
         self._manage = manage
-        self._longest_first = sorted(self._apps, key=len, reverse=True)
+        self._longest_first = sorted(filter(None, apps), key=len, reverse=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        app = self._managed(environ) if self._manage else self._chosen(environ)
+        prefix = self._managed(environ) if self._manage else self._chosen(environ)
+        app = self._apps[prefix]
         if app is None:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [_NOTHING]
+        environ[MOUNT] = prefix
         return app(environ, start_response)
 
-    def _managed(self, environ: dict[str, Any]) -> Application | None:
+    def _managed(self, environ: dict[str, Any]) -> str:
+        """Return the prefix of the path that counts, which becomes SCRIPT_NAME."""
         path = environ["PATH_INFO"]
         for prefix in self._longest_first:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
                 environ["SCRIPT_NAME"] = prefix
                 environ["PATH_INFO"] = path[len(prefix) :]
-                return self._apps[prefix]
-        return self._default
+                return prefix
+        return ""
 
-    def _chosen(self, environ: dict[str, Any]) -> Application | None:
-        """Return the application that the front end has named by SCRIPT_NAME."""
-        return self._apps.get(environ.get("SCRIPT_NAME", "").rstrip("/"), self._default)
+    def _chosen(self, environ: dict[str, Any]) -> str:
+        """Return the prefix that the front end has named by SCRIPT_NAME."""
+        prefix: str = environ.get("SCRIPT_NAME", "").rstrip("/")
+        return prefix if prefix in self._apps else ""

@@ -138,16 +138,27 @@ def option(
 
 
 def options_of(owner: type) -> list[Option]:
-    """Return the options that a dataclass declares."""
+    """Return the options that a dataclass declares.
+
+    Raise `ValueError` where an annotation does not tell how a value is made of text, and nothing else does.
+    """
     found = []
     for field in dataclasses.fields(owner):
         told = field.metadata
         # Text already, where annotations are postponed.
-        kind = str(getattr(field.type, "__name__", field.type))
+        kind = field.type.__name__ if type(field.type) is type else str(field.type)
         flag = kind == "bool"
         convert, expects = told["convert"], told["expects"]
-        if convert is None:
-            convert, expects = _CONVERSIONS.get(kind, (str, expects or "text"))
+        if convert is None and kind in _CONVERSIONS:
+            convert, expects = _CONVERSIONS[kind]
+        elif convert is None and kind in _TEXTS:
+            convert, expects = str, expects or "text"
+        elif convert is None:
+            raise ValueError(
+                f"the option {field.name} of {_named(owner)} is annotated with {kind}, which does not tell"
+                f" how its value is made of text; take {', '.join(_CONVERSIONS)}, {' or '.join(_TEXTS)}, or"
+                " give option() a convert"
+            )
         found.append(
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
@@ -208,6 +219,7 @@ _CONVERSIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (whole, "number"),
     "float": (seconds, "seconds"),
 }
+_TEXTS = ("str", "tuple[str, ...]")
 
 
 class Settings:

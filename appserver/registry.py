@@ -67,6 +67,8 @@ def _check(name: str, listener: object, source: str) -> None:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: its Options are not declared by option()"
         ) from None
+    except ValueError as error:
+        raise RegistryError(f"the listener {name} of {source} is malformed: {error}") from None
     if len(mounts) != 1 or not mounts[0].repeats:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: exactly one of its Options must mount"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from appserver.application import ApplicationOptions, LoadError, load
+from appserver.application import ApplicationOptions, LoadError, load, mountpoints
 from appserver.configuration import Configuration
-from appserver.mounts import Mounts, mount
+from appserver.mounts import MOUNT, Mounts, mount
 from appserver.options import BadValue
 from appserver.surroundings import prepare
 
@@ -18,9 +18,11 @@ def app(name):
     return application
 
 
-def ask(mounts, path, script_name=""):
+def ask(mounts, path, script_name="", environ=None):
     told = []
-    answer = mounts({"SCRIPT_NAME": script_name, "PATH_INFO": path}, lambda status, _: told.append(status))
+    environ = {} if environ is None else environ
+    environ |= {"SCRIPT_NAME": script_name, "PATH_INFO": path}
+    answer = mounts(environ, lambda status, _: told.append(status))
     return told[0][:3] if told else tuple(answer)
 
 
@@ -62,6 +64,33 @@ def test_what_is_mounted_nowhere_is_not_found(manage):
 @pytest.mark.parametrize("manage", [False, True])
 def test_an_application_at_the_root_is_the_default(manage):
     assert ask(Mounts({**APPS, "": app("root")}, None, manage=manage), "/x") == ("root", "", "/x")
+
+
+@pytest.mark.parametrize("manage", [False, True])
+@pytest.mark.parametrize("prefix", ["/a", "/a/b", ""])
+def test_whose_request_it_is_is_noted(manage, prefix):
+    environ = {}
+    ask(Mounts(APPS, app("d"), manage=manage), prefix if manage else "/x", prefix, environ)
+    assert environ[MOUNT] == prefix
+
+
+def test_a_request_of_nobody_is_noted_as_nobodys():
+    environ = {}
+    assert ask(Mounts(APPS, None, manage=True), "/x", environ=environ) == "404"
+    assert MOUNT not in environ
+
+
+@pytest.mark.parametrize(
+    "options, found",
+    [
+        (["--module", "m"], []),
+        (["--module", "m", "--mount", "/a=m", "--mount", "/b/=m"], ["", "/a", "/b"]),
+        (["--mount", "/a=m"], ["/a"]),
+        (["--mount", "/=m", "--mount", "/a=m", "--mount", "/a=n"], ["", "/a"]),
+    ],
+)
+def test_where_applications_are_mounted(options, found):
+    assert mountpoints(Configuration(["--http-socket", ":0", *options]).settings) == found
 
 
 @pytest.mark.parametrize(

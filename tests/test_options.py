@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import pytest
 
@@ -35,6 +35,12 @@ class Second:
     choice: str = option("a", "One.", convert=one_of("a", "b"), expects="a or b")
 
 
+def declaring(annotation, **more):
+    """Return an owner of one option with this annotation."""
+    fields = [("level", annotation, option(None, "A level.", **more))]
+    return make_dataclass("Options", fields, namespace={"__module__": __name__})
+
+
 def build(*pairs):
     given = [Setting(name, value, f"f.ini:{number}") for number, (name, value) in enumerate(pairs, 1)]
     return Catalogue([First, Second]).build(given)
@@ -59,6 +65,39 @@ def test_fields_declare_options():
     mount, *_ = options_of(Second)
     assert mount.mounts
     assert mount.repeats
+
+
+@pytest.mark.parametrize("postponed", [False, True])
+@pytest.mark.parametrize("annotation", [bool, int, float, str, tuple[str, ...]])
+def test_an_annotation_tells_the_kind_also_where_it_is_text(annotation, postponed):
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    [declared] = options_of(declaring(text if postponed else annotation))
+    value = {bool: True, int: 1, float: 1.0}.get(annotation, "1")
+    found = declared.convert("1")
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "annotation, named",
+    [
+        ("Level", "Level"),
+        ("int | None", "int | None"),
+        ("tuple[int, ...]", "tuple[int, ...]"),
+        (tuple[int, ...], "tuple[int, ...]"),
+        (complex, "complex"),
+    ],
+)
+def test_an_annotation_that_tells_no_kind_is_refused_without_a_conversion(annotation, named):
+    with pytest.raises(
+        ValueError, match=rf"^the option level of {__name__}\.Options is annotated with "
+    ) as caught:
+        options_of(declaring(annotation))
+    assert str(caught.value).endswith(
+        f" with {named}, which does not tell how its value is made of text;"
+        " take bool, int, float, str or tuple[str, ...], or give option() a convert"
+    )
+    [declared] = options_of(declaring(annotation, convert=even_number))
+    assert declared.convert("2") == 2
 
 
 def test_without_settings_there_are_the_defaults():

@@ -35,6 +35,14 @@ class TinyOptions:
     tiny_socket: tuple[str, ...] = option((), "Serve tiny.", mounts=True)
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """Kinds."""
+
+    tiny_socket: tuple[str, ...] = option((), "Serve tiny.", mounts=True)
+    level: Level = option(3, "A level.")  # noqa: F821
+
+
 class Tiny:
     name = "tiny"
     Options = TinyOptions
@@ -146,6 +154,9 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
          "exactly one of its Options must mount listeners and be repeatable"),
         (changed(Options=dataclass_of(a=option((), "A.", mounts=True), b=option((), "B.", mounts=True))),
          "exactly one of its Options must mount listeners and be repeatable"),
+        (changed(Options=Kinds),
+         (f"the option level of {__name__}.Kinds is annotated with Level, which does not tell how its value is made of"
+         " text; take bool, int, float, str or tuple[str, ...], or give option() a convert")),
         (changed(name="other"), "it calls itself 'other'"),
     ],
 )  # fmt: skip

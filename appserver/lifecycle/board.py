@@ -6,12 +6,15 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
+from appserver.application import mountpoints
 from appserver.cores import DONE, IN_HAND
 from appserver.stats import tally
 from appserver.stats.options import StatsOptions
 from appserver.stats.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.configuration import Configuration
 
 _NUMBER = 8
@@ -24,15 +27,24 @@ class Board:
     """The counters of one worker's loops, in a file of memory that both processes map.
 
     `fd` goes to the worker, which makes its own `Board` of it; -1 is memory of this process alone. Each
-    number has one writer. With *listeners* each loop has a `Tally` besides, for so many of them and for
-    its *cores*.
+    number has one writer. With *listeners* each loop has a `Tally` besides, for so many of them, for its
+    *cores* and for the applications at *mounts*.
     """
 
-    def __init__(self, loops: int, fd: int | None = None, *, cores: int = 0, listeners: int = 0) -> None:
+    def __init__(
+        self,
+        loops: int,
+        fd: int | None = None,
+        *,
+        cores: int = 0,
+        listeners: int = 0,
+        mounts: Sequence[str] = (),
+    ) -> None:
         self.loops = loops
         self.cores = cores
         self.listeners = listeners
-        self._tally = tally.size(cores, listeners) if listeners else 0
+        self.mounts = mounts
+        self._tally = tally.size(cores, listeners, len(mounts)) if listeners else 0
         size = _NUMBER * (_HEAD + (_ROW + self._tally) * loops)
         self.fd = os.memfd_create("appserver-board", os.MFD_CLOEXEC) if fd is None else fd
         if fd is None:
@@ -44,8 +56,9 @@ class Board:
         """Return a board for a worker of that configuration."""
         plan = configuration.plan
         assert plan is not None
-        counted = len(configuration.listeners) if configuration.settings.of(StatsOptions).stats else 0
-        return cls(plan.loops, fd, cores=plan.cores, listeners=counted)
+        settings = configuration.settings
+        counted = len(configuration.listeners) if settings.of(StatsOptions).stats else 0
+        return cls(plan.loops, fd, cores=plan.cores, listeners=counted, mounts=mountpoints(settings))
 
     def row(self, loop: int) -> memoryview:
         """Return the two counters of a loop, numbered from 0."""
@@ -57,7 +70,7 @@ class Board:
         if not self.listeners:
             return None
         at = _HEAD + self.loops * _ROW + loop * self._tally
-        return Tally(self._numbers[at : at + self._tally], self.cores, self.listeners)
+        return Tally(self._numbers[at : at + self._tally], self.cores, self.listeners, self.mounts)
 
     def beat(self) -> None:
         """Show that the process is alive."""

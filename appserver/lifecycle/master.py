@@ -20,7 +20,7 @@ from appserver.lifecycle.child import Children, first
 from appserver.lifecycle.commands import run
 from appserver.lifecycle.generation import Failed, Generation
 from appserver.lifecycle.programs import Programs
-from appserver.lifecycle.reload import reread, take_over
+from appserver.lifecycle.reload import reread, stats_server, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
 from appserver.lifecycle.watcher import look
@@ -108,12 +108,18 @@ class Master:
         control.start(handle)
 
     def tell(self, stats: StatsServer) -> None:
-        """Serve statistics on a socket that is bound, and remove it in the end."""
+        """Serve statistics on a socket that is bound, until another takes its place or the server ends."""
         stats.document = lambda: self.view().document()
         self.children.private.add(stats)
         self._stats = stats
         asyncio.get_running_loop().add_reader(stats.fileno(), stats.turn)
         log.info("statistics: %s", stats.address)
+
+    def _end_stats(self, stats: StatsServer | None) -> None:
+        if stats is not None:
+            asyncio.get_running_loop().remove_reader(stats.fileno())
+            self.children.private.discard(stats)
+            stats.remove()
 
     def view(self) -> View:
         """Return what statistics are made of."""
@@ -228,9 +234,7 @@ class Master:
         if self._control is not None:
             await self._control.finish()
             self._control.remove()
-        if self._stats is not None:
-            asyncio.get_running_loop().remove_reader(self._stats.fileno())
-            self._stats.remove()
+        self._end_stats(self._stats)
 
     def _announce(self) -> None:
         plan = self.configuration.plan
@@ -378,6 +382,29 @@ class Master:
     ) -> tuple[Generation, list[Listener]]:
         """Return a generation that serves, and the listeners that it does without."""
         configuration = reread(self.configuration)
+        before = self._stats
+        stats = stats_server(before, self.configuration, configuration)
+        if stats is not None:
+            self.children.private.add(stats)
+        try:
+            found = await self._start(old, configuration, report, chain=chain)
+        except BaseException:
+            if stats is not before:
+                self._end_stats(stats)
+            raise
+        if stats is not before:
+            self._end_stats(before)
+            self._stats = None
+            if stats is not None:
+                self.tell(stats)
+        elif stats is not None:
+            stats.follow(configuration.settings)
+        return found
+
+    async def _start(
+        self, old: Generation, configuration: Configuration, report: Report, *, chain: bool
+    ) -> tuple[Generation, list[Listener]]:
+        """Start a generation on the sockets of the one before, and on those that it has not."""
         bound, follows = take_over(self.configuration, configuration)
         gone = [each for each in self.configuration.listeners if each not in follows.values()]
         self.children.private.update(gone)

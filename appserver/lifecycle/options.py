@@ -117,7 +117,6 @@ OF_A_LIFE: tuple[type, ...] = (
     DaemonOptions,
     PrivilegeOptions,
     ProgramOptions,
-    StatsOptions,
 )
 
 

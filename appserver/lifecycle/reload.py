@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 from appserver.address import AddressError
 from appserver.configuration import Configuration, ConfigurationError
+from appserver.lifecycle.error import StartError
 from appserver.lifecycle.generation import Failed
 from appserver.lifecycle.options import OF_A_LIFE
+from appserver.lifecycle.privileges import PrivilegeOptions, user_id
+from appserver.stats.options import StatsOptions
+from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Listener
@@ -30,6 +34,22 @@ def reread(old: Configuration) -> Configuration:
             name = (owner.__doc__ or "").rstrip(".")
             log.warning("options of %r have changed; that takes effect at a restart", name)
     return new
+
+
+def stats_server(old: StatsServer | None, before: Configuration, new: Configuration) -> StatsServer | None:
+    """Return the statistics server that *new* asks for, bound: *old*, of *before*, where the address stays.
+
+    Raise `Failed` where the address cannot be had.
+    """
+    spec = new.settings.of(StatsOptions).stats
+    if not spec or (old is not None and old.listens(spec)):
+        return old if spec else None
+    server = StatsServer(new.settings)
+    try:
+        server.bind(user_id(before.settings.of(PrivilegeOptions)))
+    except StartError as error:
+        raise Failed(f"{new.place(error.option, error.value)}{error}") from None
+    return server
 
 
 def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], dict[Listener, Listener]]:

@@ -20,7 +20,7 @@ _LOOKS = 3  # at a connection that has ended before that is told
 _PATIENCE = 1.0  # seconds that a stop waits for that; under load it may not come
 BROKEN_OFF = (
     "%s: Mongrel2's connection to us has ended, perhaps for a message larger than zeromq-max-message: what"
-    " it had dealt is lost, and it is tried again in half a minute"
+    " it had dealt is lost, and it is made again"
 )
 
 
@@ -39,12 +39,17 @@ class Pull:
         self._left = False  # Mongrel2 deals us nothing more
         self._connection = 0  # the descriptor
         self._broken = 0  # looks since it ended by itself
+        self._over = False  # it has ended after that, and what came before is to be taken
+        self._retries = False  # libzmq connects again by itself
+        self._endpoint = endpoint
         self._socket = context.socket(zmq.PULL)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
         self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
         self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+        )
         self._socket.connect(endpoint)
 
     @property
@@ -57,6 +62,9 @@ class Pull:
         try:
             message: bytes = self._socket.recv(_NOW)
         except zmq.Again:
+            if self._over:  # a stop may take longer than libzmq waits before it connects again
+                self._over = False
+                self._socket.disconnect(self._endpoint)
             return None
         self.last = monotonic()
         if self._leave_at and not self._left and self.last > self._leave_at:
@@ -80,7 +88,8 @@ class Pull:
         if not self._left:
             return False
         event = self._next_event()
-        return event is not None and event[0] == zmq.EVENT_DISCONNECTED
+        self._over = event is not None and event[0] == zmq.EVENT_DISCONNECTED
+        return self._over
 
     def _leave(self) -> None:
         """Have Mongrel2 deal to others, and lose nothing that it has dealt to us.
@@ -102,7 +111,8 @@ class Pull:
     def broken(self) -> bool:
         """Tell, once, that the connection has ended by itself, and had done so at the look before.
 
-        By then it is known whether Mongrel2 has gone.
+        By then it is known whether Mongrel2 has gone; if not, it is connected again: libzmq does not do that
+        by itself where it was a message of more than it may have.
         """
         if self._left:
             return False
@@ -111,13 +121,19 @@ class Pull:
             self._broken = 0
         elif self._broken:
             self._broken += 1
-        return self._broken == _LOOKS
+        if self._broken != _LOOKS:
+            return False
+        if not self._retries:
+            self._socket.connect(self._endpoint)
+        return True
 
     def _note_events(self) -> None:
         while (event := self._next_event()) is not None:
-            connected = event[0] == zmq.EVENT_CONNECTED
-            self._connection = event[1] if connected else 0
-            self._broken = 0 if connected else 1
+            self._retries = event[0] == zmq.EVENT_CONNECT_RETRIED
+            if not self._retries:
+                connected = event[0] == zmq.EVENT_CONNECTED
+                self._connection = event[1] if connected else 0
+                self._broken = 0 if connected else 1
 
     def _next_event(self) -> tuple[int, int] | None:
         """Return what happened to the connection next, with its descriptor; None for nothing new."""

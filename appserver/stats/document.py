@@ -14,7 +14,7 @@ from appserver import __version__
 from appserver.application import ApplicationOptions
 from appserver.compat.locks import LOCKS, LockOptions
 from appserver.memory import memory
-from appserver.stats.ledger import Ledger, Name, Process, counted, tallies
+from appserver.stats.ledger import Ledger, Name, Process, by_application, counted, tallies
 from appserver.stats.options import StatsOptions
 from appserver.stats.tally import READ_ERRORS, REQUESTS, ROUTED, RUNNING, STATIC, WRITE_ERRORS
 
@@ -138,10 +138,8 @@ class View:
             "respawn_count": self.ledger.spawns[number],
             "tx": sums["tx"],
             "avg_rt": now["running_time"] // now["requests"] if now is not None and now["requests"] else 0,
-            "apps": [],
+            "apps": self._applications(process) if process is not None else [],
         }
-        if process is not None and now is not None:
-            part["apps"].append(self._application(process, now["requests"], now["exceptions"]))
         if not self.configuration.settings.of(StatsOptions).stats_no_cores:
             part["cores"] = _cores(process) if process is not None else []
         running = sum(tally.total(RUNNING) for tally in tallies(process.board)) if process is not None else 0
@@ -152,16 +150,20 @@ class View:
         }
         return part
 
-    def _application(self, process: Process, requests: int, exceptions: int) -> dict[str, Any]:
-        return {
-            "id": 0,
-            "modifier1": 0,
-            "mountpoint": "",
-            "startup_time": int(process.startup),
-            "requests": requests,
-            "exceptions": exceptions,
-            "chdir": self.configuration.settings.of(ApplicationOptions).chdir,
-        }
+    def _applications(self, process: Process) -> list[dict[str, Any]]:
+        """Return the applications of a process, with what has come to each of them."""
+        return [
+            {
+                "id": number,
+                "modifier1": 0,
+                "mountpoint": mount,
+                "startup_time": int(process.startup),
+                "requests": numbers["requests"],
+                "exceptions": numbers["exceptions"],
+                "chdir": self.configuration.settings.of(ApplicationOptions).chdir,
+            }
+            for number, (mount, numbers) in enumerate(by_application(process).items())
+        ]
 
 
 def _cores(process: Process) -> list[dict[str, Any]]:

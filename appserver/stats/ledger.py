@@ -58,6 +58,15 @@ def by_listener(process: Process) -> dict[Name, Counter[str]]:
     return found
 
 
+def by_application(process: Process) -> dict[str, Counter[str]]:
+    """Return what came to each application of one process, by where it is mounted; "" is one alone."""
+    found: dict[str, Counter[str]] = {mount: Counter() for mount in process.board.mounts or [""]}
+    for tally in tallies(process.board):
+        for mount, numbers in found.items():
+            numbers.update(tally.of_application(mount))
+    return found
+
+
 class Ledger:
     """Sums over all processes that there were, by number and by listener."""
 

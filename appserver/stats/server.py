@@ -94,6 +94,14 @@ class StatsServer:
         self._epoll = _Epoll()
         self._epoll.register(self._sock.fileno(), select.EPOLLIN)
 
+    def listens(self, spec: str) -> bool:
+        """Tell whether an address, as it is written, is the one that this server has."""
+        return spec in {self._options.stats, self.address}
+
+    def follow(self, settings: Settings) -> None:
+        """Speak from now on as the options of a reload say."""
+        self._settings, self._options = settings, settings.of(StatsOptions)
+
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is something to do."""
         assert self._epoll is not None

@@ -2,12 +2,14 @@
 
 A loop has a table of numbers, one row for each of its cores and one, the first, for what is answered in no
 core. Behind the columns below each row has one for each listener: its requests. The first row has there
-those that were answered without the application.
+those that were answered without the application. Where applications are mounted two for each of them
+follow: the requests that it was given, and its exceptions.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
@@ -15,6 +17,7 @@ from greenlet import getcurrent
 from appserver.cores import CORE
 from appserver.errors import BodyError
 from appserver.exchange import ANSWERED_BY, FAILED
+from appserver.mounts import MOUNT
 from appserver.wsgi import Interrupted
 
 if TYPE_CHECKING:
@@ -32,9 +35,9 @@ COLUMNS = 9
 _KINDS = {"static": STATIC, "route": ROUTED}
 
 
-def size(cores: int, listeners: int) -> int:
+def size(cores: int, listeners: int, mounts: int = 0) -> int:
     """Return how many numbers a loop's table has."""
-    return (1 + cores) * (COLUMNS + listeners) + listeners
+    return (1 + cores) * (COLUMNS + listeners + 2 * mounts) + listeners
 
 
 class Tally:
@@ -43,15 +46,16 @@ class Tally:
     The last numbers are the connections of each listener, as they were at the last `look`.
     """
 
-    def __init__(self, numbers: memoryview, cores: int, listeners: int) -> None:
+    def __init__(self, numbers: memoryview, cores: int, listeners: int, mounts: Sequence[str] = ()) -> None:
         self._numbers = numbers
-        self._width = COLUMNS + listeners
+        self._mounts = {mount: at for at, mount in zip(count(COLUMNS + listeners, 2), mounts, strict=False)}
+        self._width = COLUMNS + listeners + 2 * len(mounts)
         self._end = (1 + cores) * self._width
         self.rows = [numbers[at : at + self._width] for at in range(0, self._end, self._width)]
 
     def service(self, service: Service, listener: int) -> Service:
         """Return what a listener, by its number, is to serve so that its requests are counted."""
-        counting = _Counting(self.rows, COLUMNS + listener, service.app, service.access)
+        counting = _Counting(self.rows, COLUMNS + listener, self._mounts, service.app, service.access)
         return replace(service, app=counting, access=counting)  # type: ignore[arg-type]
 
     def look(self, listeners: Sequence[Listener]) -> None:
@@ -73,15 +77,29 @@ class Tally:
             "connections": self._numbers[self._end + listener],
         }
 
+    def of_application(self, mount: str) -> dict[str, int]:
+        """Return the requests that the application at *mount* was given, and its exceptions."""
+        at = self._mounts.get(mount)
+        if at is not None:
+            return {"requests": self.total(at), "exceptions": self.total(at + 1)}
+        others = self.total(STATIC) + self.total(ROUTED)  # what one that is alone did not get
+        return {"requests": self.total(REQUESTS) - others, "exceptions": self.total(EXCEPTIONS)}
+
 
 class _Counting:
     """The application and the access log of one listener's requests, which notes what passes."""
 
     def __init__(
-        self, rows: list[memoryview], listener: int, app: Application, access: Access | None
+        self,
+        rows: list[memoryview],
+        listener: int,
+        mounts: dict[str, int],
+        app: Application,
+        access: Access | None,
     ) -> None:
         self._rows = rows
         self._listener = listener
+        self._mounts = mounts
         self._app = app
         self._access = access
 
@@ -103,14 +121,16 @@ class _Counting:
         environ = x.environ
         if ANSWERED_BY in environ:
             row[_KINDS[environ[ANSWERED_BY]]] += 1
+        mount = self._mounts.get(environ[MOUNT], 0) if MOUNT in environ else 0
+        if mount:
+            row[mount] += 1
         if FAILED in environ:
-            _count_failure(row, environ[FAILED])
+            error = environ[FAILED]
+            if issubclass(error, BodyError):
+                row[READ_ERRORS] += 1
+            elif not issubclass(error, Interrupted):
+                row[EXCEPTIONS] += 1
+                if mount:
+                    row[mount + 1] += 1
         if self._access is not None:
             self._access.line(x, status, seconds)
-
-
-def _count_failure(row: memoryview, error: type[BaseException]) -> None:
-    if issubclass(error, BodyError):
-        row[READ_ERRORS] += 1
-    elif not issubclass(error, Interrupted):
-        row[EXCEPTIONS] += 1

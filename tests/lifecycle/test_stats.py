@@ -154,6 +154,34 @@ def test_the_numbers_are_exactly_those_of_the_requests(site, told, options):
     assert sum(each["tx"] for each in document["workers"]) > size
 
 
+@KINDS
+def test_each_mounted_application_has_its_own_numbers(site, told, options):
+    (site.directory / "blog.py").write_text(
+        "def application(environ, start_response):\n"
+        "    environ.update(SCRIPT_NAME='/other', PATH_INFO='')\n"
+        "    start_response('200 OK', [])\n"
+        "    return []\n"
+    )
+    (site.directory / "broken.py").write_text("def application(environ, start_response):\n    1 / 0\n")
+    (site.directory / "page.txt").write_text("page")
+    site.configure(
+        "mount = /blog=blog:application", "mount = /broken=broken:application",
+        f"static-map = /static={site.directory}", stats="127.0.0.1:0", manage_script_name="true", **options,
+    ).start()  # fmt: skip
+    for path, count in {"/": 4, "/blog/x": 3, "/broken": 2, "/static/page.txt": 1}.items():
+        for _ in range(count):
+            site.get(path)
+    document = told.until(lambda found: requests(found) == 10)
+    apps = [worker["apps"] for worker in document["workers"]]
+    assert [[each["id"] for each in found] for found in apps] == [[0, 1, 2]] * len(apps)
+    for found, wanted in zip(
+        zip(*apps, strict=True), [("", 4, 0), ("/blog", 3, 0), ("/broken", 2, 2)], strict=True
+    ):
+        assert {each["mountpoint"] for each in found} == {wanted[0]}
+        sums = [sum(each[name] for each in found) for name in ("requests", "exceptions")]
+        assert sums == [*wanted[1:]]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"master": "false", "threads": 2}, {"processes": 2}, {"gevent": 5, "zeromq_dispatch": "shared"}],
@@ -324,6 +352,114 @@ def test_ctl_status_says_the_same(site, told):
         said = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
     assert f"worker 1: pid {process['pid']}, generation 1, serving for" in said
     assert f"{process['requests']} requests, {process['in_hand']} in hand" in said
+
+
+# What a reload makes of it
+
+
+def reload(site, said):
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until(said)
+
+
+def test_a_reload_that_adds_the_option_begins_to_tell_and_to_count(site):
+    path = site.directory / "stats.sock"
+    site.configure(processes=2).start()
+    site.told()
+    site.configure(processes=2, stats=path, chmod_socket=640)
+    reload(site, "generation 2 has taken over")
+    site.wait_until(f"statistics: {path}$")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    told = Told(site)
+    for _ in range(3):
+        site.told()
+    document = told.until(
+        lambda found: sum(app["requests"] for each in found["workers"] for app in each["apps"]) == 3
+    )
+    assert requests(document) == 4, "those of before were counted by their number"
+    assert site.server.stop() == 0
+    assert not path.exists()
+
+
+def test_a_reload_that_removes_the_option_ends_it(site, told):
+    path = site.directory / "stats.sock"
+    site.configure(stats=path).start()
+    assert told()["workers"]
+    site.configure()
+    reload(site, "generation 2 has taken over")
+    assert not path.exists()
+    reload(site, "generation 3 has taken over")
+    assert site.count("statistics: ") == 1
+
+
+def test_one_that_a_reload_has_begun_is_the_masters_alone(site):
+    """A worker that had it, too, would keep its socket open."""
+    site.configure().start()
+    site.configure(stats="127.0.0.1:0")
+    reload(site, "generation 2 has taken over")
+    address = Told(site).address
+    site.configure()
+    reload(site, "generation 3 serves")
+    with pytest.raises(ConnectionRefusedError):
+        read(address)
+
+
+@pytest.mark.parametrize("unix", [False, True])
+def test_a_reload_moves_it_to_another_address(site, told, unix):
+    before, after = (site.directory / name for name in ("before.sock", "after.sock"))
+    site.configure(stats=before if unix else "127.0.0.1:0").start()
+    site.told()
+    old = told.address
+    told.until(lambda found: requests(found) == 1)
+    site.configure(stats=after)
+    reload(site, "generation 2 has taken over")
+    assert requests(json.loads(read(str(after)))) == 1
+    with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+        read(old)
+    assert not before.exists()
+
+
+def test_a_reload_that_leaves_the_address_keeps_the_socket(site, told):
+    """It is written in another way, too, and has other options besides."""
+    site.configure(stats="127.0.0.1:0").start()
+    assert b"\t" in read(told.address)
+    site.configure(stats="127.0.0.1:0", stats_minified="true")
+    reload(site, "generation 2 has taken over")
+    assert b"\t" not in read(told.address)
+    site.configure(stats=told.address, stats_minified="false", stats_no_cores="true")
+    reload(site, "generation 3 has taken over")
+    assert b"\t" in read(told.address)
+    assert "cores" not in told()["workers"][0]
+    assert site.count("statistics: ") == 1
+    assert "takes effect at a restart" not in site.log
+
+
+def test_a_reload_that_fails_leaves_it_where_it_was(site, told):
+    path = site.directory / "stats.sock"
+    site.configure(stats="127.0.0.1:0").start()
+    site.configure(stats=path)
+    code = site.app.read_text()
+    site.app.write_text("1 / 0\n")
+    reload(site, "the reload failed, generation 1 keeps serving")
+    assert not path.exists()
+    assert told()["workers"]
+    site.app.write_text(code)
+    reload(site, "generation 3 has taken over")
+    assert json.loads(read(str(path)))["appserver"]["generation"] == 3
+
+
+def test_a_reload_to_an_address_that_is_taken_fails(site, told):
+    site.configure(stats="127.0.0.1:0").start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        site.configure(stats=address)
+        reload(
+            site,
+            rf"generation 1 keeps serving: .*site.ini:\d+: stats = {address}: cannot listen on .*Address already",
+        )
+    assert told()["workers"]
+    reload(site, "generation 2 has taken over")
+    assert json.loads(read(address))["appserver"]["generation"] == 2
 
 
 # Where it listens, and how it speaks

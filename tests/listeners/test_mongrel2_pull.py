@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,77 @@ def test_mongrel2_deals_to_others_before_the_end():
                 push.send(b"second", zmq.DONTWAIT)
         finally:
             pull.close()
+
+
+def test_it_stays_away_once_it_has_left(monkeypatch):
+    """A stop may take long; what Mongrel2 then dealt would be lost with the socket."""
+    monkeypatch.setattr("appserver.listeners.pull._RECONNECT", 20)
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.linger = 0
+        pull = Pull(context, f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}", "here")
+        push.send(b"first")
+        assert poll(pull.take, "nothing comes") == b"first"
+        monitor = push.get_monitor_socket(zmq.EVENT_ACCEPTED)
+        try:
+            pull.drain()
+            poll(lambda: (pull.quiet(), pull.ended())[1], "it does not leave")
+            assert pull.take() is None
+            assert not monitor.poll(300)
+        finally:
+            push.disable_monitor()
+            monitor.close()
+            pull.close()
+
+
+def test_who_sends_too_much_is_connected_again():
+    """What comes before it is taken, what comes right behind it is lost; libzmq would not connect again."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.linger = 0
+        pull = Pull(context, f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}", "here", 100)
+        try:
+            for _ in range(2):
+                push.send(b"small")
+                push.send(b"x" * 101)
+                assert poll(pull.take, "nothing comes") == b"small"
+                poll(pull.broken, "the connection does not end")
+                push.send(b"again")
+                assert poll(pull.take, "nothing comes") == b"again"
+                assert not pull.broken()
+        finally:
+            pull.close()
+
+
+def test_a_connection_that_libzmq_makes_again_is_made_once(monkeypatch):
+    monkeypatch.setattr("appserver.listeners.pull._RECONNECT", 20)
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        endpoint = f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}"
+        pull = Pull(context, endpoint, "here")
+        try:
+            push.send(b"first")
+            assert poll(pull.take, "nothing comes") == b"first"
+            push.close(0)
+            poll(pull.broken, "the connection does not end")
+            with context.socket(zmq.PUSH) as other:
+                other.linger = 0
+                monitor = other.get_monitor_socket(zmq.EVENT_ACCEPTED)
+                poll(lambda: bound(other, endpoint), "the address is not free")
+                for _ in range(20):  # each connection has its share
+                    other.send(b"second")
+                    assert poll(pull.take, "nothing comes") == b"second"
+                assert monitor.recv_multipart(zmq.DONTWAIT)
+                with pytest.raises(zmq.Again):
+                    monitor.recv_multipart(zmq.DONTWAIT)
+                other.disable_monitor()
+                monitor.close()
+        finally:
+            pull.close()
+
+
+def bound(sock, endpoint):
+    with suppress(zmq.ZMQError):
+        sock.bind(endpoint)
+        return True
+    return False
 
 
 def test_a_receiver_answers_what_came_with_the_end():

@@ -182,7 +182,7 @@ def test_50_mib_of_known_length_arrive_whole(site, path, known):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["length", "chunked"])
-@pytest.mark.parametrize("path", ["http", "mongrel2-tnetstring"])  # in JSON only heads are another
+@pytest.mark.parametrize("path", ["http", "mongrel2-tnetstring", "mongrel2-json"])
 def test_1_gib_is_received_without_holding_it(demo, path, how, tmp_path):
     pid = demo.server.process.pid
     forget_peak(pid)

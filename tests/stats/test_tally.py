@@ -14,6 +14,7 @@ from appserver.errors import BodyError
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service
+from appserver.mounts import Mounts
 from appserver.static.options import StaticOptions
 from appserver.static.service import Static
 from appserver.stats.ledger import Ledger, by_listener, counted
@@ -129,6 +130,25 @@ def test_a_client_that_has_gone_is_no_exception(board):
     assert served(board, failing(ConnectionError("x")), channel=channel) == {"requests": 1, "write": 1}
 
 
+def test_each_application_that_is_mounted_counts_for_itself():
+    """What nobody was given counts for none."""
+    board = Board(1, cores=3, listeners=2, mounts=["", "/hello", "/no"])
+    managed = {"/hello": failing(RuntimeError("x")), "/no": application}
+    served(board, Mounts(managed, application, manage=True), core=2)
+    for core in (1, 2, 3):
+        served(board, Mounts({"/no": application}, application, manage=True), core=core, listener=1)
+    served(board, Mounts({"/no": application}, None, manage=True))
+    served(board, failing(RuntimeError("x")))
+    tally = board.tally(0)
+    assert tally.of_application("") == {"requests": 3, "exceptions": 0}
+    assert tally.of_application("/hello") == {"requests": 1, "exceptions": 1}
+    assert tally.of_application("/no") == {"requests": 0, "exceptions": 0}
+    assert numbers(board)["requests"] == 6
+    assert numbers(board)["exceptions"] == 2
+    assert [tally.of_listener(number)["requests"] for number in range(2)] == [3, 3]
+    board.close()
+
+
 def test_files_are_static(board, tmp_path):
     def app(environ, start_response):
         environ["wsgi.file_wrapper"] = FileWrapper
@@ -138,6 +158,10 @@ def test_files_are_static(board, tmp_path):
     static = Static(StaticOptions(check_static=(str(tmp_path),)), application)
     found = served(board, app)
     assert (found["requests"], found["static"]) == (1, 1)
+    served(board, failing(RuntimeError("x")))
+    assert board.tally(0).of_application("") == {"requests": 1, "exceptions": 1}, (
+        "it is alone, and was given one"
+    )
 
 
 def test_lines_are_written_all_the_same(board):
