@@ -115,6 +115,7 @@ class Pull:
         by itself where it was a message of more than it may have.
         """
         if self._left:
+            self._socket.get(zmq.EVENTS)  # libzmq ends what it is told to end while it is asked something
             return False
         self._note_events()
         if self._connection:

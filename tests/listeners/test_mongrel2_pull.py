@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from appserver.listeners.pull import Pull
 from appserver.listeners.receiver import Receiver
@@ -32,18 +33,21 @@ def test_mongrel2_deals_to_others_before_the_end():
 
 def test_it_stays_away_once_it_has_left(monkeypatch):
     """A stop may take long; what Mongrel2 then dealt would be lost with the socket."""
-    monkeypatch.setattr("appserver.listeners.pull._RECONNECT", 20)
+    monkeypatch.setattr("appserver.listeners.pull._RECONNECT", 300)
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
         push.linger = 0
         pull = Pull(context, f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}", "here")
         push.send(b"first")
         assert poll(pull.take, "nothing comes") == b"first"
-        monitor = push.get_monitor_socket(zmq.EVENT_ACCEPTED)
+        monitor = push.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             pull.drain()
             poll(lambda: (pull.quiet(), pull.ended())[1], "it does not leave")
             assert pull.take() is None
-            assert not monitor.poll(300)
+            poll(lambda: says(monitor, zmq.EVENT_DISCONNECTED), "Mongrel2 has not noticed")
+            for _ in range(10):  # looks of its owner
+                assert not pull.broken()
+                assert not monitor.poll(70), "it has come again"
         finally:
             push.disable_monitor()
             monitor.close()
@@ -92,6 +96,10 @@ def test_a_connection_that_libzmq_makes_again_is_made_once(monkeypatch):
                 monitor.close()
         finally:
             pull.close()
+
+
+def says(monitor, event):
+    return monitor.poll(0) and parse_monitor_message(monitor.recv_multipart())["event"] == event
 
 
 def bound(sock, endpoint):
