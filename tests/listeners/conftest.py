@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -80,18 +80,24 @@ class Site:
         self._stack.close()
 
 
-@pytest.fixture(scope="module")
-def site(request, tmp_path_factory):
-    """Return the server of a module, with its APP and its OPTIONS."""
-    directory = tmp_path_factory.mktemp("site")
-    options = getattr(request.module, "OPTIONS", {})
-    found = Site(directory, getattr(request.module, "APP", "semantics:app"), **options)
-    yield found
+@contextmanager
+def serving(directory, module, listeners=LISTENERS, **options):
+    """Give a `Site` that has to stop well, and with nothing in its log that may not be there."""
+    found = Site(directory, module, listeners, **options)
     try:
+        yield found
         assert found.server.stop() == 0
         found.forget_log()
     finally:
         found.close()
+
+
+@pytest.fixture(scope="module")
+def site(request, tmp_path_factory):
+    """Return the server of a module, with its APP and its OPTIONS."""
+    app, options = getattr(request.module, "APP", "semantics:app"), getattr(request.module, "OPTIONS", {})
+    with serving(tmp_path_factory.mktemp("site"), app, **options) as found:
+        yield found
 
 
 @pytest.fixture(params=FRONTS)

@@ -9,7 +9,7 @@ from socket import SHUT_WR
 
 import pytest
 
-from tests.listeners.conftest import STREAM_FRONTS, Site, over
+from tests.listeners.conftest import STREAM_FRONTS, over, serving
 from tests.listeners.test_cancel import alone, gone, turn
 
 LIMIT = 16 << 20
@@ -22,14 +22,9 @@ CHUNKED = ("http", "uwsgi", "fastcgi", "fastcgi-kept")
 def site(request, tmp_path_factory):
     """Return the server of each kind of core in turn."""
     options = {"post_buffering": 0, "limit_post": LIMIT, **MODES[request.param]}
-    found = Site(tmp_path_factory.mktemp("streamed"), "waiting:app", NAMES, **options)
-    found.mode = request.param
-    yield found
-    try:
-        assert found.server.stop() == 0
-        found.forget_log()
-    finally:
-        found.close()
+    with serving(tmp_path_factory.mktemp("streamed"), "waiting:app", NAMES, **options) as found:
+        found.mode = request.param
+        yield found
 
 
 def body_of(size):

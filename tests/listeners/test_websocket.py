@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.listeners.conftest import Site
+from tests.listeners.conftest import serving
 from tests.support.answers import Wire
 from tests.support.websockets import (
     CLOSE,
@@ -35,14 +35,9 @@ OPTIONS = {"websocket_max_size": 64, "websocket_backlog": 256}
 def site(request, tmp_path_factory):
     front = request.param
     listeners, options = MODES[front]
-    found = Site(tmp_path_factory.mktemp("site"), "sockets:app", listeners, **options, **OPTIONS)
-    found.front = front
-    yield found
-    try:
-        assert found.server.stop() == 0
-        found.forget_log()
-    finally:
-        found.close()
+    with serving(tmp_path_factory.mktemp("site"), "sockets:app", listeners, **options, **OPTIONS) as found:
+        found.front = front
+        yield found
 
 
 def client_of(site):

@@ -155,7 +155,8 @@ def test_a_client_of_mongrel2_that_says_more_than_is_taken_is_let_go(serve, fron
 
 @pytest.mark.parametrize("front", MODES)
 def test_a_silent_client_is_asked_and_given_up(serve, front, token):
-    site = start(serve, front, websocket_ping_interval="0.01", websocket_ping_timeout="0.01")
+    options = {"import": "hasty", "websocket_ping_interval": "0.01", "websocket_ping_timeout": "0.01"}
+    site = start(serve, front, **options)
     with client_of(site) as client:
         client.connect_to(f"/echo?{token}")
         assert client.frame() == (FIN | PING, b"")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.listeners.conftest import Site, dispatch, serve, token  # noqa: F401  (fixtures)
+from tests.listeners.conftest import dispatch, serve, serving, token  # noqa: F401  (fixtures)
 from tests.support.answers import NoAnswer, Wire, read_response
 from tests.support.fronts import GUARD
 
@@ -99,14 +99,10 @@ class Door:
 @contextmanager
 def opened(directory, **options):
     """Serve with these options; a server that has stumbled over anything has failed."""
-    site = Site(directory, "noting:app", ["http"], **options)
-    try:
+    with serving(directory, "noting:app", ["http"], **options) as site:
         yield Door(site)
         assert site.server.stop() == 0
-        site.forget_log()
-        assert "Traceback" not in site.server.log
-    finally:
-        site.close()
+        assert "Traceback" not in site.server.read_log()
 
 
 @pytest.fixture(scope="session", params=PARSERS)
