@@ -44,7 +44,7 @@ _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
 # Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
 # mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
-_HEAP = 1 << 21
+_HEAP = 1 << 22
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 

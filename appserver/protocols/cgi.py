@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import Exchange
@@ -23,9 +24,11 @@ from appserver.protocols.framing import BAD_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING"} | {""}
+_FRAMING = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
+_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
 _OURS = ("wsgi.", "appserver.")
+_NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
 _ordinary: set[str] = set()  # names of variables with which nothing is to be done; bounded
 _MOST = 2000
 _LONG = 100  # characters of a name that is not remembered
@@ -52,6 +55,9 @@ def exchange(base: dict[str, Any], names: list[str], values: list[str], codec: C
     ):
         given = _checked(names, values)
     environ = base | given
+    for name in _FRAMING:
+        if name in environ:
+            del environ[name]
     method = environ.get("REQUEST_METHOD")
     host = environ.get("HTTP_HOST")
     uri = environ.get("REQUEST_URI")
@@ -107,7 +113,7 @@ def _checked(names: list[str], values: list[str]) -> dict[str, str]:
     """Return variables among which something is repeated, not ours to take, or not to be printed."""
     given: dict[str, str] = {}
     for name, value in zip(names, values, strict=True):
-        if any(character < " " or character == "\x7f" for character in name):
+        if not name.isprintable() and _NOT_NAME(name):
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
         if name.startswith(_OURS):
             continue

@@ -320,3 +320,19 @@ def test_joined():
 )  # fmt: skip
 def test_server_of(host, scheme, server):
     assert server_of({"HTTP_HOST": host, "wsgi.url_scheme": scheme}) == server
+
+
+def test_what_nginx_sends_beside_a_body_takes_the_usual_way(monkeypatch):
+    from appserver.protocols import cgi
+
+    def unusual(names, values):
+        raise AssertionError
+
+    monkeypatch.setattr(cgi, "_checked", unusual)
+    sent = {
+        "REQUEST_METHOD": "POST", "REQUEST_URI": "/", "CONTENT_LENGTH": "5", "CONTENT_TYPE": "text/plain",
+        "HTTP_CONTENT_LENGTH": "5", "HTTP_CONTENT_TYPE": "text/plain",
+    }  # fmt: skip
+    environ = cgi.exchange({}, [*sent], [*sent.values()], UwsgiCodec({})).environ
+    assert environ["CONTENT_LENGTH"] == "5"
+    assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & environ.keys()
