@@ -31,14 +31,22 @@ class LockOptions:
     )  # fmt: skip
 
 
+class _Process:
+    """What one process knows of the locks."""
+
+    __slots__ = ("held", "own")
+
+    def __init__(self) -> None:
+        self.own: dict[int, threading.Lock] = {}  # of its threads
+        self.held: set[int] = set()
+
+
 class Locks:
     """The locks of a server, by number; not recursive."""
 
     def __init__(self) -> None:
         self._fd = -1
-        self._pid = 0
-        self._own: dict[int, threading.Lock] = {}  # of this process's threads
-        self._held: set[int] = set()
+        self._processes: dict[int, _Process] = {}  # this one's by its pid, once it has asked
 
     def share(self) -> None:
         """Make the file, in the process from which all others descend."""
@@ -47,11 +55,12 @@ class Locks:
 
     def acquire(self, number: int) -> None:
         """Wait for a lock and take it."""
-        own = self._of_process(number)
+        process = self._here()
+        own = process.own.setdefault(number, threading.Lock())
         own.acquire()
         try:
             self._wait(number)
-            self._held.add(number)
+            process.held.add(number)
         except BaseException:
             own.release()
             raise
@@ -72,29 +81,31 @@ class Locks:
 
     def release(self, number: int) -> None:
         """Give a lock back; nothing happens where this process does not have it."""
-        own = self._of_process(number)
-        if number in self._held:
-            self._held.discard(number)
+        process = self._here()
+        if number in process.held:
+            process.held.discard(number)
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, number)
-            own.release()
+            process.own[number].release()
 
     def holder(self, number: int) -> int:
         """Return the pid of the process that has a lock; 0 for none."""
-        self._of_process(number)
-        if number in self._held:
-            return self._pid
+        if number in self._here().held:
+            return os.getpid()
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
         kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_GETLK, asked))
         return 0 if kind == fcntl.F_UNLCK else int(pid)
 
-    def _of_process(self, number: int) -> threading.Lock:
-        """Return the lock of this process's threads; what a parent held is not held in its child."""
-        if self._pid != os.getpid():
+    def _here(self) -> _Process:
+        """Return what this process knows; what a parent held is not held in its child."""
+        pid = os.getpid()
+        found = self._processes.get(pid)
+        if found is None:
             self.share()
-            self._pid = os.getpid()
-            self._own = {}
-            self._held = set()
-        return self._own.setdefault(number, threading.Lock())
+            found = self._processes.setdefault(pid, _Process())  # the same for all threads that come first
+            for other in [*self._processes]:
+                if other != pid:
+                    self._processes.pop(other, None)
+        return found
 
 
 def _greenlets() -> bool:

@@ -13,6 +13,7 @@ from appserver.body import too_long
 from appserver.listeners import upload
 from appserver.listeners.inflow import Inflow
 from appserver.listeners.mongrel2_wire import Mongrel2Wire
+from appserver.listeners.refusals import Refusals
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_TELL = 1.0  # seconds between counts of refusals that were not told
 _BUFFER = 65536  # bytes that are read of a body at once
 _ELSEWHERE = ProtocolError(
     "501 Not Implemented",
@@ -63,9 +65,18 @@ class Intake:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.in_hand = 0
+        self.refusals = Refusals(f"mongrel2 {listener.pull}")
+        self._telling = self.loop.timer(_TELL, _TELL)
+        self._telling.start(self.refusals.tell)
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
         self.codec.trust = listener.forwarded
+
+    def close(self) -> None:
+        """Release what it has; safe twice."""
+        self._telling.stop()
+        self._telling.close()
+        self.refusals.tell()
 
     def submit(self, request: Request) -> None:
         """Have a request answered in its turn."""
@@ -234,8 +245,7 @@ class Intake:
         return True
 
     def _warn(self, error: ProtocolError) -> None:
-        hint = f" {error.hint}" if error.hint else ""
-        log.warning("mongrel2 %s: %s%s", self.listener.pull, error.reason, hint)
+        self.refusals.note(f"{error.reason} {error.hint}".rstrip())
 
     def _enter(self, request: Request) -> None:
         self.in_hand += 1

@@ -333,5 +333,6 @@ class Share(Intake):
 
     def close(self) -> None:
         """Release the sockets; safe twice."""
+        super().close()
         if self._packets.fileno() >= 0:
             self._part()

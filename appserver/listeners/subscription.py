@@ -262,6 +262,7 @@ class Subscription(Intake):
 
     def close(self) -> None:
         """Release the socket; safe twice."""
+        super().close()
         self._following.kill(block=False)
         self._detach()
         self._again.close()

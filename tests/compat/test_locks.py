@@ -192,3 +192,20 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{uwsgi.worker_id()} {uwsgi.is_locked(2)}".encode()]
 """
+
+
+def test_threads_that_come_first_have_the_same_locks(monkeypatch):
+    from appserver.compat import locks as module
+
+    locks = module.Locks()
+    found, make = [], module._Process
+
+    def make_between():
+        monkeypatch.setattr(module, "_Process", make)
+        other = threading.Thread(target=lambda: found.append(locks._here()))
+        other.start()
+        other.join()
+        return make()
+
+    monkeypatch.setattr(module, "_Process", make_between)
+    assert [locks._here()] == found

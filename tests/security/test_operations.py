@@ -91,22 +91,23 @@ def test_O1_nothing_of_a_client_moves_the_cursor(site, front, path):
     assert SECRET not in log
 
 
-def test_O2_refusals_are_told_up_to_a_number_a_second(sites):
+@pytest.mark.parametrize("front", ["http", "mongrel2"])
+def test_O2_refusals_are_told_up_to_a_number_a_second(sites, front):
     site = sites["plain"]
     site.forget_log()
-    host, _, port = site.server.addresses["http"].rpartition(":")
     count = 200
     for _ in range(count):
-        with socket.create_connection((host, int(port)), GUARD) as sock:
-            sock.sendall(b"BAD\r\n\r\n")
-            assert sock.recv(100).startswith(b"HTTP/1.1 400")
-    with site.client("http") as client:
+        with site.client(front) as client:
+            assert client.request("GET", "/", [("Host", "a b")]).status == 400
+    with site.client(front) as client:
         assert client.request("GET", "/good").body == b"fine"
 
     def told():
         log = site.server.read_log()
-        lines = len(re.findall("is no HTTP request line", log))
-        return lines, lines + sum(map(int, re.findall(r"http \S+: (\d+) more requests were refused", log)))
+        lines = len(re.findall("'a b' is no Host", log))
+        return lines, lines + sum(
+            map(int, re.findall(rf"{front} \S+: (\d+) more requests were refused", log))
+        )
 
     poll(lambda: told()[1] == count, f"some of {count} are not accounted for")
     assert told()[0] < count
