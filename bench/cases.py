@@ -31,6 +31,7 @@ HELLO = (
         goals=(
             Goal("cpu", "uwsgi-http11", 0.75),
             Goal("cpu", "granian"),
+            Goal("cpu", "granian", ours="appserver-compiled"),
             Goal("cpu", "bjoern"),
             Goal("cpu", "bjoern", ours="appserver-compiled"),
         ),
