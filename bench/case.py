@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.application import SLEEP
 from bench.server import SERVERS
 
 HELLO = 12  # bytes
@@ -72,6 +73,11 @@ class Case:
     def __post_init__(self) -> None:
         for name in self.servers:
             assert name in SERVERS, f"{self.name}: there is no server {name}"
+
+    @property
+    def ceiling(self) -> float | None:
+        """The most requests a second that its connections can make, where each has to sleep."""
+        return self.connections / SLEEP if self.app == "sleep" else None
 
     def needs(self) -> set[str]:
         """Return the requirements of the case itself."""

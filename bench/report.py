@@ -89,11 +89,14 @@ class Measured:
         if value is None:
             return text, None
         met = value >= goal.factor if metric.more_is_better else value <= goal.factor
-        return f"{text}: {value:.2f}{self._least(goal)}", met
+        return f"{text}: {value:.2f}{self._within(goal)}", met
 
-    def _least(self, goal: Goal) -> str:
-        """Return what the least that Python can do comes to, as far as that was measured."""
-        least = ratio(self.summary(FLOOR).median(goal.metric), self.summary(goal.peer).median(goal.metric))
+    def _within(self, goal: Goal) -> str:
+        """Return what no server can be better than, where that is known."""
+        theirs = self.summary(goal.peer).median(goal.metric)
+        if goal.metric == "rate" and (most := ratio(self.case.ceiling, theirs)) is not None:
+            return f" (at most {most:.2f})"
+        least = ratio(self.summary(FLOOR).median(goal.metric), theirs)
         return "" if least is None or goal.metric != "cpu" else f" (the floor {least:.2f})"
 
     def rows(self) -> Iterator[tuple[str, ...]]:

@@ -107,6 +107,17 @@ def test_a_goal_names_the_floor_which_is_no_peer():
     assert Measured(case, runs).faster() == ["uwsgi"]
 
 
+def test_a_goal_of_calls_that_sleep_names_the_most_that_can_be():
+    case = Case(
+        "c", "a case", "http", ("appserver", "uwsgi"), "rate", app="sleep", connections=400,
+        goals=(Goal("rate", "uwsgi", 4),),
+    )  # fmt: skip
+    runs = {"appserver": samples("rate", 6000.0), "uwsgi": samples("rate", 5000.0)}
+    [(text, met)] = Measured(case, runs).goals()
+    assert text.endswith("at least 4 x uwsgi: 1.20 (at most 1.60)")
+    assert met is False
+
+
 def test_a_goal_whose_peer_was_not_measured_has_no_verdict():
     measured = Measured(CASE, {"appserver": samples("cpu", 1.0)})
     assert [verdict for _, verdict in measured.goals()] == [None]

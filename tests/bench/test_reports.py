@@ -43,6 +43,7 @@ def test_the_table_has_figures_ratios_goals_and_notes():
     assert [line.strip() for line in lines[5:]] == [
         "not measured: CPU of the server per request of appserver at most 0.75 x uwsgi-http11",
         "not measured: CPU of the server per request of appserver at most 1 x granian",
+        "not measured: CPU of the server per request of appserver-compiled at most 1 x granian",
         "MISSED: CPU of the server per request of appserver at most 1 x bjoern: 2.10",
         "not measured: CPU of the server per request of appserver-compiled at most 1 x bjoern",
         "note: uwsgi: a remark",
