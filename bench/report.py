@@ -150,7 +150,7 @@ class Measured:
                 yield f"{server}: it ends every connection"
             noise = max(found.busy("others"), found.busy("beside"))
             if noise > NOISE:
-                yield f"{server}: other programs took {noise:.0%} of a core meanwhile"
+                yield f"{server}: other programs, or the host, took {noise:.0%} of a core meanwhile"
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""

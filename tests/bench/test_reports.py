@@ -49,7 +49,7 @@ def test_the_table_has_figures_ratios_goals_and_notes():
         "note: uwsgi: a remark",
         "note: uwsgi: it ends every connection",
         "note: bjoern: 3 x status (these are no answers, and not counted)",
-        "note: bjoern: other programs took 30% of a core meanwhile",
+        "note: bjoern: other programs, or the host, took 30% of a core meanwhile",
         "note: granian: not measured: granian is missing (pip install granian)",
     ]
 
