@@ -273,15 +273,11 @@ class FastcgiCodec(CgiAnswers):
         size = len(data)
         if size <= _LARGEST:
             return _header.pack(1, STDOUT, self.request, size, 0) + data
-        return b"".join(
-            record(STDOUT, self.request, data[at : at + _LARGEST]) for at in range(0, len(data), _LARGEST)
-        )
+        return _records(STDOUT, self.request, data)
 
     def errors(self, text: bytes) -> bytes:
         """Return *text* as STDERR records."""
-        return b"".join(
-            record(STDERR, self.request, text[at : at + _LARGEST]) for at in range(0, len(text), _LARGEST)
-        )
+        return _records(STDERR, self.request, text)
 
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         request = self.request
@@ -296,6 +292,17 @@ class FastcgiCodec(CgiAnswers):
             return refusal(f"HTTP/1.1 {error.status}", error)
         page = record(STDOUT, self.request, super().refuse(error))
         return page + _ending_of(self.request)
+
+
+def _records(kind: int, request: int, data: bytes) -> bytes:
+    """Return *data* as records, copied once."""
+    view = memoryview(data)
+    pieces: list[bytes | memoryview] = []
+    for at in range(0, len(data), _LARGEST):
+        content = view[at : at + _LARGEST]
+        pieces.append(_header.pack(1, kind, request, len(content), 0))
+        pieces.append(content)
+    return b"".join(pieces)
 
 
 def _ending_of(request: int) -> bytes:
