@@ -68,7 +68,9 @@ class AjpRequest(ajp_base.Request):
         uri = line.get("REQUEST_URI", "/")
         query = self._attributes.get("QUERY_STRING")
         line["REQUEST_URI"] = f"{uri}?{query}" if query and "?" not in uri else uri
-        x = cgi.exchange(base, [*line.items(), *self._attributes.items(), *self._fields], AjpCodec(self))
+        pairs = [*line.items(), *self._attributes.items(), *self._fields]
+        names, values = [name for name, _ in pairs], [value for _, value in pairs]
+        x = cgi.exchange(base, names, values, AjpCodec(self))
         if x.body_left < 0:
             self.input.setDataLength(_UNKNOWN)
         return x
