@@ -133,9 +133,10 @@ def load(case: Case, server: Server, setting: Setting) -> Sample:
 
 def _load(case: Case, setting: Setting, running: process.Process, place: Place) -> Sample:
     backend, others = setting.backend(case), setting.others(case)
+    beside = [core for core in others if core not in backend]
 
     def now(pid: int) -> generator.Spent:
-        return generator.spent(running.pid, front_pid, pid, backend, others)
+        return generator.spent(running.pid, front_pid, pid, backend, beside)
 
     front_pid: int | None = None
     if case.load == "wrk":
