@@ -388,7 +388,7 @@ class Master:
             self.children.private.add(stats)
         try:
             found = await self._start(old, configuration, report, chain=chain)
-        except BaseException:
+        except BaseException:  # also where the reload is given up for a stop
             if stats is not before:
                 self._end_stats(stats)
             raise

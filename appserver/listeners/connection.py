@@ -243,6 +243,7 @@ class Connection:
             self.watch()
 
     def watch(self) -> None:
+        """Read on when something comes."""
         if self.reader is None:
             self.reader = self.listener.loop.io(self.fd, _READ)
             self.reader.start(self.readable)

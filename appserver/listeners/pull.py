@@ -88,8 +88,9 @@ class Pull:
         if not self._left:
             return False
         event = self._next_event()
-        self._over = event is not None and event[0] == zmq.EVENT_DISCONNECTED
-        return self._over
+        ended = event is not None and event[0] == zmq.EVENT_DISCONNECTED
+        self._over = self._over or ended
+        return ended
 
     def _leave(self) -> None:
         """Have Mongrel2 deal to others, and lose nothing that it has dealt to us.

@@ -273,11 +273,11 @@ class FastcgiCodec(CgiAnswers):
         size = len(data)
         if size <= _LARGEST:
             return _header.pack(1, STDOUT, self.request, size, 0) + data
-        return _records(STDOUT, self.request, data)
+        return _cut(STDOUT, self.request, data)
 
     def errors(self, text: bytes) -> bytes:
         """Return *text* as STDERR records."""
-        return _records(STDERR, self.request, text)
+        return _cut(STDERR, self.request, text)
 
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         request = self.request
@@ -294,7 +294,7 @@ class FastcgiCodec(CgiAnswers):
         return page + _ending_of(self.request)
 
 
-def _records(kind: int, request: int, data: bytes) -> bytes:
+def _cut(kind: int, request: int, data: bytes) -> bytes:
     """Return *data* as records, copied once."""
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
