@@ -83,6 +83,7 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
             _fail_switched(x, channel, error)
         elif not channel.gone:
             _fail(x, channel, error)
+    x.channel = None  # they know each other; and an application that keeps ``write`` is done with it
     if x.excess:
         _log_error(x, f"the body is {x.excess} bytes longer than its Content-Length and was cut")
     if access is not None and not x.logged:

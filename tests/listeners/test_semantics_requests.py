@@ -288,6 +288,14 @@ def test_temporary_files_are_closed(client, site):
     assert files() <= before + 1  # the connection of the next client may be there already
 
 
+def test_requests_leave_nothing_to_the_collector(client):
+    environ_of(client, "GET", "/garbage")
+    for _ in range(25):
+        client.request("GET", "/environ")
+        client.request("POST", "/digest", body=b"x" * 1000)
+    assert environ_of(client, "GET", "/garbage") < 25
+
+
 @pytest.fixture(scope="module")
 def sockets(tmp_path_factory):
     """Return a server whose listeners are on Unix sockets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -408,6 +409,12 @@ def errors(environ, start_response):
     stream.flush()
     start_response("200 OK", TEXT)
     return [b"noted"]
+
+
+@route
+def garbage(environ, start_response):
+    """Collect, and count, what only the collector can free."""
+    return as_json(start_response, gc.collect())
 
 
 @route
