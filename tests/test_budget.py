@@ -64,7 +64,7 @@ CASES = {
     "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 16),
     "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 22),
     "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 18),
-    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 51),
+    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 29),
 }
 
 

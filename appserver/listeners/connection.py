@@ -18,7 +18,7 @@ from contextlib import suppress
 from io import BytesIO
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from appserver.errors import BodyError, ClientGone
 from appserver.interrupt import cancel
@@ -36,20 +36,27 @@ if TYPE_CHECKING:
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
-_READ = 1  # libev's event bit
-_RECV = 65536
-_BODY = 262144  # bytes of a body at once: more than a Unix socket holds
-_READS = 4  # of a body in one turn of the loop
-_JOINED = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
-_LINGER = 2.0  # seconds that a refused peer has to stop sending
-_LAST_CHANCE = 1.0  # seconds for a request on a connection that the peer believes is kept
-_BACKLOG = 65536  # bytes of next requests taken while an answer is made
+_READ: Final = 1  # libev's event bit
+_RECV: Final = 65536
+_BODY: Final = 262144  # bytes of a body at once: more than a Unix socket holds
+_READS: Final = 4  # of a body in one turn of the loop
+_JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
+_LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
+_LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
+_BACKLOG: Final = 65536  # bytes of next requests taken while an answer is made
 
-_SKIP = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
+_SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
 
-HEAD, BODY, RUN, FLUSH, SKIP, DRAIN, SWITCHED, CLOSED = range(8)
+HEAD: Final = 0
+BODY: Final = 1
+RUN: Final = 2
+FLUSH: Final = 3
+SKIP: Final = 4
+DRAIN: Final = 5
+SWITCHED: Final = 6
+CLOSED: Final = 7
 
 
 class Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from io import BufferedReader, BytesIO
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from gevent import get_hub
 
@@ -48,7 +48,7 @@ _ELSEWHERE = ProtocolError(
     hint="Set zeromq-dispatch = shared: where several threads or processes read for themselves, frames reach"
     " any of them, in any order.",
 )
-_ERROR = "500 Internal Server Error"
+_ERROR: Final = "500 Internal Server Error"
 
 
 class Intake:

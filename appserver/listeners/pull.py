@@ -6,12 +6,12 @@ import os
 import socket
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-_NOW = int(zmq.DONTWAIT)
+_NOW: Final = int(zmq.DONTWAIT)
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
@@ -34,8 +34,9 @@ class Pull:
     """
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, identity: str, most: int = 0) -> None:
-        self.last = monotonic()  # when the last message came, or the owner last had anything to do
-        self._leave_at = 0.0  # when a stop has waited long enough for quiet; 0 = there is no stop
+        # Once there is a stop: when the last message came, or the owner last had anything to do,
+        self.last = 0.0
+        self._leave_at = 0.0  # and when it has waited long enough for quiet; 0 = there is none
         self._left = False  # Mongrel2 deals us nothing more
         self._connection = 0  # the descriptor
         self._broken = 0  # looks since it ended by itself
@@ -66,9 +67,10 @@ class Pull:
                 self._over = False
                 self._socket.disconnect(self._endpoint)
             return None
-        self.last = monotonic()
-        if self._leave_at and not self._left and self.last > self._leave_at:
-            self._leave()
+        if self._leave_at:
+            self.last = monotonic()
+            if not self._left and self.last > self._leave_at:
+                self._leave()
         return message
 
     def drain(self) -> None:

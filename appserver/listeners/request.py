@@ -51,7 +51,7 @@ class Request:
 
     __slots__ = (
         "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "inflow", "intake", "interval", "lasts", "least", "lingers", "origin", "over",
+        "held_size", "inflow", "intake", "interval", "lasts", "least", "line", "lingers", "origin", "over",
         "paced", "refilled", "socket", "timer", "tokens", "waiter", "x",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Request:
         self.intake = intake
         self.origin = origin
         self.client = client
+        self.line = (origin, client)  # see `Turns`
         self.x = x
         self.body = body
         self.inflow = inflow

@@ -7,7 +7,7 @@ from collections import Counter
 from math import inf
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import zmq
@@ -20,10 +20,12 @@ log = logging.getLogger("appserver.listeners")
 POLL = 0.05  # seconds between looks for Mongrel2's subscription,
 POLL_ATTACHED = 0.25  # and between looks whether it still has it
 _RETURN = 100  # milliseconds between an attachment's end and the next one, at least
-_FRESH = 0.01  # seconds that a look is good for; a look costs as much as to send
-_POLLIN = int(zmq.POLLIN)  # & of the enumeration itself costs half as much as asking
-_NOW = int(zmq.DONTWAIT)
-_send = zmq.backend.Socket.send  # what is around it serves other kinds of sockets, and costs as much again
+_FRESH: Final = 0.01  # seconds that a look is good for; a look costs as much as to send
+_POLLIN: Final = int(zmq.POLLIN)  # & of the enumeration itself costs half as much as asking
+_NOW: Final = int(zmq.DONTWAIT)
+_send: Final = (
+    zmq.backend.Socket.send
+)  # what is around it serves other kinds of sockets, and costs as much again
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued

@@ -9,7 +9,7 @@ from fcntl import ioctl
 from math import inf
 from termios import TIOCOUTQ
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gevent import getcurrent
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _poll = select.poll  # the real one, also where gevent replaces it later
-_WRITE = 2  # libev's event bit
-_HIGH_WATER = 262144  # bytes of an answer that may wait for the client before the application does
-_LOOK = 1.0  # seconds between looks of a native thread at what else may have happened
+_WRITE: Final = 2  # libev's event bit
+_HIGH_WATER: Final = 262144  # bytes of an answer that may wait for the client before the application does
+_LOOK: Final = 1.0  # seconds between looks of a native thread at what else may have happened
 
 
 class Sender:

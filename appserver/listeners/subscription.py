@@ -88,7 +88,7 @@ class Subscription(Intake):
             return
         listener.kept_alive = now
         for request in listener.turns.lasting():
-            if self.accounts.reads((request.origin, request.client)):
+            if self.accounts.reads(request.line):
                 request.order(keep_alive=True)
 
     def _attach(self, attachment: int) -> None:
@@ -166,8 +166,8 @@ class Subscription(Intake):
         ours = [each for each in requests if each.origin == requests[0].origin]
         others = [each for each in requests if each not in ours]
         if self.credited(ours[0]):
-            left = set(self.accounts.put_together([(each.origin, each.client) for each in ours], data))
-            return [*others, *(each for each in ours if (each.origin, each.client) in left)]
+            left = set(self.accounts.put_together([each.line for each in ours], data))
+            return [*others, *(each for each in ours if each.line in left)]
         message = envelope_to(ours[0].client[0], [each.client[1] for each in ours], data)
         with suppress(ClientGone):  # each of them finds that out by itself
             if self.responder.try_send(message, ours[0].origin):
@@ -193,7 +193,7 @@ class Subscription(Intake):
         listener.flow_control = origin
 
     def held_up(self, request: Request) -> bool:
-        return self.accounts.held_up((request.origin, request.client))
+        return self.accounts.held_up(request.line)
 
     def send(self, request: Request, data: bytes, last: bool) -> None:
         if self.credited(request):
@@ -207,7 +207,7 @@ class Subscription(Intake):
     def _put(self, request: Request, data: bytes, last: bool) -> None:
         close = last and request.closes
         if data or close:
-            self.accounts.put((request.origin, request.client), data, close=close)
+            self.accounts.put(request.line, data, close=close)
 
     def try_send(self, request: Request, data: bytes, last: bool) -> bool:
         if self.credited(request):
@@ -222,7 +222,7 @@ class Subscription(Intake):
     def end(self, request: Request) -> None:
         """Let the next request of the connection run, in the thread that took it."""
         self.in_hand -= 1
-        if self._pull is not None:
+        if self.draining and self._pull is not None:
             self._pull.last = monotonic()
         following = self.listener.turns.leave(request)
         if following is not None:

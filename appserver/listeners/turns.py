@@ -10,6 +10,8 @@ from appserver.protocols.framing import BUSY
 from appserver.protocols.mongrel2 import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from appserver.listeners.request import Request
 
 # An attachment of Mongrel2 and a client connection: each attachment numbers its clients anew.
@@ -29,7 +31,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._lines: dict[Line, deque[Request]] = {}
+        self._first: dict[Line, Request] = {}  # whose turn it is
+        self._behind: dict[Line, deque[Request]] = {}  # those that wait, where any do
         self._closed: dict[Line, None] = {}  # the latest ones
 
     def enter(self, request: Request) -> bool:
@@ -37,73 +40,86 @@ class Turns:
 
         Where too many wait it is refused in its turn.
         """
-        key = request.origin, request.client
+        line = request.line
         with self._lock:
-            line = self._lines.get(key)
-            if key in self._closed or (line is not None and line[-1].error is not None):
+            if self._closed and line in self._closed:
                 request.gone = True
                 return True
-            if line is None:
-                self._lines[key] = deque((request,))
+            first = self._first.setdefault(line, request)
+            if first is request:
                 return True
-            if len(line) >= PIPELINED:
+            behind = self._behind.get(line)
+            last = behind[-1] if behind else first
+            if last.error is not None:
+                request.gone = True
+                return True
+            if behind is None:
+                behind = self._behind[line] = deque()
+            elif len(behind) + 1 >= PIPELINED:
                 request.deny(BUSY)
-            line.append(request)
+            behind.append(request)
             return False
 
     def leave(self, request: Request) -> Request | None:
         """End *request*'s turn and return the next on its connection."""
+        line = request.line
         with self._lock:
-            key = request.origin, request.client
-            line = self._lines.get(key)
-            if line is None or line[0] is not request:  # nobody waited for it
+            first = self._first.pop(line, None)
+            if first is not request:  # nobody waited for it
+                if first is not None:
+                    self._first[line] = first
                 return None
-            line.popleft()
+            behind = self._behind.get(line) if self._behind else None
             if request.closes:
-                self._close(key, line)
-            if line:
-                return line[0]
-            del self._lines[key]
-            return None
+                self._close(line, behind or ())
+            if not behind:
+                return None
+            self._first[line] = following = behind.popleft()
+            if not behind:
+                del self._behind[line]
+            return following
 
-    def _close(self, key: Line, line: deque[Request]) -> None:
-        self._closed[key] = None
+    def _close(self, line: Line, behind: Iterable[Request]) -> None:
+        self._closed[line] = None
         if len(self._closed) > REMEMBERED:
             del self._closed[next(iter(self._closed))]
-        for request in line:
+        for request in behind:
             request.gone = True
 
     def first(self, line: Line) -> Request | None:
         """Return the request of a connection whose turn it is."""
-        with self._lock:
-            waiting = self._lines.get(line)
-            return waiting[0] if waiting else None
+        return self._first.get(line)
 
     def gone(self, line: Line) -> None:
         """Note that a client has left: what runs for it is stopped."""
         with self._lock:
-            for request in self._lines.get(line, ()):
-                request.depart()
+            first = self._first.get(line)
+            if first is not None:
+                self._depart(line, first)
+
+    def _depart(self, line: Line, first: Request) -> None:
+        first.depart()
+        for request in self._behind.get(line, ()):
+            request.depart()
 
     def lasting(self) -> list[Request]:
         """Return those requests, of whose turn it is, that this has found before."""
         with self._lock:
             found = []
-            for line in self._lines.values():
-                if line[0].lasts:
-                    found.append(line[0])
-                line[0].lasts = True
+            for request in self._first.values():
+                if request.lasts:
+                    found.append(request)
+                request.lasts = True
             return found
 
     def expects(self) -> bool:
         """Tell whether an answer is on its way that needs to hear from Mongrel2."""
         with self._lock:
-            return any(line[0].expects for line in self._lines.values())
+            return any(request.expects for request in self._first.values())
 
     def lost(self, attachment: int) -> None:
         """Note that Mongrel2 has left, and all its clients with it."""
         with self._lock:
-            for (number, _), line in self._lines.items():
-                if number == attachment:
-                    for request in line:
-                        request.depart()
+            for line, first in self._first.items():
+                if line[0] == attachment:
+                    self._depart(line, first)

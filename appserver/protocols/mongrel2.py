@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,7 +15,9 @@ from appserver.exchange import Exchange
 from appserver.protocols import tnetstring
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
+    HOSTS,
     SINGLE,
+    USUAL_METHODS,
     check_host,
     check_method,
     check_value,
@@ -30,43 +32,69 @@ from appserver.protocols.tnetstring import malformed
 from appserver.protocols.upgrade import Upgrade, accepting, asks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 Fields = dict[str, str | list[str]]
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
 
-START, DONE = "x-mongrel2-upload-start", "x-mongrel2-upload-done"
+START: Final = "x-mongrel2-upload-start"
+DONE: Final = "x-mongrel2-upload-done"
 _UPLOADS = frozenset({"HTTP_X_MONGREL2_UPLOAD_START", "HTTP_X_MONGREL2_UPLOAD_DONE"})
 
 # Mongrel2's own keys: a client's names are lower-cased.
-CREDITS = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
-OFFSET, LAST = "UPLOAD_STREAM", "UPLOAD_STREAM_DONE"  # of a piece of a body (upload.stream)
+CREDITS: Final = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
+OFFSET: Final = "UPLOAD_STREAM"  # of a piece of a body (upload.stream)
+LAST: Final = "UPLOAD_STREAM_DONE"  # of its last piece
 MOST_TARGETS = 128  # clients that one message may be for (limits.handler_targets)
 MOST_CREDITS = 102400  # bytes that a client may have to read with flow control (src/connection.c)
 
 _CONTINUES = re.compile(rb"\d\d?:[^\n]{0,20}UPLOAD_STREAM").match  # headers of less than 100 bytes
 
-HANDSHAKE, FRAME = "WEBSOCKET_HANDSHAKE", "WEBSOCKET"  # methods of what belongs to a WebSocket
-FLAGS = "FLAGS"  # the first byte of its frame, such as 0x81
+HANDSHAKE: Final = "WEBSOCKET_HANDSHAKE"  # methods of what belongs to a WebSocket
+FRAME: Final = "WEBSOCKET"
+FLAGS: Final = "FLAGS"  # the first byte of its frame, such as 0x81
 
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
-_NOT_HTTP = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
+_NOT_HTTP: Final = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
 _LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
-_VERSIONS = ("HTTP/1.1", "HTTP/1.0")
-_MOST_KNOWN = 2000  # entries of either of what follows; clients choose names
-_uuids: set[bytes] = set()  # that are well-formed
-_keys: dict[str, str] = {}  # the environ's key of each field, "" for what is no client's or is not passed on
-_from_json = msgspec.json.Decoder(dict[str, str | list[str]]).decode
+_MOST_KNOWN: Final = 2000  # entries of either of what follows; clients choose names
+_uuids: Final[set[bytes]] = set()  # that are well-formed
+# The environ's key of each field, "" for what is not passed on.
+_keys: Final[dict[str, str]] = {
+    "METHOD": "REQUEST_METHOD",
+    "VERSION": "SERVER_PROTOCOL",
+    "URI": "REQUEST_URI",
+    "QUERY": "QUERY_STRING",
+    "PATH": "PATH_INFO",
+    "PATTERN": "SCRIPT_NAME",
+    "REMOTE_ADDR": "REMOTE_ADDR",
+    "URL_SCHEME": "wsgi.url_scheme",
+    "PEER_CERT_SHA1": "PEER_CERT_SHA1",
+}
+_ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
+_HEAD: Final = 256  # bytes of a message in which its first words are looked for together
+_CONTROL: Final = bytes([*range(9), *range(10, 32), 127])
+_strings_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
+_from_json: Final = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
 
-class Message(NamedTuple):
-    """One message from Mongrel2, taken apart."""
+class Message:
+    """One message from Mongrel2, taken apart.
 
-    connection: Connection
-    path: bytes
-    fields: Fields
-    body: bytes
+    It is *plain* where no field is known to have several values or a control character.
+    """
+
+    __slots__ = ("body", "connection", "fields", "path", "plain")
+
+    def __init__(
+        self, connection: Connection, path: bytes, fields: Fields, body: bytes, plain: bool = False
+    ) -> None:
+        self.connection = connection
+        self.path = path
+        self.fields = fields
+        self.body = body
+        self.plain = plain
 
     @property
     def notice(self) -> str | None:
@@ -104,16 +132,16 @@ class Message(NamedTuple):
 
 def sender(message: bytes) -> Connection | None:
     """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
-    first = message.find(b" ", 0, 129)
-    second = message.find(b" ", first + 1, first + 12)
-    if first < 1 or second < 0:
-        return None
-    uuid, number = message[:first], message[first + 1 : second]
-    if not number.isdigit():
+    words = message[:_HEAD].split(b" ", 2)
+    return _connection(words[0], words[1]) if len(words) == 3 else None
+
+
+def _connection(uuid: bytes, number: bytes) -> Connection | None:
+    if not number.isdigit() or len(number) > 10:
         return None
     if uuid not in _uuids:
         # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
-        if not uuid.replace(b"-", b"").isalnum():
+        if len(uuid) > 128 or not uuid.replace(b"-", b"").isalnum():
             return None
         if len(_uuids) < _MOST_KNOWN:
             _uuids.add(uuid)
@@ -128,28 +156,32 @@ def may_continue(message: bytes, connection: Connection) -> bool:
 
 def parse(message: bytes) -> Message:
     """Take a message apart; raise `ProtocolError` where it is malformed."""
-    connection = sender(message)
+    words = message[:_HEAD].split(b" ", 3)
+    connection = _connection(words[0], words[1]) if len(words) > 2 else None
     if connection is None:
         raise malformed("The message does not begin with a UUID and a connection id.")
-    at = len(connection[0]) + len(connection[1]) + 2
-    blank = message.find(b" ", at)
+    at = len(words[0]) + len(words[1]) + 2
+    blank = at + len(words[2]) if len(words) == 4 else message.find(b" ", at)
     if blank < 0:
         raise malformed("The message has no headers.")
     start, end = tnetstring.netstring(message, blank + 1)
+    headers = message[start:end]
+    fields: Fields
     if message[end] == 0x7D:
-        fields = tnetstring.dictionary(message, start, end)
+        fields, plain = tnetstring.dictionary(message, start, end)
     elif message[end] == 0x2C:
-        fields = _json_fields(message[start:end])
+        fields, plain = _json_fields(headers)
     else:
         raise malformed("The headers are neither a netstring nor a dictionary.")
+    plain = plain and len(headers.translate(None, _CONTROL)) == len(headers)
     start, stop = tnetstring.netstring(message, end + 1)
     if message[stop] != 0x2C or stop + 1 != len(message):
         raise malformed("The message does not end with its body.")
-    return Message(connection, message[at:blank], fields, message[start:stop])
+    return Message(connection, message[at:blank], fields, message[start:stop], plain)
 
 
-def _json_fields(data: bytes) -> Fields:
-    """Return JSON headers as latin-1 text.
+def _json_fields(data: bytes) -> tuple[Fields, bool]:
+    """Return JSON headers as latin-1 text, and whether they are known to be strings without escapes.
 
     Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
     characters stand in its JSON, which strict decoders refuse. An escape that says more than one
@@ -157,7 +189,12 @@ def _json_fields(data: bytes) -> Fields:
     """
     if data.isascii() and b"\\u" not in data:
         try:
-            return _from_json(data)
+            if b"\\" not in data:
+                return _strings_from_json(data), True  # type: ignore[return-value]
+        except msgspec.DecodeError:
+            pass
+        try:
+            return _from_json(data), False
         except msgspec.DecodeError:
             pass
     try:
@@ -172,7 +209,7 @@ def _json_fields(data: bytes) -> Fields:
             raise malformed(f"The value of {name!r} is neither a string nor a list of them.")
         if name != "PATH" and not _LATIN_1(name + "".join(values)):
             raise malformed(f"The value of {name!r} has a character that no byte stands for.")
-    return found
+    return found, False
 
 
 def envelope(connection: Connection, body: bytes | memoryview) -> bytes:
@@ -229,43 +266,31 @@ class Mongrel2Codec(HttpAnswers):
                 hint="Set zeromq-dispatch = shared, or upload.temp_store instead of upload.stream in "
                 "mongrel2.conf.",
             )
-        environ = self.base.copy()
-        method = _text(fields, "METHOD")
+        environ = self.base | _given(message)
+        method = environ.get("REQUEST_METHOD")
+        if method is None:
+            raise malformed("The message has no METHOD.")
         switches = method == HANDSHAKE and _genuine(message)
         if switches:
-            method, size = "GET", 0
-        if method in _NOT_HTTP and not (method == "JSON" and "VERSION" in fields):
-            raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
-        check_method(method)
-        version = fields.get("VERSION")
-        if version not in _VERSIONS:
+            environ["REQUEST_METHOD"], method, size = "GET", "GET", 0
+        version = environ.get("SERVER_PROTOCOL")
+        if method not in USUAL_METHODS:
+            if method in _NOT_HTTP and not (method == "JSON" and version is not None):
+                raise ProtocolError("501 Not Implemented", f"{method} messages are not served here.")
+            check_method(method)
+        if version != "HTTP/1.1" and version != "HTTP/1.0":
             raise ProtocolError(BAD_REQUEST, f"{version!r} is no version of HTTP served here.")
-        assert isinstance(version, str)
-        environ["REQUEST_METHOD"] = method
-        environ["SERVER_PROTOCOL"] = version
-        environ["wsgi.url_scheme"] = "https" if fields.get("URL_SCHEME") == "https" else "http"
-        for name, value in fields.items():
-            key = _keys.get(name)
-            if key is None:
-                key = _key(name)
-            if not key:
-                continue
-            if not isinstance(value, str):
-                if not value:
-                    continue
-                value = _joined(name, key, value)  # noqa: PLW2901  (what follows is about text)
-            if not value.isprintable():
-                check_value(key, value)
-            environ[key] = joined(key, environ[key], value) if key in environ else value
+        if environ.get("wsgi.url_scheme") != "https":
+            environ["wsgi.url_scheme"] = "http"
         self._target(environ, fields, message.path.decode("latin-1"))
-        environ["REMOTE_ADDR"] = _text(fields, "REMOTE_ADDR", "")
-        if "HTTP_HOST" in environ:
-            check_host(environ["HTTP_HOST"])
+        if "REMOTE_ADDR" not in environ:
+            environ["REMOTE_ADDR"] = ""
+        host = environ.get("HTTP_HOST")
+        if host is not None and host not in HOSTS:
+            check_host(host)
         environ["SERVER_NAME"], environ["SERVER_PORT"] = server_of(environ)
         if self.trust is not None:
             self.trust.apply(environ)
-        if "PEER_CERT_SHA1" in fields:
-            environ["PEER_CERT_SHA1"] = _text(fields, "PEER_CERT_SHA1")
         self._length(environ, fields, len(message.body) if size is None else size)
         if switches:  # whatever is answered, Mongrel2 reads nothing but frames any more
             return Upgrade(environ, self)
@@ -278,14 +303,18 @@ class Mongrel2Codec(HttpAnswers):
         """Take the path from the message itself: in JSON headers it is not escaped."""
         if not raw.startswith("/"):
             raise malformed(f"{raw[:80]!r} is no path.")
-        environ["REQUEST_URI"] = _text(fields, "URI", raw)
-        environ["QUERY_STRING"] = _text(fields, "QUERY", "")
+        if "REQUEST_URI" not in environ:
+            environ["REQUEST_URI"] = raw
+        if "QUERY_STRING" not in environ:
+            environ["QUERY_STRING"] = ""
         path = decoded(raw)
         check_value("The path", path)
         script = ""
         if self.script_name:
             # A route is a prefix, perhaps with a pattern behind it: /app/(.*)
-            script = _text(fields, "PATTERN", "").partition("(")[0].rstrip("/")
+            pattern = fields.get("PATTERN", "")
+            if isinstance(pattern, str):
+                script = pattern.partition("(")[0].rstrip("/")
             if path != script and not path.startswith(script + "/"):
                 script = ""
         environ["SCRIPT_NAME"] = script
@@ -309,13 +338,39 @@ class Mongrel2Codec(HttpAnswers):
             environ["CONTENT_LENGTH"] = str(size)
 
 
-def _text(fields: Mapping[str, str | list[str]], name: str, default: str | None = None) -> str:
-    value = fields.get(name, default)
-    if not isinstance(value, str):
-        raise malformed(f"The message has no {name}.")
-    if not value.isprintable():
-        check_value(name, value)
-    return value
+def _given(message: Message) -> dict[str, str]:
+    """Return fields by their keys in the environ; raise `ProtocolError` for what may not be there."""
+    fields = message.fields
+    if message.plain:
+        try:
+            given: dict[str, str] = {_keys[name]: value for name, value in fields.items()}  # type: ignore[misc]
+        except KeyError:  # a new one
+            return _checked(fields)
+        if len(given) == len(fields):
+            given.pop("", None)
+            return given
+    return _checked(fields)
+
+
+def _checked(fields: Fields) -> dict[str, str]:
+    """Return fields of which some are new, repeated, or not passed on, or have control characters."""
+    given: dict[str, str] = {}
+    for name, value in fields.items():
+        key = _keys.get(name)
+        if key is None:
+            key = _key(name)
+        if not key or name in _ELSEWHERE:
+            continue
+        if not isinstance(value, str):
+            if name.isupper():
+                raise malformed(f"The message has no {name}.")
+            if not value:
+                continue
+            value = _joined(name, key, value)  # noqa: PLW2901  (what follows is about text)
+        if not value.isprintable():
+            check_value(key, value)
+        given[key] = joined(key, given[key], value) if key in given else value
+    return given
 
 
 def _genuine(message: Message) -> bool:

@@ -15,12 +15,16 @@ def malformed(reason: str) -> ProtocolError:
 
 def netstring(data: bytes, at: int) -> tuple[int, int]:
     """Return where the content of the netstring at *at* starts and ends; its tag is at the end."""
-    colon = data.find(b":", at, at + _DIGITS + 1)
-    digits = data[at:colon] if colon > 0 else b""
-    if not digits.isdigit():
+    size = 0
+    start = at
+    most = min(len(data), at + _DIGITS + 1)
+    while start < most and 0x30 <= data[start] <= 0x39:
+        size = 10 * size + data[start] - 0x30
+        start += 1
+    if start == at or start >= most or data[start] != 0x3A:
         raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
-    start = colon + 1
-    end = start + int(digits)
+    start += 1
+    end = start + size
     if end >= len(data):
         raise malformed("A netstring is longer than its message.")
     return start, end
@@ -38,14 +42,16 @@ def strings(data: bytes, at: int, stop: int) -> list[str]:
     return found
 
 
-def dictionary(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
-    """Return the dictionary of strings and lists of strings in ``data[at:stop]``, as latin-1 text.
+def dictionary(data: bytes, at: int, stop: int) -> tuple[dict[str, str | list[str]], bool]:
+    """Return the dictionary in ``data[at:stop]``, as latin-1 text, and whether all of it is strings.
 
-    Nothing nests deeper. Raise `ProtocolError` for anything else.
+    There may be lists of strings besides, and nothing nests deeper. Raise `ProtocolError` for anything else.
     """
     found: dict[str, str | list[str]] = {}
     text = data[:stop].decode("latin-1")
     name = None  # while its value is read
+    count = 0
+    plain = True
     try:
         while at < stop:
             # As `netstring` does it, without a call for each: this loop is half of a request.
@@ -63,13 +69,13 @@ def dictionary(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
                 if tag != 0x2C:
                     raise malformed("A key of the headers is no string.")
                 name = text[start:at]
-                if name in found:
-                    raise malformed(f"The headers have {name!r} twice.")
+                count += 1
             else:
                 if tag == 0x2C:
                     found[name] = text[start:at]
                 elif tag == 0x5D:
                     found[name] = strings(data, start, at)
+                    plain = False
                 else:
                     raise malformed(f"The value of {name!r} is neither a string nor a list.")
                 name = None
@@ -78,7 +84,9 @@ def dictionary(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
         at = stop + 1
     if at != stop or name is not None:
         raise malformed("A string of the headers is longer than they are.")
-    return found
+    if count != len(found):
+        raise malformed("The headers have a name twice.")
+    return found, plain
 
 
 def encode(value: str | bytes | int | bool | list[object] | dict[str, object]) -> bytes:

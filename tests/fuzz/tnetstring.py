@@ -13,12 +13,14 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where two readers differ, or where what was read cannot be written."""
-    found = _ours(dictionary, data)
+    read = _ours(dictionary, data)
+    found = read and read[0]
     assert found == _ours(_slow_dictionary, data)
-    if found is not None:
+    if read is not None:
+        assert read[1] == (not any(isinstance(value, list) for value in read[0].values()))
         content = encode(found)
         start, end = netstring(content, 0)
-        assert dictionary(content, start, end) == found
+        assert dictionary(content, start, end) == read
         assert content[end:] == b"}"
     listed = _ours(strings, data)
     if listed is not None:

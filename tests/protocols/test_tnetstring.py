@@ -62,7 +62,8 @@ def test_reads_what_it_writes(fields, behind):
     wire = encode(fields)
     start, end = netstring(wire + behind + b",", 0)
     assert (wire + behind)[end] == ord("}")
-    assert dictionary(wire + behind, start, end) == fields
+    several = any(isinstance(value, list) for value in fields.values())
+    assert dictionary(wire + behind, start, end) == (fields, not several)
 
 
 @settings(max_examples=200)
@@ -73,7 +74,7 @@ def test_a_changed_byte_is_an_error_or_another_dictionary(fields, data):
     wire = bytes(wire)
     try:
         start, end = netstring(wire, 0)
-        found = dictionary(wire, start, end)
+        found, _ = dictionary(wire, start, end)
     except ProtocolError:
         return
     assert all(isinstance(value, str | list) for value in found.values())
