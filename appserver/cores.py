@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, MutableSequence
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -34,7 +34,8 @@ log = logging.getLogger("appserver")
 
 # Two counters that somebody else may read: requests done, requests in hand (running or waiting).
 Load = MutableSequence[int] | memoryview
-DONE, IN_HAND = 0, 1
+DONE: Final = 0
+IN_HAND: Final = 1
 CORE = "appserver_core"  # the attribute of a core's greenlet, or of its thread's, that has its number, from 1
 
 _WORTH_TELLING = 0.001  # seconds; less is a turn of the loop
@@ -98,6 +99,8 @@ class _Queueing:
     def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
         self.count = count
         self._load = load
+        self._in_hand = 0  # as it has them; to look there costs more
+        self._answered = 0
         self._hub = get_hub()
         self._loop = self._hub.loop
         self._most = options.max_queue
@@ -116,7 +119,7 @@ class _Queueing:
 
     def _wait(self, task: Task) -> None:
         """Put a task that counts as in hand into the queue, or find one that is refused for want of room."""
-        over = self._load[IN_HAND] - self._refusing - self.count > self._most
+        over = self._in_hand - self._refusing - self.count > self._most
         with self._lock:
             refused = self._queue.displace(task.listener) or task if over else None
             if refused is not task:
@@ -197,7 +200,8 @@ class _Queueing:
     def _answer_refused(self, task: Task, error: ProtocolError) -> None:
         task.refuse(error)
         self._refusing -= 1
-        self._load[IN_HAND] -= 1
+        self._in_hand -= 1
+        self._load[IN_HAND] = self._in_hand
         task.done()
 
     def _start_waiting(self) -> None:
@@ -217,7 +221,7 @@ class _Queueing:
                 return
 
     def full(self) -> bool:
-        return self._load[IN_HAND] >= self.count
+        return self._in_hand >= self.count
 
     def when_free(self, call: Callable[[], object]) -> None:
         self._when_free.append(call)
@@ -245,7 +249,8 @@ class GreenletCores(_Queueing):
         self._idle: list[greenlet] = []
 
     def run(self, task: Task) -> None:
-        self._load[IN_HAND] += 1
+        self._in_hand += 1
+        self._load[IN_HAND] = self._in_hand
         if self._free and not self._queue.size and getcurrent() is self._hub:
             self._free -= 1
             (self._idle.pop() if self._idle else self._another()).switch(task)
@@ -271,8 +276,10 @@ class GreenletCores(_Queueing):
         while True:
             task.work()
             self._free += 1
-            load[IN_HAND] -= 1
-            load[DONE] += 1
+            self._in_hand -= 1
+            self._answered += 1
+            load[IN_HAND] = self._in_hand
+            load[DONE] = self._answered
             task.done()
             if self._queue.size or self._when_free:
                 self._pump_soon()
@@ -311,7 +318,8 @@ class ThreadCores(_Queueing):
             thread.start()
 
     def run(self, task: Task) -> None:
-        self._load[IN_HAND] += 1
+        self._in_hand += 1
+        self._load[IN_HAND] = self._in_hand
         self._wait(task)
         self._calls.put(True)
 
@@ -324,8 +332,10 @@ class ThreadCores(_Queueing):
                 self._loop.run_callback_threadsafe(self._done, task)
 
     def _done(self, task: Task) -> None:
-        self._load[IN_HAND] -= 1
-        self._load[DONE] += 1
+        self._in_hand -= 1
+        self._answered += 1
+        self._load[IN_HAND] = self._in_hand
+        self._load[DONE] = self._answered
         task.done()
         if self._when_free:
             self._pump_soon()

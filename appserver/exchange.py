@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from time import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from appserver.dates import http_date
 from appserver.errors import ApplicationError
@@ -39,14 +39,19 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_ORDINARY, _LENGTH, _DATE, _CONNECTION, _LINKS = range(5)  # kinds of header fields; the last: of one link
+# Kinds of header fields; the last: of one link.
+_ORDINARY: Final = 0
+_LENGTH: Final = 1
+_DATE: Final = 2
+_CONNECTION: Final = 3
+_LINKS: Final = 4
 _SPECIAL = {"content-length": _LENGTH, "date": _DATE, **dict.fromkeys(_HOP_BY_HOP, _LINKS)}
 _SPECIAL["connection"] = _CONNECTION
 # What applications write is the same again and again, so it is looked at once; bounded.
-_known_names: dict[str, int] = {}  # good header name as the application writes it -> its kind
-_known_statuses: set[str] = set()  # good ones
-_KNOWN = 1000  # of each at most
-_WHOLE = 32768  # bytes of a body up to which an answer is put together here
+_known_names: Final[dict[str, int]] = {}  # good header name as the application writes it -> its kind
+_known_statuses: Final[set[str]] = set()  # good ones
+_KNOWN: Final = 1000  # of each at most
+_WHOLE: Final = 32768  # bytes of a body up to which an answer is put together here
 
 
 class Channel(Protocol):
@@ -89,7 +94,7 @@ class _Date:
         return self.text
 
 
-_date = _Date().now
+_date: Final = _Date()
 
 
 class Exchange:
@@ -240,7 +245,7 @@ class Exchange:
                 headers.append(("Content-Length", str(total)))
         codec = self.codec
         if codec.dated and not self.dated:
-            headers.append(("Date", _date()))
+            headers.append(("Date", _date.now()))
         head = codec.head(self)
         self.head_size = len(head)
         self.begun = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from appserver.exchange import Exchange
 from appserver.protocols.codec import Codec, ProtocolError
@@ -24,14 +24,14 @@ from appserver.protocols.framing import BAD_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FRAMING = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
-_DROPPED = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
+_FRAMING: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
+_DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
-_OURS = ("wsgi.", "appserver.")
+_OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
-_ordinary: set[str] = set()  # names of variables with which nothing is to be done; bounded
-_MOST = 2000
-_LONG = 100  # characters of a name that is not remembered
+_ordinary: Final[set[str]] = set()  # names of variables with which nothing is to be done; bounded
+_MOST: Final = 2000
+_LONG: Final = 100  # characters of a name that is not remembered
 
 
 def exchange(base: dict[str, Any], names: list[str], values: list[str], codec: Codec) -> Exchange:

@@ -6,7 +6,7 @@ Specification: "FastCGI Specification" 1.0, Open Market, 1996 (sections in brack
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
@@ -16,17 +16,30 @@ from appserver.protocols.stranger import stranger
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
-BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, GET_VALUES_RESULT = range(1, 11)
-UNKNOWN_TYPE = 11
-RESPONDER, KEEP_CONN = 1, 1
-REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
+BEGIN: Final = 1
+ABORT: Final = 2
+END: Final = 3
+PARAMS: Final = 4
+STDIN: Final = 5
+STDOUT: Final = 6
+STDERR: Final = 7
+DATA: Final = 8
+GET_VALUES: Final = 9
+GET_VALUES_RESULT: Final = 10
+UNKNOWN_TYPE: Final = 11
+RESPONDER: Final = 1
+KEEP_CONN: Final = 1
+REQUEST_COMPLETE: Final = 0
+CANT_MPX_CONN: Final = 1
+OVERLOADED: Final = 2
+UNKNOWN_ROLE: Final = 3
 
-_header = Struct(">BBHHBx")
-_ending = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5.3, 5.5)
-_LARGEST = 65535 - 7  # of a record's content, so that content and padding stay in eights
+_header: Final = Struct(">BBHHBx")
+_ending: Final = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5.3, 5.5)
+_LARGEST: Final = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
-_SAYINGS = 1000  # answers to records outside a request, of which nobody needs many
+_SAYINGS: Final = 1000  # answers to records outside a request, of which nobody needs many
 
 
 def record(kind: int, request: int, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from appserver.protocols.codec import ProtocolError
@@ -12,15 +13,15 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _METHOD = re.compile(r"[!$%&'*+.^_`|~0-9A-Z-]{3,20}").fullmatch  # no known one is shorter or longer
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
-USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
-KEYS: dict[str, str] = {}  # what `key_of` has found for some names
-HOSTS: set[str] = set()  # some that `check_host` has found good
-_LONG = 100  # characters from which on nothing is remembered
+USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+KEYS: Final[dict[str, str]] = {}  # what `key_of` has found for some names
+HOSTS: Final[set[str]] = set()  # some that `check_host` has found good
+_LONG: Final = 100  # characters from which on nothing is remembered
 
-CODING = "Transfer-Encoding"  # the key of what frames a body, while the environ is made
+CODING: Final = "Transfer-Encoding"  # the key of what frames a body, while the environ is made
 
 # Repeating one of these is an attack or a fault, never a list (RFC 9110 section 5.3).
-SINGLE = frozenset(
+SINGLE: Final = frozenset(
     {
         "HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_REFERER", "HTTP_USER_AGENT", "HTTP_FROM",
         "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_MAX_FORWARDS",
@@ -31,7 +32,9 @@ SINGLE = frozenset(
 
 # Framing is over when the application runs: its body is decoded and its length known. `Proxy` is
 # a client's way to set HTTP_PROXY for what the application runs (httpoxy, CVE-2016-5385).
-DROPPED = frozenset({"HTTP_PROXY", "HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"})
+DROPPED: Final = frozenset(
+    {"HTTP_PROXY", "HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"}
+)
 
 
 def key_of(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -13,9 +13,9 @@ from appserver.protocols.codec import Codec, ProtocolError
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
-BAD_REQUEST = "400 Bad Request"
-TOO_LARGE = "413 Content Too Large"
-HEAD_TOO_LARGE = "431 Request Header Fields Too Large"
+BAD_REQUEST: Final = "400 Bad Request"
+TOO_LARGE: Final = "413 Content Too Large"
+HEAD_TOO_LARGE: Final = "431 Request Header Fields Too Large"
 OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
 BUSY = ProtocolError("503 Service Unavailable", "Too many requests wait.", retry_after=1)
 LATE = ProtocolError("503 Service Unavailable", "The request has waited too long.", retry_after=1)
@@ -107,8 +107,8 @@ _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*").f
 _NO_TRAILERS = frozenset(
     {b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"}
 )
-_LINE_LIMIT = 4096  # chunk extensions and trailer fields are thrown away; nobody needs long ones
-_SMALL = 256  # bytes of a chunk from which on its line costs nothing to speak of
+_LINE_LIMIT: Final = 4096  # chunk extensions and trailer fields are thrown away; nobody needs long ones
+_SMALL: Final = 256  # bytes of a chunk from which on its line costs nothing to speak of
 
 
 class ChunkedBody:

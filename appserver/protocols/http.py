@@ -8,7 +8,7 @@ refuse never reaches it or is caught after it. Bodies are decoded here.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from appserver.exchange import Exchange
 from appserver.masking import without_userinfo
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 _REQUEST_LINE = re.compile(r"([!$%&'*+.^_`|~0-9A-Z-]{3,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])").fullmatch
 _ABSOLUTE = re.compile(r"https?://([^/?]+)(/?[^?]*)(?:\?.*)?", re.IGNORECASE).fullmatch
-_WITHIN_LINES = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WITHIN_LINES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class RequestLimits(NamedTuple):
@@ -54,7 +54,7 @@ class RequestLimits(NamedTuple):
     requests: int = 10_000  # on one connection
 
 
-USUAL = RequestLimits()
+USUAL: Final = RequestLimits()
 
 
 class HttpCodec(HttpAnswers):

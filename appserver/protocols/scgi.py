@@ -5,7 +5,7 @@ Specification: "SCGI: A Simple Common Gateway Interface alternative", N. Schemen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
@@ -21,7 +21,7 @@ from appserver.protocols.stranger import stranger
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
-_DIGITS = 9  # of the netstring's length; more is no SCGI
+_DIGITS: Final = 9  # of the netstring's length; more is no SCGI
 
 
 class ScgiCodec(CgiAnswers):

@@ -7,7 +7,7 @@ the end of the connection.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import Codec, ProtocolError
@@ -23,10 +23,11 @@ from appserver.protocols.stranger import stranger
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
-_WSGI, _WSGI_MOUNTED = 0, 30
+_WSGI: Final = 0
+_WSGI_MOUNTED: Final = 30
 _PINGS = re.compile(rb"(?:\x64\0\0\0)+").match  # 100, no variables, 0
 _PONG = b"\x64\0\0\1"
-_MOST_PINGS = 1000  # of one connection: answers to more would pile up for a peer that reads none
+_MOST_PINGS: Final = 1000  # of one connection: answers to more would pile up for a peer that reads none
 
 
 class UwsgiCodec(Codec):
