@@ -33,6 +33,7 @@ COMPILED = [
         "protocols/lines",
         "protocols/mongrel2",
         "protocols/proxied",
+        "protocols/repeated",
         "protocols/scgi",
         "protocols/tnetstring",
         "protocols/upgrade",

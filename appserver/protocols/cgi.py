@@ -24,6 +24,8 @@ from appserver.protocols.framing import BAD_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from appserver.protocols.repeated import Entry
+
 _FRAMING: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
 _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
@@ -34,26 +36,26 @@ _MOST: Final = 2000
 _LONG: Final = 100  # characters of a name that is not remembered
 
 
-def exchange(base: dict[str, Any], names: list[str], values: list[str], codec: Codec) -> Exchange:
-    """Return the request that a front end's variables describe; there are as many names as values.
+def exchange(
+    base: dict[str, Any], given: dict[str, str], codec: Codec, fresh: dict[str, str] | None = None
+) -> Exchange:
+    """Return the request that a front end's variables describe.
 
-    A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
-    and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
-    operator's own to a standard list.
+    *fresh* are those of them that have not been looked at before, by default all. Where a front end gives
+    some of them several times, *given* is what `merged` makes of them.
     Variables are data: none of them loads code, opens a file or sets this process's environment,
     and ``wsgi.*`` and ``appserver.*`` are this server's own to set.
     ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    given = dict(zip(names, values))  # noqa: B905  (they are, and to look costs as much as all)
     # Looked at all together, which is all that most requests need.
+    looked_at = given if fresh is None else fresh
     if (
-        len(given) != len(names)
-        or not (_ordinary.issuperset(given) or _learn(given))
-        or not "".join(values).isprintable()
+        not (_ordinary.issuperset(looked_at) or _learn(looked_at))
+        or not "".join(looked_at.values()).isprintable()
     ):
-        given = _checked(names, values)
+        given = merged(given.items())
     environ = base | given
     for name in _FRAMING:
         if name in environ:
@@ -109,10 +111,15 @@ def _learn(names: Iterable[str]) -> bool:
     return True
 
 
-def _checked(names: list[str], values: list[str]) -> dict[str, str]:
-    """Return variables among which something is repeated, not ours to take, or not to be printed."""
+def merged(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return variables among which something is repeated, not ours to take, or not to be printed.
+
+    A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
+    and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
+    operator's own to a standard list. Raise `ProtocolError` for what no request may carry.
+    """
     given: dict[str, str] = {}
-    for name, value in zip(names, values, strict=True):
+    for name, value in entries:
         if not name.isprintable() and _NOT_NAME(name):
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
         if name.startswith(_OURS):

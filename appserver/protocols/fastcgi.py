@@ -8,9 +8,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange
+from appserver.protocols.cgi import exchange, merged
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
+from appserver.protocols.repeated import REPEATED, Entry, remember
 from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _ending: Final = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5
 _LARGEST: Final = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
+_known: Final[dict[bytes, Entry]] = {}
 _SAYINGS: Final = 1000  # answers to records outside a request, of which nobody needs many
 
 
@@ -55,29 +57,45 @@ def pair(name: bytes, value: bytes) -> bytes:
     ) + name + value  # fmt: skip
 
 
-def pairs(data: bytes) -> tuple[list[str], list[str]]:
-    """Return the names and values (3.4) in *data* as latin-1 text; raise `ProtocolError` for an overrun."""
-    names: list[str] = []
-    values: list[str] = []
+def pairs(data: bytes, every: list[Entry] | None = None) -> tuple[dict[str, str], dict[str, str], int]:
+    """Return names and values (3.4) as latin-1 text, those not read before, and how many there are.
+
+    *every* gets also those that are given several times. Raise `ProtocolError` for an overrun.
+    """
+    given: dict[str, str] = {}
+    fresh: dict[str, str] = {}
+    count = 0
     text = data.decode("latin-1")
     at, end = 0, len(data)
     try:
         while at < end:
-            name, value = data[at], data[at + 1]
-            if name | value < 0x80:
+            begin = at
+            first, second = data[at], data[at + 1]
+            if first | second < 0x80:
                 at += 2
             else:
-                name, at = _size(data, at)
-                value, at = _size(data, at)
-            middle = at + name
-            at = middle + value
-            names.append(text[middle - name : middle])
-            values.append(text[middle:at])
+                first, at = _size(data, at)
+                second, at = _size(data, at)
+            middle = at + first
+            at = middle + second
+            said = data[begin:at]
+            entry = _known.get(said)
+            if entry is None:
+                name, value = text[middle - first : middle], text[middle:at]
+                fresh[name] = value
+                if name in REPEATED and value.isprintable():
+                    remember(_known, said, name, value)
+            else:
+                name, value = entry
+            given[name] = value
+            count += 1
+            if every is not None:
+                every.append((name, value))
     except IndexError:
         at = end + 1
     if at != end:
         raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
-    return names, values
+    return given, fresh, count
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
@@ -205,7 +223,7 @@ class FastcgiCodec(CgiAnswers):
             self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
             return
         try:
-            asked, _ = pairs(content)
+            asked, _, _ = pairs(content)
         except ProtocolError as error:
             error.answer = False
             raise
@@ -242,11 +260,16 @@ class FastcgiCodec(CgiAnswers):
         )
 
     def _exchange(self) -> Exchange:
-        names, values = pairs(self.params[0] if len(self.params) == 1 else b"".join(self.params))
+        params = self.params[0] if len(self.params) == 1 else b"".join(self.params)
+        given, fresh, count = pairs(params)
+        if len(given) != count:
+            every: list[Entry] = []
+            pairs(params, every)
+            given = fresh = merged(every)
         self.params = []
         self.begun = True
         self.partial = False
-        x = exchange(self.base, names, values, self)
+        x = exchange(self.base, given, self, fresh)
         x.keep_alive = self.keep
         if x.body_left == 0:
             x.body_left = -1  # the end of STDIN is still to come

@@ -32,6 +32,8 @@ from appserver.protocols.upgrade import Upgrade, asks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from appserver.protocols.repeated import Entry
+
     # head -> header fields, names as sent
     Reader = Callable[[bytes], list[tuple[str, str]]]
 
@@ -192,7 +194,7 @@ class HttpCodec(HttpAnswers):
         if head.find(b"\r\n ") >= 0 or (0x09 in head and head.find(b"\r\n\t") >= 0):
             raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
 
-    def _add(self, environ: dict[str, Any], entries: list[lines.Entry]) -> None:
+    def _add(self, environ: dict[str, Any], entries: list[Entry]) -> None:
         """Add entries to an environ, those of one key as one."""
         repeated: dict[str, list[str]] = {}
         for key, value in entries:

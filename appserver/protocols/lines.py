@@ -11,26 +11,11 @@ from typing import TYPE_CHECKING
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import CODING, KEYS, key_of
 from appserver.protocols.framing import BAD_REQUEST
+from appserver.protocols.repeated import REPEATED, Entry, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Entry = tuple[str, str]  # the environ's key and its value
-
-# Fields that say the same in many requests, and nothing that is secret or frames the request.
-_REPEATED = frozenset(
-    {
-        "HTTP_HOST", "HTTP_CONNECTION", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING",
-        "HTTP_ACCEPT_LANGUAGE", "HTTP_ACCEPT_CHARSET", "HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PRIORITY",
-        "HTTP_DNT", "HTTP_ORIGIN", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_X_REQUESTED_WITH",
-        "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_USER",
-        "HTTP_SEC_CH_UA", "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_SEC_GPC",
-        "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_VIA",
-        "CONTENT_TYPE",
-    }
-)  # fmt: skip
-_LONG = 256  # characters of a line from which on it is not remembered
-_MOST = 2000  # lines; then all are forgotten, so that a client that invents them does no lasting harm
 _known: dict[str, Entry] = {}
 
 
@@ -58,10 +43,8 @@ def read(lines: Iterable[str]) -> list[Entry]:
             if not key:
                 continue
             entry = key, value.strip(" \t")
-            if key in _REPEATED and len(line) < _LONG:
-                if len(_known) >= _MOST:
-                    _known.clear()
-                _known[line] = entry
+            if key in REPEATED:
+                remember(_known, line, key, entry[1])
         found.append(entry)
     return found
 

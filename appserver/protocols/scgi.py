@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange
+from appserver.protocols.cgi import exchange, merged
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -65,7 +65,10 @@ class ScgiCodec(CgiAnswers):
         parts = packet[colon + 1 : end].decode("latin-1").split("\0")
         if len(parts) % 2 == 0 or parts.pop() or "" in (names := parts[::2]):
             raise ProtocolError(BAD_REQUEST, "The SCGI variables are not pairs of name and value.")
-        x = exchange(self.base, names, parts[1::2], self)
+        given = dict(zip(names, parts[1::2], strict=True))
+        if len(given) != len(names):
+            given = merged(zip(names, parts[1::2], strict=True))
+        x = exchange(self.base, given, self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

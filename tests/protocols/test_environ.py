@@ -250,7 +250,7 @@ def test_unseen_names_do_not_fill_the_memory():
     for number in range(5000):
         assert key_of(f"X-{number}") == f"HTTP_X_{number}"
         check_host(f"h{number}")
-        cgi.exchange({}, ["REQUEST_METHOD", f"HTTP_X_{number}"], ["GET", ""], codec)
+        cgi.exchange({}, {"REQUEST_METHOD": "GET", f"HTTP_X_{number}": ""}, codec)
     assert len(fields.KEYS) <= 2000
     assert len(fields.HOSTS) <= 2000
     assert len(cgi._ordinary) <= 2000
@@ -259,7 +259,7 @@ def test_unseen_names_do_not_fill_the_memory():
         known.clear()
     assert key_of(f"X-{'a' * 200}")
     check_host("a" * 200)
-    cgi.exchange({}, ["REQUEST_METHOD", "A" * 200], ["GET", ""], codec)
+    cgi.exchange({}, {"REQUEST_METHOD": "GET", "A" * 200: ""}, codec)
     assert max(map(len, [*fields.KEYS, *fields.HOSTS, *cgi._ordinary])) < 200
     assert min(remembered) >= 1000
 
@@ -325,14 +325,14 @@ def test_server_of(host, scheme, server):
 def test_what_nginx_sends_beside_a_body_takes_the_usual_way(monkeypatch):
     from appserver.protocols import cgi
 
-    def unusual(names, values):
+    def unusual(entries):
         raise AssertionError
 
-    monkeypatch.setattr(cgi, "_checked", unusual)
+    monkeypatch.setattr(cgi, "merged", unusual)
     sent = {
         "REQUEST_METHOD": "POST", "REQUEST_URI": "/", "CONTENT_LENGTH": "5", "CONTENT_TYPE": "text/plain",
         "HTTP_CONTENT_LENGTH": "5", "HTTP_CONTENT_TYPE": "text/plain",
     }  # fmt: skip
-    environ = cgi.exchange({}, [*sent], [*sent.values()], UwsgiCodec({})).environ
+    environ = cgi.exchange({}, sent, UwsgiCodec({})).environ
     assert environ["CONTENT_LENGTH"] == "5"
     assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & environ.keys()

@@ -184,12 +184,12 @@ def test_the_length_is_counted_over_many_records(length):
 )
 def test_pairs(name, value, head):
     assert pair(name, value) == head + name + value
-    names, values = [name.decode("latin-1"), "a"], [value.decode("latin-1"), "b"]
-    assert pairs(pair(name, value) + pair(b"a", b"b")) == (names, values)
+    expected = {name.decode("latin-1"): value.decode("latin-1"), "a": "b"}
+    assert pairs(pair(name, value) + pair(b"a", b"b")) == (expected, expected, 2)
 
 
 def test_long_lengths_of_short_values_are_read():
-    assert pairs(b"\x80\0\0\1\x80\0\0\1ab") == (["a"], ["b"])
+    assert pairs(b"\x80\0\0\1\x80\0\0\1ab")[0] == {"a": "b"}
 
 
 def test_php_variables_are_strings():

@@ -4,6 +4,7 @@ import pytest
 
 from appserver.protocols import lines
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.repeated import MOST
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +51,8 @@ def test_what_is_no_field_is_refused_each_time(line):
 
 
 def test_a_flood_of_lines_is_forgotten():
-    for number in range(lines._MOST + 5):
+    for number in range(MOST + 5):
         lines.read([f"User-Agent: {number}"])
-        assert len(lines._known) <= lines._MOST
+        assert len(lines._known) <= MOST
     lines.read(["Host: a"])
     assert lines.known(["Host: a"]) is not None

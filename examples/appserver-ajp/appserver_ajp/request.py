@@ -69,8 +69,7 @@ class AjpRequest(ajp_base.Request):
         query = self._attributes.get("QUERY_STRING")
         line["REQUEST_URI"] = f"{uri}?{query}" if query and "?" not in uri else uri
         pairs = [*line.items(), *self._attributes.items(), *self._fields]
-        names, values = [name for name, _ in pairs], [value for _, value in pairs]
-        x = cgi.exchange(base, names, values, AjpCodec(self))
+        x = cgi.exchange(base, cgi.merged(pairs), AjpCodec(self))
         if x.body_left < 0:
             self.input.setDataLength(_UNKNOWN)
         return x

@@ -1,0 +1,36 @@
+"""What says the same in many requests: the line of a field, or a variable of a front end.
+
+It is read and checked once, and from then on found by the text or the bytes that it came with.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Entry = tuple[str, str]  # the environ's key and its value
+
+# Nothing of this is secret, or differs from each request to the next.
+REPEATED: Final = frozenset(
+    {
+        "HTTP_HOST", "HTTP_CONNECTION", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING",
+        "HTTP_ACCEPT_LANGUAGE", "HTTP_ACCEPT_CHARSET", "HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PRIORITY",
+        "HTTP_DNT", "HTTP_ORIGIN", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_X_REQUESTED_WITH",
+        "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_USER",
+        "HTTP_SEC_CH_UA", "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_SEC_GPC",
+        "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_VIA",
+        "CONTENT_TYPE", "REQUEST_METHOD", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "SERVER_ADDR",
+        "SERVER_SOFTWARE", "GATEWAY_INTERFACE", "REQUEST_SCHEME", "HTTPS", "DOCUMENT_ROOT", "SCRIPT_NAME",
+        "REDIRECT_STATUS", "CONTENT_LENGTH", "QUERY_STRING",
+    }
+)  # fmt: skip
+_OFTEN_EMPTY: Final = frozenset({"CONTENT_LENGTH", "QUERY_STRING"})  # and else no two are alike
+_LONG: Final = 256  # characters or bytes from which on nothing is remembered
+MOST: Final = 2000  # entries; then all are forgotten, so that a client that invents them does no lasting harm
+
+
+def remember(known: dict[Any, Entry], said: str | bytes, key: str, value: str) -> None:
+    """Keep in *known* what *said* says, one of `REPEATED` that has been checked, if that is worth it."""
+    if len(said) < _LONG and not (value and key in _OFTEN_EMPTY):
+        if len(known) >= MOST:
+            known.clear()
+        known[said] = key, value
