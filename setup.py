@@ -13,15 +13,18 @@ from setuptools import setup
 COMPILED = [
     f"appserver/{name}.py"
     for name in (
+        "body",
         "cores",
         "exchange",
         "listeners/connection",
+        "listeners/inlet",
         "listeners/intake",
         "listeners/pull",
         "listeners/request",
         "listeners/responder",
         "listeners/sender",
         "listeners/share",
+        "listeners/stream",
         "listeners/subscription",
         "listeners/turns",
         "protocols/cgi",
@@ -38,6 +41,7 @@ COMPILED = [
         "protocols/tnetstring",
         "protocols/upgrade",
         "protocols/uwsgi",
+        "wsgi",
     )
 ]
 # The compiler, and the packages whose types it has to know.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
-_RECV: Final = 65536
+_RECV: Final = 131072
 _BODY: Final = 262144  # bytes of a body at once: more than a Unix socket holds
 _READS: Final = 4  # of a body in one turn of the loop
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gevent import get_hub
+from mypy_extensions import mypyc_attr
 
 from appserver import address
 from appserver.binding import BindOptions, bind
@@ -54,6 +55,7 @@ def _allowed() -> int:
     return _EVERY if soft == resource.RLIM_INFINITY else max(1, soft - min(256, soft // 4))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamListener:
     """Listen on one stream socket; subclasses say what is spoken there."""
 
