@@ -43,6 +43,9 @@ log = logging.getLogger("appserver")
 _MERCY_AFTER_FAILURE = 10.0  # seconds for what the other loops have in hand
 _CHECK = 0.02  # seconds between looks at what is still in hand while stopping
 _LOOK = 1.0  # seconds between looks at the open connections, where they are counted
+# Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
+# mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
+_HEAP = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ class Server:
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`; call *ready* once every loop takes requests."""
+        bytes(_HEAP)  # which is freed at once
         if self.plan.loops == 1:
             loop = Loop(self, 0)
             self._loops.append(loop)

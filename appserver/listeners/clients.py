@@ -67,7 +67,7 @@ class Clients:
             if data:
                 self._outlet.put(envelope(connection, data), attachment)
             if close:
-                self._outlet.put(envelope(connection, b""), attachment)
+                self._outlet.put(envelope(connection), attachment)
         except ClientGone:
             return False
         return True

@@ -158,7 +158,7 @@ class Credits:
             else:
                 waiting[0] = waiting[0][size:]
         if account.closing:
-            if not self._deliver(envelope(connection, b""), attachment):
+            if not self._deliver(envelope(connection), attachment):
                 return
             del self._accounts[line]
         elif not account.outstanding:

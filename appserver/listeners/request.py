@@ -168,7 +168,7 @@ class Request:
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.
         answer = self.intake.codec.refuse(ProtocolError(error.status, error.reason))
-        self._publish(answer, last=True)
+        self._publish([answer], last=True)
         self._log(error.status[:3])
 
     def _log(self, status: str) -> None:
@@ -205,7 +205,7 @@ class Request:
         self._end_timer()
         if not self.gone and not self.ended:
             try:
-                if not self.intake.try_send(self, b"", last=True):
+                if not self.intake.try_send(self, (), last=True):
                     self.timer = self.intake.loop.timer(_TRY_AGAIN)
                     self.timer.start(self._end)
                     return
@@ -298,7 +298,7 @@ class Request:
             self._finish()
         elif not self.ended and not self.gone:
             with suppress(ClientGone):  # `done` tries again what Mongrel2 does not take now
-                self.ended = self.intake.try_send(self, b"", last=True)
+                self.ended = self.intake.try_send(self, (), last=True)
 
     def _leave_frames(self) -> None:
         """End the WebSocket in order, as the application's call is over."""
@@ -332,7 +332,7 @@ class Request:
             self.held += pieces
             self._publish(self._take_held(), last=True)
         else:
-            self._publish(pieces[0] if len(pieces) == 1 else b"".join(pieces), last=True)
+            self._publish(pieces, last=True)
         if self.gone:
             raise ClientGone
 
@@ -372,7 +372,7 @@ class Request:
             return
         if not self.ended:
             self.failed = self.ended = True
-            answer = b"" if self.x.begun else self.intake.codec.refuse(OVERDUE)
+            answer = [] if self.x.begun else [self.intake.codec.refuse(OVERDUE)]
             with suppress(ClientGone):
                 self.intake.try_send(self, answer, last=True)
             if self.inflow is not None and not self.inflow.finished:
@@ -386,11 +386,11 @@ class Request:
             self._end_timer()
             self.intake.end(self)
 
-    def _publish(self, data: bytes, last: bool = False) -> None:
+    def _publish(self, pieces: list[bytes], last: bool = False) -> None:
         if last and self.inflow is not None and not self.inflow.finished:
             last = False  # the connection goes on until the body has come
         try:
-            self.intake.send(self, data, last)
+            self.intake.send(self, pieces, last)
             self.ended |= last
         except ClientGone:
             self.gone = True
@@ -435,14 +435,14 @@ class Request:
         self.tokens = min(self.burst, self.tokens + (now - self.refilled) / self.interval)
         self.refilled = now
 
-    def _take_held(self) -> bytes:
-        """Return what is held, as one message's body."""
-        data = b"".join(self.held)
+    def _take_held(self) -> list[bytes]:
+        """Return the pieces that are held, which are one message."""
+        pieces = self.held
         self.interval = _INTERVAL + self.held_size / _RATE
         self.tokens = max(0.0, self.tokens - 1)
         self.held = []
         self.held_size = 0
-        return data
+        return pieces
 
     def _flush(self) -> None:
         if self.held and not self.gone:
@@ -454,7 +454,7 @@ class Request:
         if not self.held or self.gone or self.tokens < 1 or self.intake.held_up(self):
             return
         try:
-            if not self.intake.try_send(self, b"".join(self.held), last=False):
+            if not self.intake.try_send(self, self.held, last=False):
                 return
             self._take_held()
         except ClientGone:

@@ -15,6 +15,8 @@ from appserver.protocols.handoff import Frames, frame, frames, numbered
 from appserver.protocols.mongrel2 import sender
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.rendezvous import Rendezvous
@@ -258,23 +260,24 @@ class Share(Intake):
         if message.notice == "disconnect":
             self._forget(origin)
 
-    def send(self, request: Request, data: bytes, last: bool) -> None:
+    def send(self, request: Request, pieces: Sequence[bytes], last: bool) -> None:
         if self.cores.count == 1:
             self._hear()  # what the application may have kept the loop from
-        while not self.try_send(request, data, last):
+        while not self.try_send(request, pieces, last):
             self._blocked.append(request)
             request.wait(_TRY_AGAIN)
 
-    def try_send(self, request: Request, data: bytes, last: bool) -> bool:
+    def try_send(self, request: Request, pieces: Sequence[bytes], last: bool) -> bool:
         if request.gone:
             raise ClientGone
         if self._outbox and not request.ended:  # else a watchdog answers, who tries only once
             return False
         kind = handoff.PIECE
         if last and request.closes:
-            kind = handoff.LAST_CLOSE if data else handoff.CLOSE
+            kind = handoff.LAST_CLOSE if pieces else handoff.CLOSE
         elif last:
-            kind = handoff.LAST if data else handoff.END
+            kind = handoff.LAST if pieces else handoff.END
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._write(frame(kind, request.origin, data)):
             return False  # the receiver has gone, as `_hear` will tell
         request.begun = True

@@ -43,9 +43,6 @@ _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _PAUSE = 0.1  # seconds without accepting when descriptors run out
-# Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
-# mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
-_HEAP = 1 << 22
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -152,7 +149,6 @@ class StreamListener:
             self._shared = True
             self._accepts = 1  # the next one is for whoever is free
         assert self._sock is not None
-        bytes(_HEAP)  # which is freed at once
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.service = service
         self.hub = get_hub()

@@ -18,6 +18,8 @@ from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import zmq
 
     from appserver.listeners.credits import Credits
@@ -156,7 +158,7 @@ class Subscription(Intake):
         request = self.listener.turns.first((origin, message.connection))
         if request is None:  # of a WebSocket that has ended, or of none
             with suppress(ClientGone):
-                self.responder.try_send(envelope(message.connection, b""), origin)
+                self.responder.try_send(envelope(message.connection), origin)
         elif request.intake is self:
             request.take_frame(message)
         else:
@@ -195,28 +197,28 @@ class Subscription(Intake):
     def held_up(self, request: Request) -> bool:
         return self.accounts.held_up(request.line)
 
-    def send(self, request: Request, data: bytes, last: bool) -> None:
+    def send(self, request: Request, pieces: Sequence[bytes], last: bool) -> None:
         if self.credited(request):
-            self._put(request, data, last)
+            self._put(request, b"".join(pieces), last)
             return
-        if data:
-            self.responder.send(envelope(request.client, data), request.origin)
+        if pieces:
+            self.responder.send(envelope(request.client, *pieces), request.origin)
         if last and request.closes:
-            self.responder.send(envelope(request.client, b""), request.origin)
+            self.responder.send(envelope(request.client), request.origin)
 
     def _put(self, request: Request, data: bytes, last: bool) -> None:
         close = last and request.closes
         if data or close:
             self.accounts.put(request.line, data, close=close)
 
-    def try_send(self, request: Request, data: bytes, last: bool) -> bool:
+    def try_send(self, request: Request, pieces: Sequence[bytes], last: bool) -> bool:
         if self.credited(request):
-            self._put(request, data, last)
+            self._put(request, b"".join(pieces), last)
             return True
-        if data and not self.responder.try_send(envelope(request.client, data), request.origin):
+        if pieces and not self.responder.try_send(envelope(request.client, *pieces), request.origin):
             return False
         if last and request.closes:
-            self.responder.try_send(envelope(request.client, b""), request.origin)
+            self.responder.try_send(envelope(request.client), request.origin)
         return True
 
     def end(self, request: Request) -> None:

@@ -212,10 +212,10 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
     return found, False
 
 
-def envelope(connection: Connection, body: bytes | memoryview) -> bytes:
-    """Return a message that writes *body* to a client; an empty one closes its connection."""
+def envelope(connection: Connection, *body: bytes | memoryview) -> bytes:
+    """Return a message that writes *body* to a client; one without closes its connection."""
     uuid, number = connection
-    return b"%b %d:%b, " % (uuid, len(number), number) + body
+    return b"".join((b"%b %d:%b, " % (uuid, len(number), number), *body))
 
 
 def envelope_to(uuid: bytes, numbers: Sequence[bytes], body: bytes) -> bytes:
