@@ -6,14 +6,15 @@ credit that has been given (src/upload.c).
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from io import RawIOBase
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.body import too_long
-from appserver.errors import ClientGone
+from appserver.errors import BodyError, ClientGone
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.mongrel2 import LAST, OFFSET
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Inflow(RawIOBase):
     """The body of *request*, of which *first* has the beginning, to be read by its application.
 
     *size* is its length, or None where only its end tells. A read waits for the client. It raises
-    `ClientGone` where that leaves before the end or sends nothing for *timeout* seconds, `OSError` where
+    `ClientGone` where that leaves before the end or sends nothing for *timeout* seconds, `BodyError` where
     there is more than *limit* bytes (0 = any) or something is missing.
     """
 
@@ -45,7 +46,7 @@ class Inflow(RawIOBase):
         self._received = 0
         self._credit = 0  # bytes that Mongrel2 may send
         self._early: dict[int, Message] = {}  # that another thread has got before those in front of them
-        self._failed: OSError | None = None
+        self._failed: BodyError | None = None
         self._discards = False
         self._add(first.body, LAST in first.fields)
 
@@ -58,9 +59,7 @@ class Inflow(RawIOBase):
         offset = piece.fields[OFFSET]
         at = int(offset) % _ROUND if isinstance(offset, str) and offset.lstrip("-").isdecimal() else -1
         if at < 0 or (at - self._received) % _ROUND > _WINDOW:
-            self._fail(
-                f"a piece of the body at {offset!r} does not follow the {self._received} bytes before it"
-            )
+            self._fail(_bad(f"A piece of the body at {offset!r} does not follow {self._received} bytes."))
         else:
             self._early[at] = piece
             while (following := self._early.pop(self._received % _ROUND, None)) is not None:
@@ -76,18 +75,20 @@ class Inflow(RawIOBase):
     def _add(self, data: bytes, last: bool) -> None:
         self._received += len(data)
         if 0 < self._limit < self._received:
-            self._fail(too_long(self._limit).reason, errno.EFBIG)
+            self._fail(too_long(self._limit))
         elif data and not self._discards:
             self._pieces.append(memoryview(data))
             self._unread += len(data)
         if last:
             self.finished = True
             if self._size is not None and self._received != self._size:
-                self._fail(f"the body has {self._received} bytes, its Content-Length says {self._size}")
+                self._fail(
+                    _bad(f"The body has {self._received} bytes, its Content-Length says {self._size}.")
+                )
 
-    def _fail(self, why: str, code: int = errno.EPROTO) -> None:
+    def _fail(self, error: ProtocolError) -> None:
         if self._failed is None:
-            self._failed = OSError(code, why)
+            self._failed = BodyError(error.status, error.reason)
 
     def _grant(self) -> None:
         """Have Mongrel2 send more, where there is room."""
@@ -140,3 +141,7 @@ class Inflow(RawIOBase):
         self._pieces.clear()
         self._unread = 0
         self._grant()
+
+
+def _bad(reason: str) -> ProtocolError:
+    return ProtocolError(BAD_REQUEST, reason)
