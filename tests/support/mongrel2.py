@@ -212,6 +212,10 @@ class Mongrel2:
     def raw(self, message):
         self._push.send(message)
 
+    def deals(self):
+        """Tell whether there is a handler for the next request."""
+        return bool(self._push.poll(0, zmq.POLLOUT))
+
     def message(self, number, path, fields, body=b"", encode=None):
         head = f"{self.uuid} {number} {path} ".encode("latin-1")
         return b"%b%b%d:%b," % (head, (encode or self.encode)(fields), len(body), body)
