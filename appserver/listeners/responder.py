@@ -23,9 +23,8 @@ _RETURN = 100  # milliseconds between an attachment's end and the next one, at l
 _FRESH: Final = 0.01  # seconds that a look is good for; a look costs as much as to send
 _POLLIN: Final = int(zmq.POLLIN)  # & of the enumeration itself costs half as much as asking
 _NOW: Final = int(zmq.DONTWAIT)
-_send: Final = (
-    zmq.backend.Socket.send
-)  # what is around it serves other kinds of sockets, and costs as much again
+# What is around it serves other kinds of sockets, and costs as much again.
+_send: Final = zmq.backend.Socket.send
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued

@@ -17,6 +17,7 @@ from appserver.protocols.stranger import stranger
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
+# Types of records (3.3), the role and the flag of a request (5.1), how it has ended (5.5).
 BEGIN: Final = 1
 ABORT: Final = 2
 END: Final = 3

@@ -82,7 +82,7 @@ _from_json: Final = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 class Message:
     """One message from Mongrel2, taken apart.
 
-    It is *plain* where no field is known to have several values or a control character.
+    It is *plain* where each field is known to have one value, without control characters.
     """
 
     __slots__ = ("body", "connection", "fields", "path", "plain")
