@@ -11,7 +11,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlet import getcurrent
-from mypy_extensions import mypyc_attr
 
 from appserver.errors import ApplicationError, BodyError, ClientGone
 from appserver.exchange import FAILED, Channel, Exchange
@@ -49,7 +48,6 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@mypyc_attr(native_class=False)
 class FileWrapper:
     """Iterate over a file in blocks (``wsgi.file_wrapper``); the transport may send it whole.
 
