@@ -124,3 +124,21 @@ def test_a_request_stays_within_its_budget(name):
     once()  # names are interned and parsers made the first time
     assert calls_of(once) <= allowed
     assert len(channel.sent) == 2, "an answer is one send"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_application_that_keeps_write_writes_nothing_after_its_call(name):
+    codec, data, _ = CASES[name]
+    channel, kept = Recorder(), []
+
+    def keeping(environ, start_response):
+        kept.append(start_response("200 OK", []))
+        return iter([b"hello"])
+
+    x = codec.receive(data)
+    if x.body_left:
+        x.codec.receive_body(x, b"")
+    respond(keeping, x, channel, None)
+    before = list(channel.sent)
+    kept[0](b"too late")
+    assert channel.sent == before

@@ -88,7 +88,8 @@ class Turns:
 
     def first(self, line: Line) -> Request | None:
         """Return the request of a connection whose turn it is."""
-        return self._first.get(line)
+        with self._lock:  # `leave` has none for a moment
+            return self._first.get(line)
 
     def gone(self, line: Line) -> None:
         """Note that a client has left: what runs for it is stopped."""

@@ -190,6 +190,7 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
     if data.isascii() and b"\\u" not in data:
         try:
             if b"\\" not in data:
+                # A dict of strings is one of strings and lists to whoever only reads it.
                 return _strings_from_json(data), True  # type: ignore[return-value]
         except msgspec.DecodeError:
             pass
@@ -343,6 +344,7 @@ def _given(message: Message) -> dict[str, str]:
     fields = message.fields
     if message.plain:
         try:
+            # *plain* says that no value is a list.
             given: dict[str, str] = {_keys[name]: value for name, value in fields.items()}  # type: ignore[misc]
         except KeyError:  # a new one
             return _checked(fields)
