@@ -42,6 +42,7 @@ COMPILED = [
         "protocols/tnetstring",
         "protocols/upgrade",
         "protocols/uwsgi",
+        "protocols/variables",
     )
 ]
 # The compiler, and the packages whose types it has to know.

@@ -8,11 +8,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange, merged
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
-from appserver.protocols.repeated import REPEATED, Entry, remember
 from appserver.protocols.stranger import stranger
+from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -41,7 +41,6 @@ _ending: Final = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5
 _LARGEST: Final = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
-_known: Final[dict[bytes, Entry]] = {}
 _SAYINGS: Final = 1000  # answers to records outside a request, of which nobody needs many
 
 
@@ -58,45 +57,22 @@ def pair(name: bytes, value: bytes) -> bytes:
     ) + name + value  # fmt: skip
 
 
-def pairs(data: bytes, every: list[Entry] | None = None) -> tuple[dict[str, str], dict[str, str], int]:
-    """Return names and values (3.4) as latin-1 text, those not read before, and how many there are.
+class Pairs(Variables):
+    """Name-value pairs (3.4): the two lengths, of one byte or four each, before both."""
 
-    *every* gets also those that are given several times. Raise `ProtocolError` for an overrun.
-    """
-    given: dict[str, str] = {}
-    fresh: dict[str, str] = {}
-    count = 0
-    text = data.decode("latin-1")
-    at, end = 0, len(data)
-    try:
-        while at < end:
-            begin = at
-            first, second = data[at], data[at + 1]
-            if first | second < 0x80:
-                at += 2
-            else:
-                first, at = _size(data, at)
-                second, at = _size(data, at)
-            middle = at + first
-            at = middle + second
-            said = data[begin:at]
-            entry = _known.get(said)
-            if entry is None:
-                name, value = text[middle - first : middle], text[middle:at]
-                fresh[name] = value
-                if name in REPEATED and value.isprintable():
-                    remember(_known, said, name, value)
-            else:
-                name, value = entry
-            given[name] = value
-            count += 1
-            if every is not None:
-                every.append((name, value))
-    except IndexError:
-        at = end + 1
-    if at != end:
-        raise ProtocolError(BAD_REQUEST, "A name-value pair is longer than its stream.")
-    return given, fresh, count
+    def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
+        first, second = data[at], data[at + 1]
+        if first | second < 0x80:
+            at += 2
+        else:
+            first, at = _size(data, at)
+            second, at = _size(data, at)
+        middle = at + first
+        stop = middle + second
+        return text[at:middle], text[middle:stop], stop
+
+
+VARIABLES: Final = Pairs("A name-value pair is longer than its stream.")
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
@@ -224,7 +200,7 @@ class FastcgiCodec(CgiAnswers):
             self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
             return
         try:
-            asked, _, _ = pairs(content)
+            asked, _ = VARIABLES.read(content, 0, len(content))
         except ProtocolError as error:
             error.answer = False
             raise
@@ -262,11 +238,7 @@ class FastcgiCodec(CgiAnswers):
 
     def _exchange(self) -> Exchange:
         params = self.params[0] if len(self.params) == 1 else b"".join(self.params)
-        given, fresh, count = pairs(params)
-        if len(given) != count:
-            every: list[Entry] = []
-            pairs(params, every)
-            given = fresh = merged(every)
+        given, fresh = VARIABLES.read(params, 0, len(params))
         self.params = []
         self.begun = True
         self.partial = False

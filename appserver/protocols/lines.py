@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import CODING, KEYS, key_of
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.repeated import REPEATED, Entry, remember
+from appserver.protocols.repeated import MOST, Entry, repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +43,10 @@ def read(lines: Iterable[str]) -> list[Entry]:
             if not key:
                 continue
             entry = key, value.strip(" \t")
-            if key in REPEATED:
-                remember(_known, line, key, entry[1])
+            if repeats(line, key, entry[1]):
+                if len(_known) >= MOST:
+                    _known.clear()
+                _known[line] = entry
         found.append(entry)
     return found
 

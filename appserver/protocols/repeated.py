@@ -5,7 +5,7 @@ It is read and checked once, and from then on found by the text or the bytes tha
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 Entry = tuple[str, str]  # the environ's key and its value
 
@@ -20,17 +20,15 @@ REPEATED: Final = frozenset(
         "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_VIA",
         "CONTENT_TYPE", "REQUEST_METHOD", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "SERVER_ADDR",
         "SERVER_SOFTWARE", "GATEWAY_INTERFACE", "REQUEST_SCHEME", "HTTPS", "DOCUMENT_ROOT", "SCRIPT_NAME",
-        "REDIRECT_STATUS", "CONTENT_LENGTH", "QUERY_STRING",
+        "REDIRECT_STATUS", "CONTENT_LENGTH", "QUERY_STRING", "SCGI",
     }
 )  # fmt: skip
-_OFTEN_EMPTY: Final = frozenset({"CONTENT_LENGTH", "QUERY_STRING"})  # and else no two are alike
-_LONG: Final = 256  # characters or bytes from which on nothing is remembered
+_OFTEN_NOTHING: Final = frozenset({"CONTENT_LENGTH", "QUERY_STRING"})  # and else no two are alike
+_NOTHING: Final = frozenset({"", "0"})  # SCGI has no empty length
+LONG: Final = 256  # characters or bytes from which on nothing is remembered
 MOST: Final = 2000  # entries; then all are forgotten, so that a client that invents them does no lasting harm
 
 
-def remember(known: dict[Any, Entry], said: str | bytes, key: str, value: str) -> None:
-    """Keep in *known* what *said* says, one of `REPEATED` that has been checked, if that is worth it."""
-    if len(said) < _LONG and not (value and key in _OFTEN_EMPTY):
-        if len(known) >= MOST:
-            known.clear()
-        known[said] = key, value
+def repeats(said: str | bytes, key: str, value: str) -> bool:
+    """Tell whether it is worth it to remember that *said* gives *value* to *key*."""
+    return key in REPEATED and len(said) < LONG and (value in _NOTHING or key not in _OFTEN_NOTHING)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange, merged
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -17,11 +17,26 @@ from appserver.protocols.framing import (
     refusal,
 )
 from appserver.protocols.stranger import stranger
+from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
 _DIGITS: Final = 9  # of the netstring's length; more is no SCGI
+
+
+class ScgiVariables(Variables):
+    """Variables with a NUL behind each name and value."""
+
+    def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
+        middle = data.find(b"\0", at)
+        stop = data.find(b"\0", middle + 1)
+        if middle <= at or stop < 0:
+            raise ProtocolError(BAD_REQUEST, self.overrun)
+        return text[at:middle], text[middle + 1 : stop], stop + 1
+
+
+VARIABLES: Final = ScgiVariables("The SCGI variables are not pairs of name and value.")
 
 
 class ScgiCodec(CgiAnswers):
@@ -62,13 +77,8 @@ class ScgiCodec(CgiAnswers):
             return None
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
-        parts = packet[colon + 1 : end].decode("latin-1").split("\0")
-        if len(parts) % 2 == 0 or parts.pop() or "" in (names := parts[::2]):
-            raise ProtocolError(BAD_REQUEST, "The SCGI variables are not pairs of name and value.")
-        given = dict(zip(names, parts[1::2], strict=True))
-        if len(given) != len(names):
-            given = merged(zip(names, parts[1::2], strict=True))
-        x = exchange(self.base, given, self)
+        given, fresh = VARIABLES.read(packet, colon + 1, end)
+        x = exchange(self.base, given, self, fresh)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange, merged
+from appserver.protocols.cgi import exchange
 from appserver.protocols.codec import Codec, ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -18,8 +18,8 @@ from appserver.protocols.framing import (
     head_of,
     refusal,
 )
-from appserver.protocols.repeated import REPEATED, Entry, remember
 from appserver.protocols.stranger import stranger
+from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -28,8 +28,23 @@ _WSGI: Final = 0
 _WSGI_MOUNTED: Final = 30
 _PINGS = re.compile(rb"(?:\x64\0\0\0)+").match  # 100, no variables, 0
 _PONG = b"\x64\0\0\1"
-_known: Final[dict[bytes, Entry]] = {}
 _MOST_PINGS: Final = 1000  # of one connection: answers to more would pile up for a peer that reads none
+
+
+class UwsgiVariables(Variables):
+    """Variables with the length of each name and value before it, in two bytes."""
+
+    def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
+        start = at + 2
+        middle = start + (data[at] | data[at + 1] << 8)
+        value = middle + 2
+        stop = value + (data[middle] | data[middle + 1] << 8)
+        if middle == start:
+            raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
+        return text[start:middle], text[value:stop], stop
+
+
+VARIABLES: Final = UwsgiVariables("A variable is longer than its uwsgi packet.")
 
 
 class UwsgiCodec(Codec):
@@ -68,11 +83,7 @@ class UwsgiCodec(Codec):
             return None
         if not size:
             raise ProtocolError(BAD_REQUEST, "The uwsgi packet has no variables.")
-        given, fresh, count = _variables(packet, end)
-        if len(given) != count:
-            every: list[Entry] = []
-            _variables(packet, end, every)
-            given = fresh = merged(every)
+        given, fresh = VARIABLES.read(packet, 4, end)
         x = exchange(self.base, given, self, fresh)
         self.buffer = packet[end:]
         if modifier == _WSGI_MOUNTED:
@@ -114,51 +125,6 @@ class UwsgiCodec(Codec):
 
     def refuse(self, error: ProtocolError) -> bytes:
         return refusal(f"HTTP/1.1 {error.status}", error)
-
-
-def _variables(
-    packet: bytes, end: int, every: list[Entry] | None = None
-) -> tuple[dict[str, str], dict[str, str], int]:
-    """Return the variables of a packet that ends at *end*, those not read before, and how many there are.
-
-    *every* gets also those that are given several times.
-    """
-    given: dict[str, str] = {}
-    fresh: dict[str, str] = {}
-    count = 0
-    text = packet[:end].decode("latin-1")
-    at = 4
-    try:
-        while at < end:
-            begin = at
-            start = at + 2
-            middle = start + packet[at]
-            if packet[at + 1]:  # hardly ever
-                middle += packet[at + 1] << 8
-            value = middle + 2
-            at = value + packet[middle]
-            if packet[middle + 1]:
-                at += packet[middle + 1] << 8
-            if middle == start:
-                raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
-            said = packet[begin:at]
-            entry = _known.get(said)
-            if entry is None:
-                name, meaning = text[start:middle], text[value:at]
-                fresh[name] = meaning
-                if name in REPEATED and meaning.isprintable():
-                    remember(_known, said, name, meaning)
-            else:
-                name, meaning = entry
-            given[name] = meaning
-            count += 1
-            if every is not None:
-                every.append((name, meaning))
-    except IndexError:
-        at = end + 1
-    if at != end:
-        raise ProtocolError(BAD_REQUEST, "A variable is longer than its uwsgi packet.")
-    return given, fresh, count
 
 
 def _strip_script(environ: dict[str, Any]) -> None:

@@ -1,0 +1,209 @@
+"""Variables that have come before are found by their bytes, and mean what they meant when they were new."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appserver.protocols import fastcgi, scgi, uwsgi
+from appserver.protocols.cgi import exchange, merged
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.repeated import MOST, REPEATED
+from appserver.protocols.uwsgi import UwsgiVariables
+
+from .feeding import BASE
+from .wire import GET, fastcgi_request, scgi_request, uwsgi_packet
+
+FRONTS = pytest.mark.parametrize(
+    ("known", "codec", "packet"),
+    [
+        (uwsgi.VARIABLES, uwsgi.UwsgiCodec, uwsgi_packet),
+        (fastcgi.VARIABLES, fastcgi.FastcgiCodec, fastcgi_request),
+        (scgi.VARIABLES, scgi.ScgiCodec, scgi_request),
+    ],
+    ids=["uwsgi", "fastcgi", "scgi"],
+)
+NAMES = st.sampled_from(sorted(REPEATED)) | st.sampled_from(
+    ["HTTP_COOKIE", "HTTP_PROXY", "wsgi.input", "appserver.x", "REMOTE_ADDR", "REQUEST_URI", "X\x01"]
+)
+VALUES = st.sampled_from(
+    ["", "0", "GET", "http", "5", "a", "a b", "a\tb", "a\x01b", "\x7f", "\xe9", "v" * 300]
+)
+VARIABLES = st.lists(st.tuples(NAMES, VALUES), max_size=12)
+# Few different ones, of which one always varies, in orders and lengths that differ.
+SIMILAR = st.lists(
+    st.sampled_from(
+        [
+            ("HTTP_ACCEPT", "a"), ("HTTP_ACCEPT", "b"), ("HTTP_VIA", "v"), ("HTTP_DNT", "1"), ("SERVER_ADDR", "::1"),
+            ("HTTP_X", "1"), ("HTTP_X", "2"), ("QUERY_STRING", ""), ("QUERY_STRING", "q"), ("HTTP_PROXY", "p"),
+        ]
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    for module in (uwsgi, fastcgi, scgi):
+        module.VARIABLES.forget()
+
+
+def verdict(read, given):
+    try:
+        return read(given).environ
+    except ProtocolError as error:
+        return error.status
+
+
+@FRONTS
+@settings(max_examples=300)
+@given(variables=VARIABLES)
+def test_what_is_known_means_what_it_meant(known, codec, packet, variables):
+    every = [*GET.items(), *variables]
+    known.forget()
+    new = verdict(codec(dict(BASE)).receive, packet(every))
+    for _ in range(3):  # with all known by now, and what follows what
+        assert verdict(codec(dict(BASE)).receive, packet(every)) == new
+    every = [*every, ("SCGI", "1")] if codec is scgi.ScgiCodec else every
+    assert verdict(lambda given: exchange(dict(BASE), merged(given), codec(dict(BASE))), every) == new
+
+
+@FRONTS
+@settings(max_examples=300)
+@given(requests=st.lists(st.lists(SIMILAR, min_size=1, max_size=3), min_size=1, max_size=8))
+def test_what_has_come_before_changes_nothing(known, codec, packet, requests):
+    packets = [packet([*GET.items(), *(each for part in parts for each in part)]) for parts in requests]
+    alone = []
+    for each in packets:
+        known.forget()
+        alone.append(verdict(codec(dict(BASE)).receive, each))
+    for _ in range(2):
+        assert [verdict(codec(dict(BASE)).receive, each) for each in packets] == alone
+
+
+@FRONTS
+@pytest.mark.parametrize(
+    "name",
+    ["HTTP_COOKIE", "HTTP_AUTHORIZATION", "REQUEST_URI", "QUERY_STRING", "CONTENT_LENGTH", "REMOTE_ADDR"],
+)
+def test_what_is_secret_or_never_the_same_is_not_kept(known, codec, packet, name):
+    for _ in range(3):
+        codec(dict(BASE)).receive(packet(GET | {name: "5", "HTTP_ACCEPT": "a"}))
+    assert all(name not in run.entries and name not in run.run.entries for run in runs(known))
+    kept = [run.entries for run in known._known.values()]
+    assert {"REQUEST_METHOD": "GET"} in kept
+    assert not any(name in entries for entries in kept)
+
+
+def runs(known):
+    """Return the variables that are known and are followed by others."""
+    return [run for run in (known._start, *known._known.values(), *known._varying.values()) if run.run]
+
+
+@FRONTS
+def test_what_is_empty_is_kept_and_what_is_long_is_not(known, codec, packet):
+    codec(dict(BASE)).receive(packet(GET | {"QUERY_STRING": "", "HTTP_USER_AGENT": "u" * 300}))
+    found = [name for run in known._known.values() for name in run.entries]
+    assert "QUERY_STRING" in found
+    assert "HTTP_USER_AGENT" not in found
+
+
+@FRONTS
+def test_a_control_character_is_refused_each_time(known, codec, packet):
+    for _ in range(4):
+        with pytest.raises(ProtocolError, match="control character"):
+            codec(dict(BASE)).receive(packet(GET | {"HTTP_USER_AGENT": "a\x01b"}))
+
+
+@FRONTS
+def test_a_flood_is_forgotten(known, codec, packet):
+    for number in range(MOST + 5):
+        codec(dict(BASE)).receive(packet(GET | {"HTTP_USER_AGENT": f"u{number}", f"HTTP_X_{number}": "x"}))
+        assert len(known._known) <= MOST
+        assert len(known._varying) <= MOST
+
+
+class Counting(UwsgiVariables):
+    """Count the variables that are looked at one by one."""
+
+    def __init__(self):
+        super().__init__("too long")
+        self.names = []
+
+    def cut(self, data, text, at):
+        found = super().cut(data, text, at)
+        self.names.append(found[0])
+        return found
+
+    def looked_at(self, *variables):
+        """Read variables and return the names of those that were looked at."""
+        self.names = []
+        packet = uwsgi_packet(list(variables))
+        assert self.read(packet, 4, len(packet))[0] == dict(variables)
+        return self.names
+
+
+METHOD, ROOT, SCHEME = ("REQUEST_METHOD", "GET"), ("DOCUMENT_ROOT", "/d"), ("REQUEST_SCHEME", "http")
+FIREFOX, CURL, ANY = ("HTTP_USER_AGENT", "f"), ("HTTP_USER_AGENT", "c"), ("HTTP_ACCEPT", "*/*")
+
+
+def uri(number):
+    return "REQUEST_URI", f"/{number}"
+
+
+def test_only_what_varies_is_looked_at_again():
+    known = Counting()
+    seen = [known.looked_at(METHOD, uri(n), ROOT, SCHEME, FIREFOX, ANY) for n in range(3)]
+    assert seen[0] == [name for name, _ in (METHOD, uri(0), ROOT, SCHEME, FIREFOX, ANY)]
+    assert seen[1:] == [["REQUEST_URI"]] * 2
+    assert known._start.run.count == 1
+    assert known._varying["REQUEST_URI"].run.count == 4  # found by one comparison
+
+
+def test_clients_that_take_turns_are_looked_at_where_they_differ():
+    known = Counting()
+    for n in range(6):
+        known.looked_at(METHOD, uri(n), ROOT, SCHEME, FIREFOX if n % 2 else CURL, ANY)
+    for browser in (FIREFOX, CURL, CURL, FIREFOX):
+        assert known.looked_at(METHOD, uri(7), ROOT, SCHEME, browser, ANY) == [
+            "REQUEST_URI",
+            "HTTP_USER_AGENT",
+        ]
+    assert known._varying["REQUEST_URI"].run.count == 2
+
+
+def test_what_comes_at_times_is_looked_at():
+    known = Counting()
+    cookie = "HTTP_COOKIE", "secret"
+    for n in range(4):
+        known.looked_at(METHOD, uri(n), ROOT, *([cookie] if n % 2 else []), SCHEME, ANY)
+    assert known.looked_at(METHOD, uri(5), ROOT, cookie, SCHEME, ANY) == ["REQUEST_URI", "HTTP_COOKIE"]
+    assert known.looked_at(METHOD, uri(5), ROOT, SCHEME, ANY) == ["REQUEST_URI", "REQUEST_SCHEME"]
+
+
+def test_runs_have_their_limits():
+    known = Counting()
+    many = [
+        (name, name * (200 // len(name))) for name in sorted(REPEATED - {"CONTENT_LENGTH", "QUERY_STRING"})
+    ]
+    for _ in range(5):
+        known.looked_at(*many)
+    assert known.looked_at(*many) == []
+    assert max(run.run.size for run in runs(known)) <= 2048
+
+
+def test_what_is_given_twice_is_in_no_run_twice():
+    known = Counting()
+    packet = uwsgi_packet([METHOD, ANY, ("HTTP_ACCEPT", "b"), ROOT])
+    for _ in range(4):
+        given, fresh = known.read(packet, 4, len(packet))
+        assert given == fresh == dict([METHOD, ("HTTP_ACCEPT", "*/*, b"), ROOT])
+    assert all(run.run.count == len(run.run.entries) for run in runs(known))
+
+
+def test_a_packet_that_ends_within_what_is_expected():
+    known = Counting()
+    for _ in range(3):
+        known.looked_at(METHOD, ROOT, SCHEME)
+    for packet in (uwsgi_packet([METHOD, ROOT]), uwsgi_packet([METHOD])):
+        behind = packet + uwsgi_packet([METHOD, ROOT, SCHEME])[len(packet) :]  # as a body would
+        assert "REQUEST_SCHEME" not in known.read(behind, 4, len(packet))[0]
