@@ -165,15 +165,13 @@ def parse(message: bytes) -> Message:
     if blank < 0:
         raise malformed("The message has no headers.")
     start, end = tnetstring.netstring(message, blank + 1)
-    headers = message[start:end]
     fields: Fields
     if message[end] == 0x7D:
         fields, plain = tnetstring.dictionary(message, start, end)
     elif message[end] == 0x2C:
-        fields, plain = _json_fields(headers)
+        fields, plain = _json_fields(message[start:end])
     else:
         raise malformed("The headers are neither a netstring nor a dictionary.")
-    plain = plain and len(headers.translate(None, _CONTROL)) == len(headers)
     start, stop = tnetstring.netstring(message, end + 1)
     if message[stop] != 0x2C or stop + 1 != len(message):
         raise malformed("The message does not end with its body.")
@@ -181,7 +179,7 @@ def parse(message: bytes) -> Message:
 
 
 def _json_fields(data: bytes) -> tuple[Fields, bool]:
-    """Return JSON headers as latin-1 text, and whether they are known to be strings without escapes.
+    """Return JSON headers as latin-1 text, and whether they are known to be printable strings.
 
     Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
     characters stand in its JSON, which strict decoders refuse. An escape that says more than one
@@ -191,7 +189,8 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
         try:
             if b"\\" not in data:
                 # A dict of strings is one of strings and lists to whoever only reads it.
-                return _strings_from_json(data), True  # type: ignore[return-value]
+                plain = len(data.translate(None, _CONTROL)) == len(data)
+                return _strings_from_json(data), plain  # type: ignore[return-value]
         except msgspec.DecodeError:
             pass
         try:

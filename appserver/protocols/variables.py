@@ -59,10 +59,11 @@ class Variables:
     Nothing secret is remembered, see `repeats`, and no more than `MOST` variables.
     """
 
-    __slots__ = ("_known", "_other", "_start", "_varying", "overrun")
+    __slots__ = ("_known", "_other", "_start", "_varying", "names", "overrun")
 
-    def __init__(self, overrun: str) -> None:
+    def __init__(self, overrun: str, names: frozenset[str] = REPEATED) -> None:
         self.overrun = overrun  # what is wrong with a packet whose last variable is longer
+        self.names = names  # of what repeats
         self.forget()
 
     def forget(self) -> None:
@@ -130,7 +131,7 @@ class Variables:
         if at != end:
             raise ProtocolError(BAD_REQUEST, self.overrun)
         if len(given) != count:
-            given = fresh = merged(self.every(data, begin, end))
+            given = fresh = self.once(self.every(data, begin, end))
         return given, fresh
 
     def every(self, data: bytes, at: int, end: int) -> list[Entry]:
@@ -142,14 +143,18 @@ class Variables:
             found.append((name, value))
         return found
 
+    def once(self, every: list[Entry]) -> dict[str, str]:
+        """Return variables of which some are given several times."""
+        return merged(every)
+
     def _new(self, said: bytes, name: str, value: str) -> Run:
         """Return what to remember of a variable that is new."""
-        if repeats(said, name, value) and value.isprintable():
+        if repeats(said, name, value, self.names) and value.isprintable():
             if len(self._known) >= MOST:
                 self.forget()
             single = self._known[said] = Run(said, {name: value}, None, None)
             return single
-        if name in REPEATED or len(name) >= LONG or len(self._varying) >= MOST:
+        if name in self.names or len(name) >= LONG or len(self._varying) >= MOST:
             return self._other
         some = self._varying[name] = Run(b"", {}, None, None)
         return some

@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appserver.protocols import fastcgi, scgi, uwsgi
+from appserver.protocols import fastcgi, scgi, tnetstring, uwsgi
 from appserver.protocols.cgi import exchange, merged
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.mongrel2 import parse
 from appserver.protocols.repeated import MOST, REPEATED
 from appserver.protocols.uwsgi import UwsgiVariables
 
 from .feeding import BASE
-from .wire import GET, fastcgi_request, scgi_request, uwsgi_packet
+from .wire import GET, fastcgi_request, m2_message, scgi_request, uwsgi_packet
 
 FRONTS = pytest.mark.parametrize(
     ("known", "codec", "packet"),
@@ -127,19 +128,19 @@ class Counting(UwsgiVariables):
 
     def __init__(self):
         super().__init__("too long")
-        self.names = []
+        self.seen = []
 
     def cut(self, data, text, at):
         found = super().cut(data, text, at)
-        self.names.append(found[0])
+        self.seen.append(found[0])
         return found
 
     def looked_at(self, *variables):
         """Read variables and return the names of those that were looked at."""
-        self.names = []
+        self.seen = []
         packet = uwsgi_packet(list(variables))
         assert self.read(packet, 4, len(packet))[0] == dict(variables)
-        return self.names
+        return self.seen
 
 
 METHOD, ROOT, SCHEME = ("REQUEST_METHOD", "GET"), ("DOCUMENT_ROOT", "/d"), ("REQUEST_SCHEME", "http")
@@ -178,6 +179,22 @@ def test_what_comes_at_times_is_looked_at():
         known.looked_at(METHOD, uri(n), ROOT, *([cookie] if n % 2 else []), SCHEME, ANY)
     assert known.looked_at(METHOD, uri(5), ROOT, cookie, SCHEME, ANY) == ["REQUEST_URI", "HTTP_COOKIE"]
     assert known.looked_at(METHOD, uri(5), ROOT, SCHEME, ANY) == ["REQUEST_URI", "REQUEST_SCHEME"]
+
+
+def test_fields_of_mongrel2_are_known_by_their_own_names():
+    tnetstring.FIELDS.forget()
+    fields = {
+        "host": "h",
+        "cookie": "c",
+        "METHOD": "GET",
+        "VERSION": "HTTP/1.1",
+        "URI": "/",
+        "content-length": "5",
+    }
+    for _ in range(3):
+        assert parse(m2_message(fields, form="tnetstring")).fields == fields
+    kept = {name for run in tnetstring.FIELDS._known.values() for name in run.entries}
+    assert kept == {"host", "METHOD", "VERSION"}
 
 
 def test_runs_have_their_limits():
