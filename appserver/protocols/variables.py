@@ -41,11 +41,12 @@ class Run:
 
     def with_next(self, run: Run) -> Run | None:
         """Return what this one and the next say together, None where that is too much."""
-        said = self.said + run.said
-        entries = self.entries | run.entries
-        if len(said) > _LONGEST or len(entries) < self.count + run.count:
+        if self.size + run.size > _LONGEST:
             return None
-        return Run(said, entries, self.first, run.last)
+        entries = self.entries | run.entries
+        if len(entries) < self.count + run.count:
+            return None  # a name comes twice
+        return Run(self.said + run.said, entries, self.first, run.last)
 
     def learn(self, single: Run) -> None:
         """Take to heart what has come after this variable, which was not what was expected."""
