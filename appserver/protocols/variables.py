@@ -113,6 +113,8 @@ class Variables:
                     continue
                 owner = None
                 name, value, stop = self.cut(data, text, at)
+                if stop > end:  # nothing is learned of what has not come whole
+                    raise ProtocolError(BAD_REQUEST, self.overrun)
                 given[name] = value
                 found = varying.get(name)
                 if found is None:
@@ -128,9 +130,7 @@ class Variables:
                 at = stop
                 last = found
         except IndexError:
-            at = end + 1
-        if at != end:
-            raise ProtocolError(BAD_REQUEST, self.overrun)
+            raise ProtocolError(BAD_REQUEST, self.overrun) from None
         if len(given) != count:
             given = fresh = self.once(self.every(data, begin, end))
         return given, fresh

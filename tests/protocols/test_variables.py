@@ -1,5 +1,7 @@
 """Variables that have come before are found by their bytes, and mean what they meant when they were new."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,6 +181,34 @@ def test_what_comes_at_times_is_looked_at():
         known.looked_at(METHOD, uri(n), ROOT, *([cookie] if n % 2 else []), SCHEME, ANY)
     assert known.looked_at(METHOD, uri(5), ROOT, cookie, SCHEME, ANY) == ["REQUEST_URI", "HTTP_COOKIE"]
     assert known.looked_at(METHOD, uri(5), ROOT, SCHEME, ANY) == ["REQUEST_URI", "REQUEST_SCHEME"]
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("module", [uwsgi, fastcgi, scgi, tnetstring])
+def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learned):
+    known = module.FIELDS if module is tnetstring else module.VARIABLES
+    names = (
+        ("host", "accept", "METHOD")
+        if module is tnetstring
+        else ("HTTP_HOST", "HTTP_ACCEPT", "REQUEST_METHOD")
+    )
+    variables = dict(zip(names, ("www.example.org", "text/html;q=0.9", "DELETE"), strict=True))
+    data = {
+        uwsgi: lambda: uwsgi_packet(variables)[4:],
+        fastcgi: lambda: b"".join(fastcgi.pair(k.encode(), v.encode()) for k, v in variables.items()),
+        scgi: lambda: b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in variables.items()),
+        tnetstring: lambda: tnetstring.encode(variables).partition(b":")[2][:-1],
+    }[module]()
+    for end in range(len(data) + 1):
+        known.forget()
+        if learned:
+            known.read(data, 0, len(data))
+        for cut in (data[:end], data):  # with nothing behind, and with what looks like the rest
+            with suppress(ProtocolError):
+                found = known.read(cut, 0, end)[0]
+                assert found.items() <= variables.items()
+        for _ in range(2):
+            assert known.read(data, 0, len(data))[0] == variables
 
 
 def test_fields_of_mongrel2_are_known_by_their_own_names():
