@@ -58,7 +58,7 @@ def verdict(read, given):
 
 
 @FRONTS
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(variables=VARIABLES)
 def test_what_is_known_means_what_it_meant(known, codec, packet, variables):
     every = [*GET.items(), *variables]
@@ -71,7 +71,7 @@ def test_what_is_known_means_what_it_meant(known, codec, packet, variables):
 
 
 @FRONTS
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(requests=st.lists(st.lists(SIMILAR, min_size=1, max_size=3), min_size=1, max_size=8))
 def test_what_has_come_before_changes_nothing(known, codec, packet, requests):
     packets = [packet([*GET.items(), *(each for part in parts for each in part)]) for parts in requests]
@@ -183,22 +183,38 @@ def test_what_comes_at_times_is_looked_at():
     assert known.looked_at(METHOD, uri(5), ROOT, SCHEME, ANY) == ["REQUEST_URI", "REQUEST_SCHEME"]
 
 
+def block(module, variables):
+    """Return variables without what is around them."""
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in variables]
+    if module is uwsgi:
+        return uwsgi_packet(pairs)[4:]
+    if module is fastcgi:
+        return b"".join(fastcgi.pair(*pair) for pair in pairs)
+    if module is scgi:
+        return b"".join(name + b"\0" + value + b"\0" for name, value in pairs)
+    return b"".join(tnetstring.encode(part) for pair in pairs for part in pair)
+
+
+MODULES = pytest.mark.parametrize(
+    "module", [uwsgi, fastcgi, scgi, tnetstring], ids=["uwsgi", "fastcgi", "scgi", "tnetstring"]
+)
+
+
+def memory(module):
+    return module.FIELDS if module is tnetstring else module.VARIABLES
+
+
+@MODULES
 @pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("module", [uwsgi, fastcgi, scgi, tnetstring])
 def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learned):
-    known = module.FIELDS if module is tnetstring else module.VARIABLES
+    known = memory(module)
     names = (
         ("host", "accept", "METHOD")
         if module is tnetstring
         else ("HTTP_HOST", "HTTP_ACCEPT", "REQUEST_METHOD")
     )
     variables = dict(zip(names, ("www.example.org", "text/html;q=0.9", "DELETE"), strict=True))
-    data = {
-        uwsgi: lambda: uwsgi_packet(variables)[4:],
-        fastcgi: lambda: b"".join(fastcgi.pair(k.encode(), v.encode()) for k, v in variables.items()),
-        scgi: lambda: b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in variables.items()),
-        tnetstring: lambda: tnetstring.encode(variables).partition(b":")[2][:-1],
-    }[module]()
+    data = block(module, variables.items())
     for end in range(len(data) + 1):
         known.forget()
         if learned:
@@ -209,6 +225,45 @@ def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learne
                 assert found.items() <= variables.items()
         for _ in range(2):
             assert known.read(data, 0, len(data))[0] == variables
+
+
+def reading(known, data, at, end):
+    """Return what is read, or that nothing is."""
+    try:
+        return known.read(data, at, end)[0]
+    except (ProtocolError, tnetstring._ListError):
+        return None
+
+
+@st.composite
+def nearly_right(draw):
+    """Return variables, some bytes to change in their block, and where it is said to end."""
+    variables = [each for part in draw(st.lists(SIMILAR, min_size=1, max_size=3)) for each in part]
+    changes = st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from([0, 1, 4, 9, 0x2C, 0x31, 0x3A, 0x41, 0x80]))
+    )
+    return variables, draw(changes | st.just([])), draw(st.none() | st.integers(0, 400))
+
+
+@MODULES
+@settings(max_examples=200)
+@given(blocks=st.lists(nearly_right(), min_size=1, max_size=8))
+def test_what_is_malformed_changes_nothing_either(module, blocks):
+    known = memory(module)
+    asked = []
+    for variables, changes, end in blocks:
+        fields = [(name.removeprefix("HTTP_").lower(), value) for name, value in variables]
+        data = bytearray(block(module, fields if module is tnetstring else variables))
+        for place, byte in changes:
+            if place < len(data):
+                data[place] = byte
+        asked.append((bytes(data), 0, len(data) if end is None else min(end, len(data))))
+    alone = []
+    for each in asked:
+        known.forget()
+        alone.append(reading(known, *each))
+    for _ in range(3):
+        assert [reading(known, *each) for each in asked] == alone
 
 
 def test_fields_of_mongrel2_are_known_by_their_own_names():
