@@ -67,7 +67,13 @@ CASES = {
     "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 23),
     "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 42),
 }
-KNOWN = (uwsgi.VARIABLES, fastcgi.VARIABLES, scgi.VARIABLES, tnetstring.FIELDS)
+
+
+def forget():
+    """Forget what other tests have had remembered, which can be as much as may be."""
+    cgi._ordinary.clear()
+    for known in (uwsgi.VARIABLES, fastcgi.VARIABLES, scgi.VARIABLES, tnetstring.FIELDS):
+        known.forget()
 
 
 def calls_of(function):
@@ -115,9 +121,7 @@ def test_other_answers_are_one_send_too(name, app):
 def test_a_request_stays_within_its_budget(name):
     codec, data, allowed = CASES[name]
     channel = Recorder()
-    cgi._ordinary.clear()  # other tests fill it
-    for known in KNOWN:
-        known.forget()
+    forget()
 
     def once():
         x = codec.receive(data)

@@ -72,7 +72,8 @@ def test_mongrel2_may_start_after_the_server():
 
 def test_a_mongrel2_that_does_not_read_loses_nothing():
     number = 4000
-    with Mongrel2(rcvhwm=10) as peer, serving(peer, options=["--gevent", "100", "--zeromq-queue", "9999"]):
+    options = ["--gevent", "100", "--zeromq-queue", "9999", "--max-queue", "9999"]
+    with Mongrel2(rcvhwm=10) as peer, serving(peer, options=options):
         peer.get()
         peer.reading.clear()
         clients = [peer.client().send("/large?size=20000") for _ in range(number)]
