@@ -200,7 +200,7 @@ class FastcgiCodec(CgiAnswers):
             self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
             return
         try:
-            asked, _ = VARIABLES.read(content, 0, len(content))
+            asked = dict(VARIABLES.every(content, 0, len(content)))
         except ProtocolError as error:
             error.answer = False
             raise

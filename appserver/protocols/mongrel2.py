@@ -179,7 +179,7 @@ def parse(message: bytes) -> Message:
 
 
 def _json_fields(data: bytes) -> tuple[Fields, bool]:
-    """Return JSON headers as latin-1 text, and whether they are known to be printable strings.
+    """Return JSON headers as latin-1 text, and whether they are known to be strings without controls.
 
     Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
     characters stand in its JSON, which strict decoders refuse. An escape that says more than one
@@ -188,8 +188,8 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
     if data.isascii() and b"\\u" not in data:
         try:
             if b"\\" not in data:
-                # A dict of strings is one of strings and lists to whoever only reads it.
                 plain = len(data.translate(None, _CONTROL)) == len(data)
+                # A dict of strings is one of strings and lists to whoever only reads it.
                 return _strings_from_json(data), plain  # type: ignore[return-value]
         except msgspec.DecodeError:
             pass

@@ -50,7 +50,7 @@ def strings(data: bytes, at: int, stop: int) -> list[str]:
 
 
 class _ListError(Exception):
-    """A value is a list."""
+    """A value is no string, and may be a list."""
 
 
 class Fields(Variables):

@@ -80,7 +80,7 @@ class Variables:
 
         *text* is *data* as latin-1. Raise IndexError where *data* ends before.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # no notation is common to all
 
     def read(self, data: bytes, at: int, end: int) -> tuple[dict[str, str], dict[str, str]]:
         """Return the variables in ``data[at:end]`` as latin-1 text, and those not looked at before.
@@ -136,12 +136,20 @@ class Variables:
         return given, fresh
 
     def every(self, data: bytes, at: int, end: int) -> list[Entry]:
-        """Return the variables in ``data[at:end]``, which `read` has gone through, with repeated ones."""
+        """Return all variables in ``data[at:end]``, with repeated ones; remember nothing.
+
+        Raise `ProtocolError` as `read` does.
+        """
         text = data[:end].decode("latin-1")
         found = []
-        while at < end:
-            name, value, at = self.cut(data, text, at)
-            found.append((name, value))
+        try:
+            while at < end:
+                name, value, at = self.cut(data, text, at)
+                found.append((name, value))
+        except IndexError:
+            at = end + 1
+        if at != end:
+            raise ProtocolError(BAD_REQUEST, self.overrun)
         return found
 
     def once(self, every: list[Entry]) -> dict[str, str]:

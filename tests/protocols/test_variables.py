@@ -46,8 +46,8 @@ SIMILAR = st.lists(
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    for module in (uwsgi, fastcgi, scgi):
-        module.VARIABLES.forget()
+    for module in (uwsgi, fastcgi, scgi, tnetstring):
+        memory(module).forget()
 
 
 def verdict(read, given):
@@ -217,12 +217,20 @@ def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learne
         known.forget()
         if learned:
             known.read(data, 0, len(data))
+        assert dict(all_of(known, data, end)).items() <= variables.items()
         for cut in (data[:end], data):  # with nothing behind, and with what looks like the rest
             with suppress(ProtocolError):
                 found = known.read(cut, 0, end)[0]
                 assert found.items() <= variables.items()
         for _ in range(2):
             assert known.read(data, 0, len(data))[0] == variables
+
+
+def all_of(known, data, end):
+    try:
+        return known.every(data, 0, end)
+    except ProtocolError:
+        return []
 
 
 def reading(known, data, at, end):
@@ -265,7 +273,6 @@ def test_what_is_malformed_changes_nothing_either(module, blocks):
 
 
 def test_fields_of_mongrel2_are_known_by_their_own_names():
-    tnetstring.FIELDS.forget()
     fields = {
         "host": "h",
         "cookie": "c",
@@ -278,6 +285,16 @@ def test_fields_of_mongrel2_are_known_by_their_own_names():
         assert parse(m2_message(fields, form="tnetstring")).fields == fields
     kept = {name for run in tnetstring.FIELDS._known.values() for name in run.entries}
     assert kept == {"host", "METHOD", "VERSION"}
+
+
+def test_what_is_asked_of_fastcgi_is_no_variable_of_a_request():
+    asked = fastcgi.record(fastcgi.GET_VALUES, 0, fastcgi.pair(b"FCGI_MPXS_CONNS", b"") * 2)
+    codec = fastcgi.FastcgiCodec(dict(BASE))
+    assert codec.receive(asked) is None
+    assert codec.replies == fastcgi.record(
+        fastcgi.GET_VALUES_RESULT, 0, fastcgi.pair(b"FCGI_MPXS_CONNS", b"0")
+    )
+    assert not fastcgi.VARIABLES._varying
 
 
 def test_runs_have_their_limits():
