@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from typing import IO, Any
 
+from appserver.pieces import Pieces
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import TOO_LARGE
 
 _FEW = 64  # pieces that are kept apart, and one more for so many bytes of the body:
 _SMALL = 256
+_TOGETHER = 131072  # bytes up to which copying pieces together is cheaper than what reads them apart
+_BUFFER = 65536  # bytes that are read of the pieces at once
 
 
 def too_long(limit: int) -> ProtocolError:
@@ -63,9 +66,13 @@ class Body:
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make it ``wsgi.input``, read from its start, and its size CONTENT_LENGTH."""
         if self._file is None:
-            pieces = self._pieces
-            self._file = BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            pieces.clear()
+            pieces, self._pieces = self._pieces, []
+            if len(pieces) == 1:
+                self._file = BytesIO(pieces[0])
+            elif self.size <= _TOGETHER:
+                self._file = BytesIO(b"".join(pieces))
+            else:
+                self._file = BufferedReader(Pieces(pieces), _BUFFER)
         self._file.seek(0)
         environ["wsgi.input"] = self._file
         if self.size or "CONTENT_LENGTH" in environ:
