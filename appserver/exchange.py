@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from greenlet import greenlet
 
-    from appserver.protocols.codec import Codec
+    from appserver.protocols.codec import Codec, Piece
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -59,7 +59,7 @@ class Channel(Protocol):
 
     gone: bool
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         """Take the pieces for the wire; raise `ClientGone` where nobody reads them.
 
         With *more* it returns once the peer keeps pace with the application, and lets the loop
@@ -257,7 +257,7 @@ class Exchange:
         The last is the one without *more*, which may be empty, or the one that completes the
         Content-Length. Raise `ApplicationError` at the end of a body that is shorter than that.
         """
-        pieces = []
+        pieces: list[Piece] = []
         if not self.begun:
             head = self.begin(total)
             if self.length == len(data) <= _WHOLE and not self.bodiless and self.channel is not None:
@@ -277,7 +277,7 @@ class Exchange:
                 data = data[:keep]  # what fits is all that may be sent
             if data:
                 self.sent += len(data)
-                pieces.append(self.codec.body(self, data))
+                pieces += self.codec.body(self, data)
             if length is not None:
                 if self.sent == length:
                     more = False

@@ -20,6 +20,7 @@ from appserver.wsgi import Ended
 if TYPE_CHECKING:
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
+    from appserver.protocols.codec import Piece
 
 log = logging.getLogger("appserver")
 
@@ -35,7 +36,7 @@ class _LastWord:
         self._channel = channel
         self.abort, self.give_up = channel.abort, channel.give_up
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         if more:
             raise Ended
         self._channel.send(pieces, more)

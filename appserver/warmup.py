@@ -13,6 +13,7 @@ from appserver.wsgi import Application, respond
 
 if TYPE_CHECKING:
     from appserver.access import Access
+    from appserver.protocols.codec import Piece
 
 
 class _Nobody:
@@ -20,7 +21,7 @@ class _Nobody:
 
     gone = False
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         pass
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:

@@ -24,6 +24,7 @@ from appserver.errors import BodyError, ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.ending import close_under, hold_back, reset_at_close, say_last, shut_writing
 from appserver.listeners.inlet import Inlet
+from appserver.listeners.outbox import MOST_PIECES
 from appserver.listeners.sender import Sender
 from appserver.listeners.stream_wire import StreamWire, offer
 from appserver.protocols.codec import ProtocolError
@@ -33,6 +34,7 @@ from appserver.protocols.upgrade import Upgrade
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
+    from appserver.protocols.codec import Piece
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -464,7 +466,7 @@ class Connection:
 
     # The channel: in a core
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         """Send pieces of the answer; with *more* wait while too much of it is unsent."""
         if not self.gone:
             x = self.x
@@ -479,17 +481,22 @@ class Connection:
                 self.sender.pace()
             self.service.cores.turn()
 
-    def put(self, pieces: list[bytes]) -> None:
+    def put(self, pieces: list[Piece]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
         sent = 0
         sender = self.sender
         if not sender:
-            one = len(pieces) == 1
-            if not one and sum(map(len, pieces)) <= _JOINED:
-                pieces = [b"".join(pieces)]
-                one = True
+            if len(pieces) == 1:
+                size = len(pieces[0])
+            else:
+                size = sum(map(len, pieces))
+                if size <= _JOINED:
+                    pieces = [b"".join(pieces)]
             try:
-                sent = os.write(self.fd, pieces[0]) if one else os.writev(self.fd, pieces)
+                if len(pieces) == 1:
+                    sent = os.write(self.fd, pieces[0])
+                else:
+                    sent = os.writev(self.fd, pieces[:MOST_PIECES])
             except BlockingIOError:
                 pass
             except OSError:
@@ -497,13 +504,13 @@ class Connection:
                 return
             if sender is not None:
                 sender.wrote(sent)
-            if one and sent == len(pieces[0]):
+            if sent == size:
                 return
             if sender is None:
                 sender = self.sender = Sender(self)
         sender.put(pieces, sent)
 
-    def _put_last(self, x: Exchange, pieces: list[bytes]) -> None:
+    def _put_last(self, x: Exchange, pieces: list[Piece]) -> None:
         """Send the end of an answer and that of the connection as one, where no answer announces it.
 
         A peer that saw the first without the second would send its next request, and lose it.

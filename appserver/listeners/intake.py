@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.protocols.codec import Piece
     from appserver.websocket.wire import Wire
 
 log = logging.getLogger("appserver.listeners")
@@ -86,14 +87,14 @@ class Intake:
         """Take a notice; it is never answered: Mongrel2 would send another."""
         raise NotImplementedError
 
-    def send(self, request: Request, pieces: Sequence[bytes], last: bool) -> None:
+    def send(self, request: Request, pieces: Sequence[Piece], last: bool) -> None:
         """Send a message of an answer, waiting while Mongrel2 is slow; raise `ClientGone` after its end.
 
         With *last* nothing follows, and the connection is closed if ``request.closes``.
         """
         raise NotImplementedError
 
-    def try_send(self, request: Request, pieces: Sequence[bytes], last: bool) -> bool:
+    def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
         """Send as `send` does, if that can be done now; may be called by a native thread."""
         raise NotImplementedError
 

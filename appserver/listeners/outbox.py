@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from appserver.protocols.codec import Piece
+
+
+MOST_PIECES: Final = 1024  # that writev(2) takes at once (IOV_MAX)
 
 
 class _Span:
@@ -38,7 +46,7 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def put(self, pieces: list[bytes], sent: int = 0) -> None:
+    def put(self, pieces: list[Piece], sent: int = 0) -> None:
         """Keep what of *pieces* is behind the first *sent* bytes."""
         for piece in pieces:
             if sent >= len(piece):
@@ -63,16 +71,28 @@ class Outbox:
                 first = self._items[0]
                 if isinstance(first, _Span):
                     self._send_span(first)
+                    self._items.popleft()
                 else:
-                    sent = os.write(self._fd, first)
-                    self.size -= sent
-                    self.flushed += sent
-                    if sent < len(first):
-                        self._items[0] = first[sent:]
-                        continue
-                self._items.popleft()
+                    self._send_bytes()
         except BlockingIOError:
             pass
+
+    def _send_bytes(self) -> None:
+        """Send what stands in front of the next file."""
+        views: list[memoryview] = []
+        for item in islice(self._items, MOST_PIECES):
+            if isinstance(item, _Span):
+                break
+            views.append(item)
+        sent = os.writev(self._fd, views)
+        self.size -= sent
+        self.flushed += sent
+        for view in views:
+            if sent < len(view):
+                self._items[0] = view[sent:]
+                break
+            sent -= len(view)
+            self._items.popleft()
 
     def _send_span(self, span: _Span) -> None:
         while span.count:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from appserver.listeners.inflow import Inflow
     from appserver.listeners.intake import Intake
     from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Connection, Message
     from appserver.websocket.wire import Peer
 
@@ -83,7 +84,7 @@ class Request:
         self.ended = False  # and the last one
         self.lingers = False  # the application is done, and the client still sends what it has not read
         self.failed = error is not None  # the connection cannot be kept
-        self.held: list[bytes] = []  # pieces of a stream that wait to be one message
+        self.held: list[Piece] = []  # pieces of a stream that wait to be one message
         self.held_size = 0
         self.least = 0  # bytes that are worth a message; 0 before the first piece
         self.paced = True  # there may be more messages than any client takes
@@ -319,7 +320,7 @@ class Request:
 
     # The channel: in a core
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         """Send pieces of the answer, as few messages."""
         if self.gone:
             raise ClientGone
@@ -386,7 +387,7 @@ class Request:
             self._end_timer()
             self.intake.end(self)
 
-    def _publish(self, pieces: list[bytes], last: bool = False) -> None:
+    def _publish(self, pieces: list[Piece], last: bool = False) -> None:
         if last and self.inflow is not None and not self.inflow.finished:
             last = False  # the connection goes on until the body has come
         try:
@@ -395,7 +396,7 @@ class Request:
         except ClientGone:
             self.gone = True
 
-    def _hold(self, pieces: list[bytes]) -> None:
+    def _hold(self, pieces: list[Piece]) -> None:
         """Send a stream's pieces now if the client may have room, else with those that follow."""
         if not self.least:
             self._plan()
@@ -435,7 +436,7 @@ class Request:
         self.tokens = min(self.burst, self.tokens + (now - self.refilled) / self.interval)
         self.refilled = now
 
-    def _take_held(self) -> list[bytes]:
+    def _take_held(self) -> list[Piece]:
         """Return the pieces that are held, which are one message."""
         pieces = self.held
         self.interval = _INTERVAL + self.held_size / _RATE

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from greenlet import greenlet
 
     from appserver.listeners.connection import Connection
+    from appserver.protocols.codec import Piece
 
 log = logging.getLogger("appserver.listeners")
 
@@ -64,7 +65,7 @@ class Sender:
         """Note what the connection has given the kernel by itself, as nothing waited."""
         self._outbox.flushed += count
 
-    def put(self, pieces: list[bytes], sent: int) -> None:
+    def put(self, pieces: list[Piece], sent: int) -> None:
         """Keep what of *pieces* is behind the first *sent* bytes."""
         self._outbox.put(pieces, sent)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.rendezvous import Rendezvous
     from appserver.listeners.request import Request
+    from appserver.protocols.codec import Piece
     from appserver.protocols.handoff import Frame
     from appserver.protocols.mongrel2 import Message
 
@@ -260,14 +261,14 @@ class Share(Intake):
         if message.notice == "disconnect":
             self._forget(origin)
 
-    def send(self, request: Request, pieces: Sequence[bytes], last: bool) -> None:
+    def send(self, request: Request, pieces: Sequence[Piece], last: bool) -> None:
         if self.cores.count == 1:
             self._hear()  # what the application may have kept the loop from
         while not self.try_send(request, pieces, last):
             self._blocked.append(request)
             request.wait(_TRY_AGAIN)
 
-    def try_send(self, request: Request, pieces: Sequence[bytes], last: bool) -> bool:
+    def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
         if request.gone:
             raise ClientGone
         if self._outbox and not request.ended:  # else a watchdog answers, who tries only once
@@ -277,8 +278,7 @@ class Share(Intake):
             kind = handoff.LAST_CLOSE if pieces else handoff.CLOSE
         elif last:
             kind = handoff.LAST if pieces else handoff.END
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if not self._write(frame(kind, request.origin, data)):
+        if not self._write(frame(kind, request.origin, b"".join(pieces))):
             return False  # the receiver has gone, as `_hear` will tell
         request.begun = True
         return True

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.request import Request
     from appserver.listeners.responder import Responder
+    from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Message
 
 log = logging.getLogger("appserver.listeners")
@@ -197,7 +198,7 @@ class Subscription(Intake):
     def held_up(self, request: Request) -> bool:
         return self.accounts.held_up(request.line)
 
-    def send(self, request: Request, pieces: Sequence[bytes], last: bool) -> None:
+    def send(self, request: Request, pieces: Sequence[Piece], last: bool) -> None:
         if self.credited(request):
             self._put(request, b"".join(pieces), last)
             return
@@ -211,7 +212,7 @@ class Subscription(Intake):
         if data or close:
             self.accounts.put(request.line, data, close=close)
 
-    def try_send(self, request: Request, pieces: Sequence[bytes], last: bool) -> bool:
+    def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
         if self.credited(request):
             self._put(request, b"".join(pieces), last)
             return True

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.exchange import Exchange
     from appserver.protocols.forwarded import Forwarded
     from appserver.protocols.framing import ChunkedBody
+
+    Piece = bytes | memoryview  # of an answer on its way to the wire
 
 
 class ProtocolError(Exception):
@@ -91,9 +95,9 @@ class Codec:
         """Return the answer's head."""
         raise NotImplementedError
 
-    def body(self, x: Exchange, data: bytes) -> bytes:
-        """Wrap one piece of the answer's body; never called with an empty one."""
-        return data
+    def body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
+        """Wrap one piece of the answer's body, without copying it; never called with an empty one."""
+        return (data,)
 
     def end(self, x: Exchange) -> bytes:
         """Return what ends a complete answer."""
@@ -104,7 +108,7 @@ class Codec:
 
         It is what the other functions make one after the other, which some make at once.
         """
-        return b"".join((head, self.body(x, data) if data else b"", self.end(x)))
+        return b"".join((head, *(self.body(x, data) if data else ()), self.end(x)))
 
     def refuse(self, error: ProtocolError) -> bytes:
         """Return the whole answer to a request that is refused before it became one."""

@@ -15,7 +15,10 @@ from appserver.protocols.stranger import stranger
 from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.exchange import Exchange
+    from appserver.protocols.codec import Piece
 
 # Types of records (3.3), the role and the flag of a request (5.1), how it has ended (5.5).
 BEGIN: Final = 1
@@ -109,7 +112,7 @@ class FastcgiCodec(CgiAnswers):
         self.begun = False  # its variables are complete
         self.params: list[bytes] = []
         self.size = 0  # of the variables so far
-        self.stdin: list[bytes] = []
+        self.stdin: list[memoryview] = []
         self.scanned = 0  # bytes of what came during the answer that `aborted` has seen
 
     def receive(self, data: bytes) -> Exchange | None:
@@ -139,19 +142,19 @@ class FastcgiCodec(CgiAnswers):
                     self.rest, self.padding = size, padding
                     at = self._go_on(data, at + 8, x)
                 break
-            content = data[at + 8 : end]
+            start = at + 8
             at = end + padding
             if request == 0:
-                self._manage(kind, content)
+                self._manage(kind, data[start:end])
             elif kind == BEGIN:
-                self._begin(request, content)
+                self._begin(request, data[start:end])
             elif request != self.request:
                 continue  # of a request that was refused, aborted or never begun
             elif kind == PARAMS:
                 if self.begun:
                     raise ProtocolError(BAD_REQUEST, "Variables come after their end.")
-                if content:
-                    self.params.append(content)
+                if size:
+                    self.params.append(data[start:end])
                     self.size += size
                     if self.size > self.limit:
                         raise self._too_large()
@@ -168,8 +171,8 @@ class FastcgiCodec(CgiAnswers):
             elif kind == STDIN:
                 if x is None:
                     raise ProtocolError(BAD_REQUEST, "The body comes before the end of the variables.")
-                if content:
-                    self._add_stdin(x, content)
+                if size:
+                    self._add_stdin(x, memoryview(data)[start:end])
                     continue
                 self._end_stdin(x)
                 break
@@ -185,7 +188,7 @@ class FastcgiCodec(CgiAnswers):
 
     def _go_on(self, data: bytes, at: int, x: Exchange | None) -> int:
         """Take what there is, from *at*, of a STDIN record that comes in parts; return where it ends."""
-        piece = data[at : at + self.rest]
+        piece = memoryview(data)[at : at + self.rest]
         at += len(piece)
         self.rest -= len(piece)
         if piece and x is not None:
@@ -248,7 +251,7 @@ class FastcgiCodec(CgiAnswers):
             x.body_left = -1  # the end of STDIN is still to come
         return x
 
-    def _add_stdin(self, x: Exchange, content: bytes) -> None:
+    def _add_stdin(self, x: Exchange, content: memoryview) -> None:
         self.stdin.append(content)
         if "CONTENT_LENGTH" in x.environ:
             x.body_left -= len(content)
@@ -276,17 +279,14 @@ class FastcgiCodec(CgiAnswers):
         return False
 
     def head(self, x: Exchange) -> bytes:
-        return self.body(x, head_of(f"Status: {x.status}", x))
+        return b"".join(_cut(STDOUT, self.request, head_of(f"Status: {x.status}", x)))
 
-    def body(self, x: Exchange, data: bytes) -> bytes:
-        size = len(data)
-        if size <= _LARGEST:
-            return _header.pack(1, STDOUT, self.request, size, 0) + data
+    def body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
         return _cut(STDOUT, self.request, data)
 
     def errors(self, text: bytes) -> bytes:
         """Return *text* as STDERR records."""
-        return _cut(STDERR, self.request, text)
+        return b"".join(_cut(STDERR, self.request, text))
 
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         request = self.request
@@ -303,15 +303,18 @@ class FastcgiCodec(CgiAnswers):
         return page + _ending_of(self.request)
 
 
-def _cut(kind: int, request: int, data: bytes) -> bytes:
-    """Return *data* as records, copied once."""
+def _cut(kind: int, request: int, data: bytes) -> list[Piece]:
+    """Return *data* as records."""
+    size = len(data)
+    if 0 < size <= _LARGEST:
+        return [_header.pack(1, kind, request, size, 0), data]
     view = memoryview(data)
-    pieces: list[bytes | memoryview] = []
+    pieces: list[Piece] = []
     for at in range(0, len(data), _LARGEST):
         content = view[at : at + _LARGEST]
         pieces.append(_header.pack(1, kind, request, len(content), 0))
         pieces.append(content)
-    return b"".join(pieces)
+    return pieces
 
 
 def _ending_of(request: int) -> bytes:

@@ -11,7 +11,10 @@ from mypy_extensions import mypyc_attr
 from appserver.protocols.codec import Codec, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appserver.exchange import Exchange
+    from appserver.protocols.codec import Piece
 
 BAD_REQUEST: Final = "400 Bad Request"
 TOO_LARGE: Final = "413 Content Too Large"
@@ -75,8 +78,8 @@ class HttpAnswers(Codec):
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         return head + data
 
-    def body(self, x: Exchange, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if x.chunked else data
+    def body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
+        return (b"%x\r\n" % len(data), data, b"\r\n") if x.chunked else (data,)
 
     def end(self, x: Exchange) -> bytes:
         return b"0\r\n\r\n" if x.chunked else b""

@@ -27,9 +27,8 @@ class Recorder:
         self.sends = []
 
     def send(self, pieces, more):
-        assert all(
-            type(piece) is bytes and piece for piece in pieces
-        )  # an empty one closes a Mongrel2 client
+        assert all(type(piece) in (bytes, memoryview) for piece in pieces)
+        assert all(map(len, pieces))  # an empty one closes a Mongrel2 client
         self.sends.append((b"".join(pieces), more))
 
     @property

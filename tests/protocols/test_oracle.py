@@ -128,7 +128,7 @@ def test_flup_reads_our_answers(request, sizes, errors):
         + written(flup.FCGI_PARAMS, request, b"")
     )
     x.start_response("200 OK", [("X-A", "b")])
-    wire = x.begin() + b"".join(codec.body(x, b"b" * size) for size in sizes)
+    wire = x.begin() + b"".join(piece for size in sizes for piece in codec.body(x, b"b" * size))
     wire += codec.errors(b"e" * errors) + codec.end(x)
     found = read(wire)
     assert {number for _, number, _ in found} == {request}

@@ -26,7 +26,7 @@ class Chunks(Codec):
 
     def body(self, x, data):
         assert data, "an empty chunk would be the last"
-        return b"%x\r\n%b\r\n" % (len(data), data)
+        return b"%x\r\n" % len(data), data, b"\r\n"
 
     def end(self, x):
         return b"0\r\n\r\n"
@@ -68,7 +68,7 @@ def test_each_codec_makes_at_once_what_it_makes_of_the_parts(protocol, size, req
     x.start_response("200 OK", [("Content-Length", str(size))] if told else [])
     head = x.begin(size)
     assert not x.chunked
-    parts = head + (x.codec.body(x, data) if data else b"") + x.codec.end(x)
+    parts = head + b"".join(x.codec.body(x, data) if data else ()) + x.codec.end(x)
     assert x.codec.whole(x, head, data) == parts
     assert Codec.whole(x.codec, x, head, data) == parts
 

@@ -12,7 +12,7 @@ from appserver.protocols.codec import Codec
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.listener import Service
-    from appserver.protocols.codec import ProtocolError
+    from appserver.protocols.codec import Piece, ProtocolError
     from appserver_ajp.connection import AjpConnection
     from appserver_ajp.listener import AjpListener
     from appserver_ajp.request import AjpRequest
@@ -38,10 +38,10 @@ class AjpCodec(Codec):
             raise ApplicationError(f"the head has {len(packet)} bytes, AJP carries {_HEAD_LIMIT}")
         return packet
 
-    def body(self, x: Exchange, data: bytes) -> bytes:
+    def body(self, x: Exchange, data: bytes) -> tuple[bytes]:
         # flup cuts what it has sent off the front; a memoryview makes that cheap.
         self._request.write(memoryview(data))
-        return self._request.connection.written.take()
+        return (self._request.connection.written.take(),)
 
 
 class Answer:
@@ -75,10 +75,10 @@ class Answer:
 
     # The channel, used in the core
 
-    def send(self, pieces: list[bytes], more: bool) -> None:
+    def send(self, pieces: list[Piece], more: bool) -> None:
         """Send pieces; the last ones wait for flup's end packet, and need no core to be sent."""
         for piece in pieces:
-            self._connection.written.send(piece)
+            self._connection.written.send(bytes(piece))
         if not more:
             return
         try:
