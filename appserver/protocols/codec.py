@@ -72,16 +72,20 @@ class Codec:
 
     def receive_body(self, x: Exchange, data: bytes) -> bytes:
         """Take bytes and return what of them is *x*'s body; ``x.body_left`` is 0 at its end."""
+        data = self.buffer + data if self.buffer else data
         if self.chunks is not None:
-            body, self.buffer, ended = self.chunks.decode(self.buffer + data)
+            body, self.buffer, ended = self.chunks.decode(data)
             if ended:
                 x.body_left = 0
             return body
-        self.buffer += data
-        piece = self.buffer[: x.body_left]
-        self.buffer = self.buffer[x.body_left :]
-        x.body_left -= len(piece)
-        return piece
+        left = x.body_left
+        if len(data) <= left:
+            self.buffer = b""
+            x.body_left = left - len(data)
+            return data
+        self.buffer = data[left:]
+        x.body_left = 0
+        return data[:left]
 
     def aborted(self, data: bytes) -> bool:
         """Tell whether *data*, come while the answer is made, says that nobody wants it."""
