@@ -211,7 +211,7 @@ SERVERS = {
             (*GUNICORN, "gevent"),
             package="gunicorn",
         ),
-        Server("granian", _granian, (), ("granian",), package="granian"),
+        Server("granian", _granian, ("--backpressure", "12000"), ("granian",), package="granian"),
         Server("granian-128", _granian, ("--blocking-threads", "128"), ("granian",), package="granian"),
         Server("bjoern", _solo("bjoern"), (), ("bjoern",), package="bjoern"),
         Server("waitress", _waitress, (), ("waitress",), package="waitress"),
