@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from math import inf
 from threading import Lock
 from time import monotonic
@@ -34,7 +35,8 @@ class Responder:
     """Publish answers to Mongrel2's SUB socket, losing none and giving none to the wrong client.
 
     An XPUB tells whether Mongrel2 has subscribed (a fresh PUB drops what it sends before that),
-    and with XPUB_NODROP it refuses a message at the high-water mark instead of dropping it.
+    and with XPUB_NODROP it refuses a message at the high-water mark instead of dropping it. With
+    XPUB_MANUAL a subscription counts from when we have taken it.
 
     Mongrel2 numbers its clients from 0 each time it starts, under the same UUID. So an answer
     belongs to one *attachment*, the time from a subscription to its end, and is good for no other:
@@ -47,7 +49,7 @@ class Responder:
         self._lock = Lock()
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # a return is told, even if the loss is not yet
+        self._socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nothing is for a new one before we know of it
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what Mongrel2 has not read dies with it
         self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST)
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RETURN)
@@ -77,7 +79,10 @@ class Responder:
         while self._socket.get(zmq.EVENTS) & _POLLIN:
             frame = bytes(self._socket.recv(zmq.DONTWAIT))
             topic = frame[1:]
-            if frame[:1] == b"\1":
+            begins = frame[:1] == b"\1"
+            with suppress(zmq.ZMQError):  # it has gone meanwhile, and that is told next
+                self._socket.setsockopt(zmq.SUBSCRIBE if begins else zmq.UNSUBSCRIBE, topic)
+            if begins:
                 if not self._topics or topic in self._topics:
                     self._attachments += 1
                     self._attachment = self._attachments
