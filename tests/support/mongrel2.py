@@ -209,8 +209,8 @@ class Mongrel2:
 
     # Messages
 
-    def raw(self, message):
-        self._push.send(message)
+    def raw(self, message, flags=0):
+        self._push.send(message, flags)
 
     def deals(self):
         """Tell whether there is a handler for the next request."""
@@ -220,9 +220,9 @@ class Mongrel2:
         head = f"{self.uuid} {number} {path} ".encode("latin-1")
         return b"%b%b%d:%b," % (head, (encode or self.encode)(fields), len(body), body)
 
-    def notice(self, client, kind="disconnect", fields=None):
+    def notice(self, client, kind="disconnect", fields=None, flags=0):
         body = json.dumps({"type": kind}).encode()
-        self.raw(self.message(client.number, "@*", {"METHOD": "JSON", **(fields or {})}, body))
+        self.raw(self.message(client.number, "@*", {"METHOD": "JSON", **(fields or {})}, body), flags)
 
     def meet(self, threads):
         """Go on until every thread of the server has answered."""
@@ -274,13 +274,17 @@ class Client:
         return self
 
     def read(self):
-        """Read all that has arrived: Mongrel2 tells of each message by itself; return their bytes."""
+        """Read all that has arrived: Mongrel2 tells of each message by itself; return their bytes.
+
+        A server that has sent its last may have ended by then, and needs no credit.
+        """
         arrived = self.messages[self.flushed :]
         self.flushed += len(arrived)
         for message in filter(None, arrived):
             with self.peer.arrived:
                 self.peer.outstanding[self.number] -= len(message)
-            self.peer.notice(self, "credits", {"DOWNLOAD_CREDITS": str(len(message))})
+            with contextlib.suppress(zmq.Again):
+                self.peer.notice(self, "credits", {"DOWNLOAD_CREDITS": str(len(message))}, zmq.DONTWAIT)
         return b"".join(arrived)
 
     def read_until(self, condition):
