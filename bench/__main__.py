@@ -139,19 +139,21 @@ def main() -> int:
         return 0
     short = QUICK if told.quick else Setting(told.seconds, min(1.0, told.seconds / 2), ())
     setting = Setting(short.seconds, short.warm_up, usable_cores(), short.idle)
-    runs = 1 if told.quick else told.runs
     if len(setting.cores) < 2:
         print("there is one core only: load and server share it, so that rates say little", file=sys.stderr)
     about: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(dict.fromkeys(name for case in cases for name in case.servers if _there(name))),
-        "runs": runs,
+        "runs": 1 if told.quick else told.runs,
         "seconds": setting.seconds,
     }
     everything: list[Measured] = []
     for case in cases:
         names = [name for name in case.servers if not told.server or name in told.server]
-        everything.append(measure(case, names[:QUICK_SERVERS] if told.quick else names, setting, runs))
+        if told.quick:
+            everything.append(measure(case, names[:QUICK_SERVERS], setting, 1))
+        else:
+            everything.append(measure(case, names, setting, told.runs * case.times))
         about["command"] = command(told, everything)
         print(text(everything[-1]), flush=True)
         if told.json:  # after each case, so that a run that is interrupted is not lost

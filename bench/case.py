@@ -67,6 +67,7 @@ class Case:
     encoding: str = "tnetstring"  # of Mongrel2's headers
     requests: int = 0  # after which a run ends, where time alone does not end it
     cores: int = 1  # of the server's own
+    times: int = 1  # as many runs as other cases have, where a small difference is to be told
     quick: bool = True  # is part of the self-check
     goals: tuple[Goal, ...] = ()
 

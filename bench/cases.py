@@ -286,10 +286,11 @@ BESIDE = (
     ),
     Case(
         "log",
-        "access log to a file against none, HTTP (wrk)",
+        "access log to a file against none, HTTP (wrk), three times as many runs",
         "http",
         ("appserver-log", "appserver", "uwsgi-log", "uwsgi-http11"),
         load="wrk",
+        times=3,
         goals=(Goal("cpu", "appserver", limit=3, more=True),),
     ),
     *(
