@@ -81,6 +81,7 @@ def test_a_large_body_is_read_from_the_pieces_that_came():
     environ = {}
     held.give_to(environ)
     file = environ["wsgi.input"]
+    assert isinstance(file.raw, Pieces)
     assert file.readline() == pieces[0] + b"\n"
     assert file.read(65536) == b"".join(pieces)[100_001:165_537]
     assert file.seek(0) == 0

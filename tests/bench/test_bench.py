@@ -9,8 +9,11 @@ import sys
 
 import pytest
 
+from bench import __main__ as bench_main
 from bench import process
+from bench.cases import CASES
 from bench.requirement import REQUIREMENTS, Requirement
+from bench.sample import Sample
 from tests.support.server import ROOT
 
 
@@ -58,6 +61,20 @@ def test_a_run_is_printed_saved_and_documented(tmp_path):
     assert again.stdout.strip() == done.stdout.strip()
     assert done.stdout.splitlines()[2].split()[0] == "appserver"
     assert "`fastcgi-keep`" in written.read_text()
+
+
+def test_a_small_difference_is_measured_more_often(monkeypatch, capsys):
+    case, runs = CASES["log"], []
+    monkeypatch.setattr(bench_main, "_lacks", lambda *_: False)
+    monkeypatch.setitem(
+        bench_main.PROCEDURES, case.procedure, lambda *_: runs.append(1) or Sample({"cpu": 1e-6})
+    )
+    monkeypatch.setattr(sys, "argv", ["bench", "--runs", "2", "--server", case.servers[0], case.name])
+    with monkeypatch.context() as at_work:
+        at_work.setattr(bench_main.signal, "signal", lambda *_: None)
+        assert bench_main.main() == 0
+    assert len(runs) == 2 * case.times > 2
+    assert case.title in capsys.readouterr().out
 
 
 def test_an_interpreter_without_packages_is_told_what_is_missing():

@@ -228,6 +228,16 @@ def test_kept_connection(client):
         assert (answer.body, answer.closed) == (b"%d" % number, False)
 
 
+@over("http", "fastcgi", "fastcgi-kept")
+def test_an_answer_of_more_records_than_one_call_sends(client):
+    """FastCGI cuts 34 MiB into 545 records, and each is a head and a content."""
+    size = 34 << 20
+    answer = client.request("GET", f"/large/{size}")
+    assert (len(answer.body), answer.complete) == (size, True)
+    assert answer.body.count(b"x") == size
+    assert still_kept(client)
+
+
 @over("http", "mongrel2", "mongrel2-tnetstring")
 def test_pipelining(client):
     for number in range(20):

@@ -181,6 +181,13 @@ def big(environ, start_response):
 
 
 @route
+def large(environ, start_response):
+    """Answer with so many bytes in one piece."""
+    start_response("200 OK", [])
+    return [b"x" * int(environ["PATH_INFO"].split("/")[2])]
+
+
+@route
 def writing(environ, start_response):
     kind = environ["PATH_INFO"].split("/")[2]
     headers = [*TEXT, ("Content-Length", "9")] if kind == "length" else list(TEXT)
