@@ -157,15 +157,15 @@ class Access:
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = strftime(self._date or "%Y-%m-%d %H:%M:%S", localtime(now))
-        request = f"{x.method} {x.uri} {x.protocol}"
-        if _UNSAFE.search(f"{peer} {request}"):
-            peer = _UNSAFE.sub(_escaped, peer)
-            request = _UNSAFE.sub(_escaped, request)
+        said = f'{peer} "{x.method} {x.uri} {x.protocol}"'
+        if not (said.isascii() and said.isprintable() and "\\" not in said and said.count('"') == 2):
+            peer, uri = _UNSAFE.sub(_escaped, peer), _UNSAFE.sub(_escaped, x.uri)
+            said = f'{peer} "{_UNSAFE.sub(_escaped, x.method)} {uri} {_UNSAFE.sub(_escaped, x.protocol)}"'
         queued = environ.get(QUEUED)
         waited = f" queued {queued * 1000:.1f}ms" if type(queued) is float else ""
         self._sink.write(
-            f"[{self._stamp}] {environ.get('appserver.listener', '-')} {peer}"
-            f' "{request}" {status or "-"} {x.sent} {seconds * 1000:.1f}ms{waited}',
+            f"[{self._stamp}] {environ.get('appserver.listener', '-')} {said}"
+            f" {status or '-'} {x.sent} {seconds * 1000:.1f}ms{waited}",
             later,
         )
 

@@ -195,10 +195,10 @@ class Errors(local):
 
 
 def _together(sinks: list[tuple[str, Sink]], rules: Rules) -> Sink:
-    """Return several destinations in one."""
+    """Return one or several destinations as one."""
     if rules or any(name for name, _ in sinks):
         return Ruled(sinks, rules)
-    return Sinks([sink for _, sink in sinks])
+    return sinks[0][1] if len(sinks) == 1 else Sinks([sink for _, sink in sinks])
 
 
 class Log:
