@@ -21,7 +21,7 @@ from appserver.listeners.pull import BROKEN_OFF, Pull
 from appserver.listeners.replies import Replies
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.listeners.zeromq import context
-from appserver.protocols.handoff import FLOW
+from appserver.protocols.handoff import FLOW, LEAVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +134,14 @@ class Receiver:
             if self._pull is not None:
                 self._pull.drain()
 
+    def _ask_master(self) -> None:
+        """Hear the master before a loop that leaves: where all do, also by its end, they are needed for the rest."""
+        if not self._dispatch.draining:
+            poll = select.poll()
+            poll.register(self._control, select.POLLIN)
+            if poll.poll(0):
+                self._obey()
+
     def _over(self) -> bool:
         """Tell whether all that Mongrel2 has dealt is answered, and nothing more will come."""
         dispatch = self._dispatch
@@ -223,6 +231,8 @@ class Receiver:
         if consumer is None:
             return
         said, ended = self._loops.hear(consumer, fd, event)
+        if any(each.kind == LEAVE for each in said):
+            self._ask_master()
         for each in said:
             self._replies.take(consumer, each)
         if ended:

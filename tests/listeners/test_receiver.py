@@ -64,6 +64,25 @@ def answer(text):
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text.encode())
 
 
+class Between:
+    """Do something once between an event of *epoll* and what the receiver does for it."""
+
+    def __init__(self, epoll):
+        self._epoll = epoll
+        self.todo = None
+
+    def poll(self, timeout):
+        events = self._epoll.poll(timeout)
+        todo = self.todo
+        if events and todo is not None:
+            self.todo = None
+            todo()
+        return events
+
+    def __getattr__(self, name):
+        return getattr(self._epoll, name)
+
+
 class Running:
     """A receiver in a thread, the other ends of all that it has."""
 
@@ -464,6 +483,34 @@ def test_the_end_of_the_master_is_an_order_to_drain(start):
     running.master.close()
     loop.answer(number, "last")
     assert client.answer().body == b"last"
+    assert loop.hear().kind == handoff.FAREWELL
+    assert running.ended()
+
+
+@pytest.mark.parametrize("end", [Running.drain, lambda running: running.master.close()], ids=["drain", "end"])
+def test_who_leaves_because_all_do_gets_the_rest(start, end):
+    """A loop may have heard of the end before the receiver has, and say so behind an answer."""
+    running = start(run=False)
+    between = running.receiver._epoll = Between(running.receiver._epoll)
+    running.thread.start()
+    loop, blocked = running.loop(), running.loop()
+    for each in range(2):
+        running.request(f"/{each}")
+    number, _ = loop.take()
+    blocked.take()
+    client = running.request("/rest")
+    poll(lambda: running.receiver._dispatch.size == 1, "the request does not arrive")
+
+    def leave():
+        end(running)
+        loop.say(handoff.LEAVE)
+
+    between.todo = leave
+    loop.answer(number)
+    number, path = loop.take()
+    loop.answer(number, path)
+    assert client.answer().body == b"/rest"
+    blocked.close()
     assert loop.hear().kind == handoff.FAREWELL
     assert running.ended()
 
