@@ -168,7 +168,7 @@ class Server:
         self.watchdog = watchdog
         self._loops: list[Loop] = []
         self._stopping = False
-        self._followed = False
+        self._followed = self._orphaned = False
         self._mercy = inf
         self.environ = {
             "wsgi.version": (1, 0),
@@ -183,15 +183,22 @@ class Server:
 
     def service(self, cores: Cores) -> Service:
         """Return what the listeners of this thread's loop serve."""
+
+        def followed() -> bool:
+            return self._followed
+
+        def orphaned() -> bool:
+            return self._orphaned
+
         watchdog = self.watchdog
         if watchdog is not None:
             watchdog.attach()
             if watchdog.limits:
                 return LimitedService(
                     self.app, cores, self.access, self.environ, watchdog, get_ident(),
-                    followed=lambda: self._followed,
+                    followed=followed, orphaned=orphaned,
                 )  # fmt: skip
-        return Service(self.app, cores, self.access, self.environ, followed=lambda: self._followed)
+        return Service(self.app, cores, self.access, self.environ, followed=followed, orphaned=orphaned)
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`; call *ready* once every loop takes requests."""
@@ -203,13 +210,14 @@ class Server:
         else:
             self._serve_in_threads(ready)
 
-    def stop(self, mercy: float, *, followed: bool = False) -> None:
+    def stop(self, mercy: float, *, followed: bool = False, orphaned: bool = False) -> None:
         """Stop, and give what is in hand *mercy* seconds; a later call can only shorten them.
 
         With *followed* other processes go on to serve the sockets that are shared, so what waits to be
-        accepted is theirs.
+        accepted is theirs. With *orphaned* it is for the end of the master.
         """
         self._followed = followed
+        self._orphaned = orphaned
         self._stopping = True
         self._mercy = min(self._mercy, mercy)
         for loop in self._loops:

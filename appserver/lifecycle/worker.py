@@ -160,4 +160,4 @@ class Worker:
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._watcher.stop()
-            server.stop(self._configuration.settings.of(StopOptions).worker_reload_mercy)
+            server.stop(self._configuration.settings.of(StopOptions).worker_reload_mercy, orphaned=True)

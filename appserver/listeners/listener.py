@@ -24,7 +24,8 @@ class Service:
     """What one loop's listeners serve: the application, its cores and the access log.
 
     ``environ`` is what every environ starts from; listeners copy it and add their own. ``followed`` tells,
-    once listeners are stopped, whether other processes go on to accept from the sockets that all share.
+    once listeners are stopped, whether other processes go on to accept from the sockets that all share, and
+    ``orphaned`` whether that is because the master has gone.
     """
 
     app: Application
@@ -32,6 +33,7 @@ class Service:
     access: Access | None
     environ: dict[str, Any]
     followed: Callable[[], bool] = field(default=lambda: False, kw_only=True)
+    orphaned: Callable[[], bool] = field(default=lambda: False, kw_only=True)
 
     def respond(self, x: Exchange, channel: Channel) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""

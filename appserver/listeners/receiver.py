@@ -129,18 +129,27 @@ class Receiver:
         if message == "reopen-logs":
             self._reopen()
         else:  # drain, or the master's end
-            self._epoll.unregister(self._control)
-            self._dispatch.draining = True
-            if self._pull is not None:
-                self._pull.drain()
+            self._drain()
 
-    def _ask_master(self) -> None:
-        """Hear the master before a loop that leaves: where all do, also by its end, they are needed for the rest."""
-        if not self._dispatch.draining:
-            poll = select.poll()
-            poll.register(self._control, select.POLLIN)
-            if poll.poll(0):
-                self._obey()
+    def _drain(self) -> None:
+        """Take what Mongrel2 has dealt, hand it out and end; nothing the master could say changes that."""
+        self._epoll.unregister(self._control)
+        self._dispatch.draining = True
+        if self._pull is not None:
+            self._pull.drain()
+
+    def _ask_master(self, *, ended: bool) -> None:
+        """Hear the master before a loop that leaves: where all do, they are needed for the rest.
+
+        With *ended* a loop has found out before us that there is no master any more.
+        """
+        if ended:
+            self._drain()
+            return
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        if poll.poll(0):
+            self._obey()
 
     def _over(self) -> bool:
         """Tell whether all that Mongrel2 has dealt is answered, and nothing more will come."""
@@ -231,8 +240,10 @@ class Receiver:
         if consumer is None:
             return
         said, ended = self._loops.hear(consumer, fd, event)
-        if any(each.kind == LEAVE for each in said):
-            self._ask_master()
+        if not self._dispatch.draining:
+            leaving = [each.number for each in said if each.kind == LEAVE]
+            if leaving:
+                self._ask_master(ended=any(leaving))
         for each in said:
             self._replies.take(consumer, each)
         if ended:

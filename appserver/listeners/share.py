@@ -180,7 +180,7 @@ class Share(Intake):
             self._released = True
             self._packet_watcher.stop()
             self._stream_watcher.stop()
-            orphans += frame(handoff.LEAVE, 0)
+            orphans += self._farewell()
         self._write(orphans)
 
     def _orphans(self) -> bytes:
@@ -328,7 +328,10 @@ class Share(Intake):
     def drain(self) -> None:
         """Go on until the receiver says that there is no more."""
         self.draining = True
-        self._write(frame(handoff.LEAVE, 0))
+        self._write(self._farewell())
+
+    def _farewell(self) -> bytes:
+        return frame(handoff.LEAVE, int(self.service.orphaned()))
 
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""

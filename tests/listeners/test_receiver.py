@@ -487,9 +487,10 @@ def test_the_end_of_the_master_is_an_order_to_drain(start):
     assert running.ended()
 
 
-@pytest.mark.parametrize("end", [Running.drain, lambda running: running.master.close()], ids=["drain", "end"])
+@pytest.mark.parametrize("end", ["drain", "end", "word"])
 def test_who_leaves_because_all_do_gets_the_rest(start, end):
     """A loop may have heard of the end before the receiver has, and say so behind an answer."""
+    ends = {"drain": Running.drain, "end": lambda running: running.master.close(), "word": lambda _: None}
     running = start(run=False)
     between = running.receiver._epoll = Between(running.receiver._epoll)
     running.thread.start()
@@ -502,8 +503,8 @@ def test_who_leaves_because_all_do_gets_the_rest(start, end):
     poll(lambda: running.receiver._dispatch.size == 1, "the request does not arrive")
 
     def leave():
-        end(running)
-        loop.say(handoff.LEAVE)
+        ends[end](running)
+        loop.say(handoff.LEAVE, end == "word")
 
     between.todo = leave
     loop.answer(number)
