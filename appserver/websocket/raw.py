@@ -28,6 +28,7 @@ _READ, _WRITE = 1, 2  # libev's event bits
 _PIECE = 65536
 _HIGH_WATER = 262144  # bytes that wait on either side before the other has to
 _GOING_AWAY = 1001
+_LAST_WORDS = 1.0  # seconds that a thread of the library's own has to close its end, after the call
 _UNMASKED = bytes(4)  # a key that changes nothing
 
 
@@ -66,6 +67,7 @@ class Tunnel:
         self._reader: Any = loop.io(fd, _READ)
         self._writer: Any = loop.io(fd, _WRITE)
         self._reader.start(self._readable)
+        self._ending: Any = loop.timer(_LAST_WORDS)
 
     # What the application says
 
@@ -153,8 +155,12 @@ class Tunnel:
         self._close()
 
     def finish(self, *, failed: bool) -> None:
+        """End when the library has closed its end, which may answer the client's closing only now."""
         self.catch_up()
-        self._finish()
+        if failed or not self._switched:
+            self._finish()
+        elif not self.ended:
+            self._ending.start(self._finish)
 
     def _finish(self) -> None:
         if not self.ended:
@@ -165,13 +171,14 @@ class Tunnel:
     def go_away(self) -> None:
         """Close, as the server stops."""
         if not self.ended:
-            self._send(closing(_GOING_AWAY, "the server stops"))
+            if not self._ending.active:  # else the library has closed, or could have
+                self._send(closing(_GOING_AWAY, "the server stops"))
             self._finish()
 
     def _close(self) -> None:
         if not self.ended:
             self.ended = True
-            for watcher in (self._reader, self._writer):
+            for watcher in (self._reader, self._writer, self._ending):
                 watcher.stop()
                 watcher.close()
             self._end.close()

@@ -240,6 +240,21 @@ def test_flask_sock(serve, front):
     assert "Traceback" not in site.server.read_log()
 
 
+@pytest.mark.parametrize("query", ["", "open"])
+@pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
+def test_a_library_may_say_the_last_after_the_call(serve, front, query):
+    """Its thread answers the client's closing, and may be slower than the application to see it."""
+    site = start(serve, front, "threaded_socket:app")
+    with client_of(site) as client:
+        client.connect_to(f"/?{query}")
+        client.say("first")
+        site.log(r'"GET /\?(open)? HTTP/1.1" 101 ')
+        client.say("second")
+        assert client.message() == "last"
+        client.end()
+    assert "Traceback" not in site.server.read_log()
+
+
 def test_flask_sock_is_told_where_it_would_hang(serve):
     site = start(serve, "one", "flask_sockets:app")
     with client_of(site) as client:
