@@ -25,7 +25,7 @@ class Service:
 
     ``environ`` is what every environ starts from; listeners copy it and add their own. ``followed`` tells,
     once listeners are stopped, whether other processes go on to accept from the sockets that all share, and
-    ``orphaned`` whether that is because the master has gone.
+    ``orphaned`` whether they are stopped because the master has gone.
     """
 
     app: Application

@@ -148,7 +148,7 @@ class Receiver:
             return
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        if poll.poll(0):
+        while not self._dispatch.draining and poll.poll(0):
             self._obey()
 
     def _over(self) -> bool:

@@ -180,7 +180,7 @@ class Share(Intake):
             self._released = True
             self._packet_watcher.stop()
             self._stream_watcher.stop()
-            orphans += self._farewell()
+            orphans += self._leaving()
         self._write(orphans)
 
     def _orphans(self) -> bytes:
@@ -328,9 +328,9 @@ class Share(Intake):
     def drain(self) -> None:
         """Go on until the receiver says that there is no more."""
         self.draining = True
-        self._write(self._farewell())
+        self._write(self._leaving())
 
-    def _farewell(self) -> bytes:
+    def _leaving(self) -> bytes:
         return frame(handoff.LEAVE, int(self.service.orphaned()))
 
     def busy(self) -> int:

@@ -487,10 +487,11 @@ def test_the_end_of_the_master_is_an_order_to_drain(start):
     assert running.ended()
 
 
-@pytest.mark.parametrize("end", ["drain", "end", "word"])
+@pytest.mark.parametrize("end", ["drain", "end", "word", "second word"])
 def test_who_leaves_because_all_do_gets_the_rest(start, end):
     """A loop may have heard of the end before the receiver has, and say so behind an answer."""
     ends = {"drain": Running.drain, "end": lambda running: running.master.close(), "word": lambda _: None}
+    ends["second word"] = lambda running: (running.master.send(b"reopen-logs"), running.drain())
     running = start(run=False)
     between = running.receiver._epoll = Between(running.receiver._epoll)
     running.thread.start()
