@@ -273,6 +273,7 @@ class GreenletCores(_Queueing):
         """Work on one task after the other, waiting in the hub between them."""
         worker = getcurrent()
         load = self._load
+        hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
         while True:
             task.work()
             self._free += 1
@@ -284,7 +285,7 @@ class GreenletCores(_Queueing):
             if self._queue.size or self._when_free:
                 self._pump_soon()
             self._idle.append(worker)
-            task = self._hub.switch()
+            task = switch(hub)
 
     def _start_waiting(self) -> None:
         for _ in range(min(self._free, self._queue.size)):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from appserver.exchange import Exchange
-from appserver.protocols import cgi, fastcgi, fronts, scgi, tnetstring, uwsgi
+from appserver.protocols import fastcgi, fronts, scgi, tnetstring, uwsgi
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.fronts import Request
 from appserver.protocols.http import HttpCodec
@@ -71,7 +71,6 @@ CASES = {
 
 def forget():
     """Forget what other tests have had remembered, which can be as much as may be."""
-    cgi._ordinary.clear()
     for known in (uwsgi.VARIABLES, fastcgi.VARIABLES, scgi.VARIABLES, tnetstring.FIELDS):
         known.forget()
 

@@ -20,6 +20,7 @@ from appserver.protocols.fields import (
     server_of,
 )
 from appserver.protocols.framing import BAD_REQUEST
+from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,32 +32,30 @@ _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
 _OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
-_ordinary: Final[set[str]] = set()  # names of variables with which nothing is to be done; bounded
-_MOST: Final = 2000
-_LONG: Final = 100  # characters of a name that is not remembered
 
 
-def exchange(
-    base: dict[str, Any], given: dict[str, str], codec: Codec, fresh: dict[str, str] | None = None
-) -> Exchange:
+class CgiVariables(Variables):
+    """Variables of a request, in one protocol's notation."""
+
+    def passes(self, name: str) -> bool:
+        return name.isprintable() and name not in _DROPPED and not name.startswith(_OURS)
+
+    def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
+        return merged(self.every(data, at, end))
+
+
+def exchange(base: dict[str, Any], given: dict[str, Any], codec: Codec) -> Exchange:
     """Return the request that a front end's variables describe.
 
-    *fresh* are those of them that have not been looked at before, by default all. Where a front end gives
-    some of them several times, *given* is what `merged` makes of them.
+    *given* is what `CgiVariables` or `merged` make of them, and becomes the environ.
     Variables are data: none of them loads code, opens a file or sets this process's environment,
     and ``wsgi.*`` and ``appserver.*`` are this server's own to set.
     ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    # Looked at all together, which is all that most requests need.
-    looked_at = given if fresh is None else fresh
-    if (
-        not (_ordinary.issuperset(looked_at) or _learn(looked_at))
-        or not "".join(looked_at.values()).isprintable()
-    ):
-        given = merged(given.items())
-    environ = base | given
+    environ = given
+    environ |= base
     for name in _FRAMING:
         if name in environ:
             del environ[name]
@@ -85,40 +84,30 @@ def exchange(
     if codec.trust is not None:
         codec.trust.apply(environ)
     x = Exchange(environ, codec)
-    if "HTTP_TRANSFER_ENCODING" in given:
+    length = environ.get("CONTENT_LENGTH")
+    if "HTTP_TRANSFER_ENCODING" in environ:
         coding = environ.pop("HTTP_TRANSFER_ENCODING")
-        if coding and not given.get("CONTENT_LENGTH"):
+        if coding and not length:
             if coding.lower() != "chunked":
                 raise ProtocolError(BAD_REQUEST, f"Transfer-Encoding {coding[:40]!r} is not served.")
             x.body_left = -1
-    length = given.get("CONTENT_LENGTH")
     if length:
         x.body_left = content_length(length)
     elif length is not None:
         del environ["CONTENT_LENGTH"]
-    if not given.get("CONTENT_TYPE", "-"):
+    if not environ.get("CONTENT_TYPE", "-"):
         del environ["CONTENT_TYPE"]
     return x
 
 
-def _learn(names: Iterable[str]) -> bool:
-    """Tell whether names are ordinary; remember those that are, unless nobody would use them again."""
-    for name in names:
-        if not name.isprintable() or name in _DROPPED or name.startswith(_OURS):
-            return False
-        if len(_ordinary) < _MOST and len(name) < _LONG:
-            _ordinary.add(name)
-    return True
-
-
-def merged(entries: Iterable[Entry]) -> dict[str, str]:
+def merged(entries: Iterable[Entry]) -> dict[str, Any]:
     """Return variables among which something is repeated, not ours to take, or not to be printed.
 
     A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
     operator's own to a standard list. Raise `ProtocolError` for what no request may carry.
     """
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for name, value in entries:
         if not name.isprintable() and _NOT_NAME(name):
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")

@@ -8,11 +8,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange
+from appserver.protocols.cgi import CgiVariables, exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
 from appserver.protocols.stranger import stranger
-from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +59,7 @@ def pair(name: bytes, value: bytes) -> bytes:
     ) + name + value  # fmt: skip
 
 
-class Pairs(Variables):
+class Pairs(CgiVariables):
     """Name-value pairs (3.4): the two lengths, of one byte or four each, before both."""
 
     def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
@@ -241,11 +240,11 @@ class FastcgiCodec(CgiAnswers):
 
     def _exchange(self) -> Exchange:
         params = self.params[0] if len(self.params) == 1 else b"".join(self.params)
-        given, fresh = VARIABLES.read(params, 0, len(params))
+        given = VARIABLES.read(params, 0, len(params))
         self.params = []
         self.begun = True
         self.partial = False
-        x = exchange(self.base, given, self, fresh)
+        x = exchange(self.base, given, self)
         x.keep_alive = self.keep
         if x.body_left == 0:
             x.body_left = -1  # the end of STDIN is still to come

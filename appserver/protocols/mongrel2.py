@@ -266,7 +266,8 @@ class Mongrel2Codec(HttpAnswers):
                 hint="Set zeromq-dispatch = shared, or upload.temp_store instead of upload.stream in "
                 "mongrel2.conf.",
             )
-        environ = self.base | _given(message)
+        environ = _given(message)
+        environ |= self.base
         method = environ.get("REQUEST_METHOD")
         if method is None:
             raise malformed("The message has no METHOD.")
@@ -338,13 +339,13 @@ class Mongrel2Codec(HttpAnswers):
             environ["CONTENT_LENGTH"] = str(size)
 
 
-def _given(message: Message) -> dict[str, str]:
+def _given(message: Message) -> dict[str, Any]:
     """Return fields by their keys in the environ; raise `ProtocolError` for what may not be there."""
     fields = message.fields
     if message.plain:
         try:
             # *plain* says that no value is a list.
-            given: dict[str, str] = {_keys[name]: value for name, value in fields.items()}  # type: ignore[misc]
+            given: dict[str, Any] = {_keys[name]: value for name, value in fields.items()}
         except KeyError:  # a new one
             return _checked(fields)
         if len(given) == len(fields):
@@ -353,9 +354,9 @@ def _given(message: Message) -> dict[str, str]:
     return _checked(fields)
 
 
-def _checked(fields: Fields) -> dict[str, str]:
+def _checked(fields: Fields) -> dict[str, Any]:
     """Return fields of which some are new, repeated, or not passed on, or have control characters."""
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for name, value in fields.items():
         key = _keys.get(name)
         if key is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange
+from appserver.protocols.cgi import CgiVariables, exchange
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -17,7 +17,6 @@ from appserver.protocols.framing import (
     refusal,
 )
 from appserver.protocols.stranger import stranger
-from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _DIGITS: Final = 9  # of the netstring's length; more is no SCGI
 
 
-class ScgiVariables(Variables):
+class ScgiVariables(CgiVariables):
     """Variables with a NUL behind each name and value."""
 
     def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
@@ -77,8 +76,8 @@ class ScgiCodec(CgiAnswers):
             return None
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
-        given, fresh = VARIABLES.read(packet, colon + 1, end)
-        x = exchange(self.base, given, self, fresh)
+        given = VARIABLES.read(packet, colon + 1, end)
+        x = exchange(self.base, given, self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

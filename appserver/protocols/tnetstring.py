@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.repeated import FIELDS as NAMES
 from appserver.protocols.variables import Variables
-
-if TYPE_CHECKING:
-    from appserver.protocols.repeated import Entry
 
 _DIGITS = 9  # Mongrel2 reads no longer length either
 
@@ -49,8 +46,8 @@ def strings(data: bytes, at: int, stop: int) -> list[str]:
     return found
 
 
-class _ListError(Exception):
-    """A value is no string, and may be a list."""
+class _UnusualError(Exception):
+    """A value may be a list, or has a character that is not printable."""
 
 
 class Fields(Variables):
@@ -62,11 +59,11 @@ class Fields(Variables):
             raise malformed("A key of the headers is no string.")
         value, stop = _span(data, middle + 1)
         if data[stop] != 0x2C:
-            raise _ListError
+            raise _UnusualError
         return text[start:middle], text[value:stop], stop + 1
 
-    def once(self, every: list[Entry]) -> dict[str, str]:
-        raise malformed("The headers have a name twice.")
+    def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
+        raise _UnusualError
 
 
 FIELDS: Final = Fields("A string of the headers is longer than they are.", NAMES)
@@ -88,11 +85,9 @@ def dictionary(data: bytes, at: int, stop: int) -> tuple[dict[str, str | list[st
     There may be lists of strings besides, and nothing nests deeper. Raise `ProtocolError` for anything else.
     """
     try:
-        found, fresh = FIELDS.read(data, at, stop)
-    except _ListError:
+        return FIELDS.read(data, at, stop), True
+    except _UnusualError:
         return _with_lists(data, at, stop), False
-    # A dict of strings is one of strings and lists to whoever only reads it.
-    return found, "".join(fresh.values()).isprintable()  # type: ignore[return-value]
 
 
 def _with_lists(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import exchange
+from appserver.protocols.cgi import CgiVariables, exchange
 from appserver.protocols.codec import Codec, ProtocolError
 from appserver.protocols.framing import (
     BAD_REQUEST,
@@ -19,7 +19,6 @@ from appserver.protocols.framing import (
     refusal,
 )
 from appserver.protocols.stranger import stranger
-from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -31,7 +30,7 @@ _PONG = b"\x64\0\0\1"
 _MOST_PINGS: Final = 1000  # of one connection: answers to more would pile up for a peer that reads none
 
 
-class UwsgiVariables(Variables):
+class UwsgiVariables(CgiVariables):
     """Variables with the length of each name and value before it, in two bytes."""
 
     def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
@@ -83,8 +82,8 @@ class UwsgiCodec(Codec):
             return None
         if not size:
             raise ProtocolError(BAD_REQUEST, "The uwsgi packet has no variables.")
-        given, fresh = VARIABLES.read(packet, 4, end)
-        x = exchange(self.base, given, self, fresh)
+        given = VARIABLES.read(packet, 4, end)
+        x = exchange(self.base, given, self)
         self.buffer = packet[end:]
         if modifier == _WSGI_MOUNTED:
             _strip_script(x.environ)

@@ -7,9 +7,8 @@ variables at once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from appserver.protocols.cgi import merged
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.repeated import LONG, MOST, REPEATED, repeats
@@ -60,7 +59,7 @@ class Variables:
     Nothing secret is remembered, see `repeats`, and no more than `MOST` variables.
     """
 
-    __slots__ = ("_known", "_other", "_start", "_varying", "names", "overrun")
+    __slots__ = ("_known", "_odd", "_other", "_start", "_varying", "names", "overrun")
 
     def __init__(self, overrun: str, names: frozenset[str] = REPEATED) -> None:
         self.overrun = overrun  # what is wrong with a packet whose last variable is longer
@@ -74,6 +73,8 @@ class Variables:
         self._start = Run(b"", {}, None, None)
         self._other = Run(b"", {}, None, None)  # any that is not remembered
         self._other.forks = True
+        self._odd = Run(b"", {}, None, None)  # any of a name that does not pass
+        self._odd.forks = True
 
     def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
         """Return the name and the value that begin at *at*, and where they end.
@@ -82,14 +83,24 @@ class Variables:
         """
         raise NotImplementedError  # no notation is common to all
 
-    def read(self, data: bytes, at: int, end: int) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the variables in ``data[at:end]`` as latin-1 text, and those not looked at before.
+    def passes(self, name: str) -> bool:
+        """Tell whether a variable of this name can be plain."""
+        return name.isprintable()
 
-        Raise `ProtocolError` where they do not end there.
+    def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
+        """Return the variables in ``data[at:end]``, of which some are not plain."""
+        raise NotImplementedError
+
+    def read(self, data: bytes, at: int, end: int) -> dict[str, Any]:
+        """Return the variables in ``data[at:end]``, which are latin-1 text.
+
+        They are *plain* where none is given twice, each value is printable and each name `passes`; else it is
+        what `unusual` makes of them. Raise `ProtocolError` where they do not end there.
         """
         begin = at
-        given: dict[str, str] = {}
-        fresh: dict[str, str] = {}
+        given: dict[str, Any] = {}
+        fresh: list[str] = []  # values that have not been looked at before
+        plain = True
         count = 0
         text = data[:end].decode("latin-1")
         varying, known = self._varying, self._known
@@ -121,9 +132,10 @@ class Variables:
                     found = known.get(data[at:stop])
                     if found is None:
                         found = self._new(data[at:stop], name, value)
-                        fresh[name] = value
+                        plain = plain and found is not self._odd
+                        fresh.append(value)
                 else:
-                    fresh[name] = value
+                    fresh.append(value)
                 count += 1
                 if not last.forks and (found.size or run is not None):
                     last.learn(found)
@@ -131,9 +143,9 @@ class Variables:
                 last = found
         except IndexError:
             raise ProtocolError(BAD_REQUEST, self.overrun) from None
-        if len(given) != count:
-            given = fresh = self.once(self.every(data, begin, end))
-        return given, fresh
+        if plain and len(given) == count and "".join(fresh).isprintable():
+            return given
+        return self.unusual(data, begin, end)
 
     def every(self, data: bytes, at: int, end: int) -> list[Entry]:
         """Return all variables in ``data[at:end]``, with repeated ones; remember nothing.
@@ -152,10 +164,6 @@ class Variables:
             raise ProtocolError(BAD_REQUEST, self.overrun)
         return found
 
-    def once(self, every: list[Entry]) -> dict[str, str]:
-        """Return variables of which some are given several times."""
-        return merged(every)
-
     def _new(self, said: bytes, name: str, value: str) -> Run:
         """Return what to remember of a variable that is new."""
         if repeats(said, name, value, self.names) and value.isprintable():
@@ -163,6 +171,8 @@ class Variables:
                 self.forget()
             single = self._known[said] = Run(said, {name: value}, None, None)
             return single
+        if not self.passes(name):
+            return self._odd
         if name in self.names or len(name) >= LONG or len(self._varying) >= MOST:
             return self._other
         some = self._varying[name] = Run(b"", {}, None, None)

@@ -17,7 +17,9 @@ def check(data: bytes) -> None:
     found = read and read[0]
     assert found == _ours(_slow_dictionary, data)
     if read is not None:
-        assert read[1] == all(isinstance(value, str) and value.isprintable() for value in read[0].values())
+        assert read[1] == all(
+            isinstance(each, str) and (name + each).isprintable() for name, each in found.items()
+        )
         content = encode(found)
         start, end = netstring(content, 0)
         assert dictionary(content, start, end) == read

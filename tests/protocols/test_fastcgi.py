@@ -108,7 +108,7 @@ def test_the_largest_records():
 
 
 def pairs(data):
-    return VARIABLES.read(data, 0, len(data))[0]
+    return dict(VARIABLES.every(data, 0, len(data)))
 
 
 def lying(kind, size):

@@ -63,7 +63,7 @@ def test_reads_what_it_writes(fields, behind):
     wire = encode(fields)
     start, end = netstring(wire + behind + b",", 0)
     assert (wire + behind)[end] == ord("}")
-    plain = all(isinstance(value, str) and value.isprintable() for value in fields.values())
+    plain = all(isinstance(value, str) and (name + value).isprintable() for name, value in fields.items())
     for _ in range(3):  # with what repeats known by now
         assert dictionary(wire + behind, start, end) == (fields, plain)
 

@@ -139,7 +139,7 @@ def looked_at(known, *variables):
         same = [single for single in known._known.values() if single.entries == {name: value}]
         last = same[0] if same else known._varying.get(name, known._other)
     packet = uwsgi_packet(list(variables))
-    assert known.read(packet, 4, len(packet))[0] == dict(variables)
+    assert known.read(packet, 4, len(packet)) == dict(variables)
     return names
 
 
@@ -220,10 +220,10 @@ def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learne
         assert dict(all_of(known, data, end)).items() <= variables.items()
         for cut in (data[:end], data):  # with nothing behind, and with what looks like the rest
             with suppress(ProtocolError):
-                found = known.read(cut, 0, end)[0]
+                found = known.read(cut, 0, end)
                 assert found.items() <= variables.items()
         for _ in range(2):
-            assert known.read(data, 0, len(data))[0] == variables
+            assert known.read(data, 0, len(data)) == variables
 
 
 def all_of(known, data, end):
@@ -236,8 +236,8 @@ def all_of(known, data, end):
 def reading(known, data, at, end):
     """Return what is read, or that nothing is."""
     try:
-        return known.read(data, at, end)[0]
-    except (ProtocolError, tnetstring._ListError):
+        return known.read(data, at, end)
+    except (ProtocolError, tnetstring._UnusualError):
         return None
 
 
@@ -312,9 +312,42 @@ def test_what_is_given_twice_is_in_no_run_twice():
     known = UwsgiVariables("too long")
     packet = uwsgi_packet([METHOD, ANY, ("HTTP_ACCEPT", "b"), ROOT])
     for _ in range(4):
-        given, fresh = known.read(packet, 4, len(packet))
-        assert given == fresh == dict([METHOD, ("HTTP_ACCEPT", "*/*, b"), ROOT])
+        assert known.read(packet, 4, len(packet)) == dict([METHOD, ("HTTP_ACCEPT", "*/*, b"), ROOT])
     assert all(run.run.count == len(run.run.entries) for run in runs(known))
+
+
+@pytest.mark.parametrize(
+    ("variable", "plain"),
+    [
+        (("HTTP_X", "a b"), True),
+        (("HTTP_DNT", "1"), True),
+        (("HTTP_X", "a\x01b"), False),
+        (("HTTP_DNT", "\x01"), False),
+        (("HTTP_X\n", "a"), False),
+        (("HTTP_PROXY", "p"), False),
+        (("HTTP_TRANSFER_ENCODING", ""), True),
+        (("wsgi.input", "i"), False),
+        (("appserver.x", "x"), False),
+        (("REQUEST_METHOD", "GET"), False),  # a second time
+        (("v" * 300, "x"), True),
+        (("wsgi." + "v" * 300, "x"), False),
+    ],
+)
+def test_what_is_plain(variable, plain):
+    class Noting(UwsgiVariables):
+        def unusual(self, data, at, end):
+            return "unusual"
+
+    known = Noting("too long")
+    variables = [METHOD, variable, ROOT]
+    packet = uwsgi_packet(variables)
+    for _ in range(4):
+        assert known.read(packet, 4, len(packet)) == (dict(variables) if plain else "unusual")
+    assert known.passes(variable[0]) or variable[0] not in known._varying
+
+
+def test_what_repeats_passes():
+    assert all(map(uwsgi.VARIABLES.passes, REPEATED))
 
 
 def test_a_packet_that_ends_within_what_is_expected():
@@ -323,4 +356,4 @@ def test_a_packet_that_ends_within_what_is_expected():
         looked_at(known, METHOD, ROOT, SCHEME)
     for packet in (uwsgi_packet([METHOD, ROOT]), uwsgi_packet([METHOD])):
         behind = packet + uwsgi_packet([METHOD, ROOT, SCHEME])[len(packet) :]  # as a body would
-        assert "REQUEST_SCHEME" not in known.read(behind, 4, len(packet))[0]
+        assert "REQUEST_SCHEME" not in known.read(behind, 4, len(packet))
