@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.backend
@@ -19,23 +19,39 @@ from gevent import get_hub
 from appserver.listeners.zeromq import context
 from appserver.protocols.fastcgi import END, STDOUT, record
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # What has been read -> what is written; of Mongrel2's messages both without the client's address.
+    Answering = Callable[[bytes], bytes]
+
 _READ = 1  # libev's event bit
 _ACCEPTS = 16  # in one turn of the loop
 _FIELDS = b"Content-Type: text/plain\r\nContent-Length: 12\r\n"
-_HTTP = b"HTTP/1.1 200 OK\r\n" + _FIELDS + b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nHello world\n"
-_CGI = b"Status: 200 OK\r\n" + _FIELDS + b"\r\nHello world\n"
+_PAGE = b"\r\nHello world\n"
+_HTTP = b"HTTP/1.1 200 OK\r\n" + _FIELDS + b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" + _PAGE
+_CGI = b"Status: 200 OK\r\n" + _FIELDS + _PAGE
 ANSWERS = {
     "http": _HTTP,
-    "uwsgi": _HTTP,
+    "uwsgi": b"HTTP/1.1 200 OK\r\n" + _FIELDS + _PAGE,
     "scgi": _CGI,
     "fastcgi": record(STDOUT, 1, _CGI) + record(STDOUT, 1, b"") + record(END, 1, bytes(8)),
+    "mongrel2": _HTTP,
 }
 _NOW = int(zmq.DONTWAIT)
 
 
-def serve(door: str, address: str) -> None:
-    """Answer on a socket until the process is ended; HTTP and FastCGI keep their connections."""
-    answer, keeps = ANSWERS[door], door in {"http", "fastcgi"}
+def serve(door: str, where: list[str], answering: Answering) -> None:
+    """Answer at a place until the process is ended."""
+    if door == "mongrel2":
+        _subscribe(where[0], where[1], answering)
+    else:
+        _accept(door, where[0], answering)
+
+
+def _accept(door: str, address: str, answering: Answering) -> None:
+    """Answer on a socket; HTTP and FastCGI keep their connections."""
+    keeps = door in {"http", "fastcgi"}
     loop = get_hub().loop
     host, _, port = address.rpartition(":")
     listening: Any = socket.create_server((host, int(port)), backlog=1024) if host else _unix(address)
@@ -43,14 +59,16 @@ def serve(door: str, address: str) -> None:
     watchers: dict[int, Any] = {}
 
     def once(fd: int) -> None:
-        os.read(fd, 65536)
-        with suppress(BrokenPipeError):  # who only asks whether we are there
-            os.write(fd, answer)
+        data = os.read(fd, 65536)
+        if data:  # else somebody only asks whether we are there
+            with suppress(BrokenPipeError):
+                os.write(fd, answering(data))
         os.close(fd)
 
     def again(fd: int) -> None:
-        if os.read(fd, 65536):
-            os.write(fd, answer)
+        data = os.read(fd, 65536)
+        if data:
+            os.write(fd, answering(data))
         else:
             watchers.pop(fd).close()
             os.close(fd)
@@ -78,8 +96,8 @@ def _unix(path: str) -> socket.socket:
     return listening
 
 
-def subscribe(push: str, sub: str) -> None:
-    """Answer Mongrel2's requests until the process is ended."""
+def _subscribe(push: str, sub: str, answering: Answering) -> None:
+    """Answer Mongrel2's requests."""
     made = context()
     pull, publisher = made.socket(zmq.PULL), made.socket(zmq.XPUB)
     pull.connect(push)
@@ -93,15 +111,13 @@ def subscribe(push: str, sub: str) -> None:
                 message = pull.recv(_NOW)
             except zmq.Again:
                 return
-            uuid, number, _ = message.split(b" ", 2)
-            send(publisher, b"%b %d:%b, %b" % (uuid, len(number), number, _HTTP), _NOW)
+            uuid, number, rest = message.split(b" ", 2)
+            send(publisher, b"%b %d:%b, %b" % (uuid, len(number), number, answering(rest)), _NOW)
 
     get_hub().loop.io(pull.fd, _READ).start(take)
     get_hub().join()
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "mongrel2":
-        subscribe(*sys.argv[2:])
-    else:
-        serve(*sys.argv[1:])
+    answer = ANSWERS[sys.argv[1]]
+    serve(sys.argv[1], sys.argv[2:], lambda _: answer)

@@ -31,8 +31,11 @@ the rate where the machine is not idle; `core` is the share of its core that the
 *bottleneck* who limited the rate. `ours/its` compares the figure in the case's title. Every answer is
 checked for its status and length. `floor` is no server: it answers whatever comes with the same bytes, from
 the same loop and sockets as ours (bench/floor.py), and shows what Python, gevent and pyzmq cost by
-themselves; what a goal leaves below it, no server can reach that stands on them. Behind goals stands what is
-the most that can be: calls that sleep 50 ms make no more than 20 a second on each connection.
+themselves; what a goal leaves below it, no server can reach that stands on them. `bare` is none either: it
+believes that each read has one request, whole and well-formed, takes it apart with the plainest loop, calls
+the application and writes (bench/bare.py); what a goal leaves above it is all that Python may take for
+checks, limits, waiting and cores. Behind goals stands also the most that can be: calls that sleep 50 ms make
+no more than 20 a second on each connection.
 """
 
 HEADLESS = "Nothing was measured."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.case import METRICS, Case, Goal
 from bench.cases import CASES
 from bench.sample import Sample, Summary, ratio
-from bench.server import FLOOR, SERVERS
+from bench.server import LEAST, SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class Measured:
         found = []
         for name in self.case.servers[1:]:
             value = self.ratio(name)
-            if value is None or SERVERS[name].package == "appserver" or name == FLOOR:
+            if value is None or SERVERS[name].package == "appserver" or name in LEAST:
                 continue
             if value < 1 if METRICS[self.case.headline].more_is_better else value > 1:
                 found.append(name)
@@ -96,8 +96,11 @@ class Measured:
         theirs = self.summary(goal.peer).median(goal.metric)
         if goal.metric == "rate" and (most := ratio(self.case.ceiling, theirs)) is not None:
             return f" (at most {most:.2f})"
-        least = ratio(self.summary(FLOOR).median(goal.metric), theirs)
-        return "" if least is None or goal.metric != "cpu" else f" (the floor {least:.2f})"
+        if goal.metric != "cpu":
+            return ""
+        least = ((name, ratio(self.summary(name).median(goal.metric), theirs)) for name in LEAST)
+        told = ", ".join(f"{name} {value:.2f}" for name, value in least if value is not None)
+        return f" ({told})" if told else ""
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield the rows of its table, the head first; columns in which nobody has a figure are left out."""

@@ -15,7 +15,8 @@ from bench.requirement import PATH, STANDS_ON
 
 ROOT = str(Path(__file__).resolve().parents[1])
 PYTHON = sys.executable
-FLOOR = "floor"  # what no server can go below that stands on what ours does
+FLOOR = "floor"  # what no server can go below that stands on what ours does,
+BARE = "bare"  # and what none can that is written in Python
 CORRECTED = "corrected"  # in the version of a uWSGI that tests.soak.build_uwsgi has built
 
 Command = Callable[[Place, str], list[str]]
@@ -126,9 +127,12 @@ def _solo(name: str) -> Command:
     return lambda place, app: [PYTHON, "-m", "bench.solo", name, place.door, place.address, app]
 
 
-def _floor(place: Place, app: str) -> list[str]:
-    where = [place.push, place.sub] if place.door == "mongrel2" else [place.address]
-    return [PYTHON, "-m", "bench.floor", place.door, *where]
+def _least(name: str) -> Command:
+    def command(place: Place, app: str) -> list[str]:
+        where = [place.push, place.sub] if place.door == "mongrel2" else [place.address]
+        return [PYTHON, "-m", f"bench.{name}", place.door, *where]
+
+    return command
 
 
 def _null(place: Place, app: str) -> list[str]:
@@ -168,8 +172,8 @@ class Server:
         """Return what must be said beside its figures."""
         if self.base is _compiled:
             return "built with APPSERVER_COMPILE=1"
-        if self.base is _floor:
-            return "what Python, gevent and pyzmq take by themselves: it looks at no request"
+        if self.name in LEAST:
+            return LEAST[self.name]
         if door != "mongrel2" or not self.name.startswith("uwsgi"):
             return ""
         if CORRECTED in Uwsgi.version():
@@ -177,6 +181,11 @@ class Server:
         return "its Mongrel2 plug-in as shipped, which loses every body"
 
 
+# What is no server, but shows what one cannot go below.
+LEAST = {
+    FLOOR: "what Python, gevent and pyzmq take by themselves: it looks at no request",
+    BARE: "what a WSGI server in Python takes that checks nothing and limits nothing",
+}
 QUIET = ("--disable-logging",)
 GEVENT = ("--gevent", "1000", *QUIET)
 UWSGI_GEVENT = (*QUIET, "--gevent-monkey-patch", "--gevent")
@@ -218,7 +227,7 @@ SERVERS = {
         Server("cheroot", _solo("cheroot"), (), ("cheroot",), package="cheroot"),
         Server("pywsgi", _solo("pywsgi"), (), ("gevent",), package="gevent"),
         Server("flup", _solo("flup"), (), ("flup",), package="flup"),
-        Server(FLOOR, _floor, (), OURS, package="gevent"),
+        *(Server(name, _least(name), (), OURS, package="gevent") for name in LEAST),
         Server("null", _null, (), ("cc", "/usr/include/zmq.h")),
     )
 }

@@ -98,11 +98,21 @@ def test_a_goal_is_met_at_its_factor(ours, met):
     assert [verdict for _, verdict in measured.goals()] == [met]
 
 
-def test_a_goal_names_the_floor_which_is_no_peer():
-    case = Case("c", "a case", "http", ("appserver", "uwsgi", "floor"), goals=CASE.goals)
-    runs = {"appserver": samples("cpu", 2.0), "uwsgi": samples("cpu", 1.0), "floor": samples("cpu", 0.8)}
+@pytest.mark.parametrize(
+    ("least", "told"),
+    [
+        ({}, ""),
+        ({"floor": 0.8}, " (floor 0.80)"),
+        ({"bare": 0.9}, " (bare 0.90)"),
+        ({"floor": 0.8, "bare": 0.9}, " (floor 0.80, bare 0.90)"),
+    ],
+)
+def test_a_goal_names_what_is_least_which_is_no_peer(least, told):
+    case = Case("c", "a case", "http", ("appserver", "uwsgi", *least), goals=CASE.goals)
+    cpu = {"appserver": 2.0, "uwsgi": 1.0, **least}
+    runs = {name: samples("cpu", value) for name, value in cpu.items()}
     [(text, met)] = Measured(case, runs).goals()
-    assert text.endswith("0.75 x uwsgi: 2.00 (the floor 0.80)")
+    assert text.endswith(f"0.75 x uwsgi: 2.00{told}")
     assert met is False
     assert Measured(case, runs).faster() == ["uwsgi"]
 

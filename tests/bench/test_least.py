@@ -1,0 +1,40 @@
+"""What the bench has beside servers, to show what none can go below, answers as they do."""
+
+import pytest
+
+from bench import bare, floor
+from bench.wire import request
+
+
+@pytest.mark.parametrize("encoding", ["tnetstring", "json"])
+@pytest.mark.parametrize("door", floor.ANSWERS)
+def test_it_calls_the_application_and_answers(monkeypatch, door, encoding):
+    seen = []
+
+    def application(environ, start_response):
+        seen.append(environ)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "12")])
+        return [b"Hello world\n"]
+
+    monkeypatch.setattr(bare, "hello", application)
+    data = request(door, keep=True, encoding=encoding)
+    assert bare.ANSWERING[door](data) == floor.ANSWERS[door]
+    [environ] = seen
+    assert environ["REQUEST_METHOD"] == "GET"
+    assert environ["REQUEST_URI"] == "/"
+    assert environ["HTTP_ACCEPT_LANGUAGE"] == "en-GB,en;q=0.5"
+    assert environ["wsgi.input"].read() == b""
+
+
+@pytest.mark.parametrize("door", ["uwsgi", "scgi"])
+def test_it_has_the_body(monkeypatch, door):
+    bodies = []
+
+    def application(environ, start_response):
+        bodies.append(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return []
+
+    monkeypatch.setattr(bare, "hello", application)
+    bare.ANSWERING[door](request(door, keep=False, body=5))
+    assert bodies == [bytes(5)]
