@@ -74,7 +74,8 @@ _keys: Final[dict[str, str]] = {
 }
 _ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
-_CONTROL: Final = bytes([*range(9), *range(10, 32), 127])
+_BACKSLASH: Final = 0x5C
+_DEL: Final = 0x7F
 _strings_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 _from_json: Final = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
@@ -185,12 +186,12 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
     characters stand in its JSON, which strict decoders refuse. An escape that says more than one
     byte was never Mongrel2's, except in PATH, which is not escaped and not used here.
     """
-    if data.isascii() and b"\\u" not in data:
+    escapes = _BACKSLASH in data
+    if data.isascii() and not (escapes and b"\\u" in data):
         try:
-            if b"\\" not in data:
-                plain = len(data.translate(None, _CONTROL)) == len(data)
+            if not escapes:  # and what controls could stand there bare, a strict decoder refuses but DEL
                 # A dict of strings is one of strings and lists to whoever only reads it.
-                return _strings_from_json(data), plain  # type: ignore[return-value]
+                return _strings_from_json(data), _DEL not in data  # type: ignore[return-value]
         except msgspec.DecodeError:
             pass
         try:

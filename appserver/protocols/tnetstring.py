@@ -19,16 +19,12 @@ def malformed(reason: str) -> ProtocolError:
 
 def netstring(data: bytes, at: int) -> tuple[int, int]:
     """Return where the content of the netstring at *at* starts and ends; its tag is at the end."""
-    size = 0
-    start = at
-    most = min(len(data), at + _DIGITS + 1)
-    while start < most and 0x30 <= data[start] <= 0x39:
-        size = 10 * size + data[start] - 0x30
-        start += 1
-    if start == at or start >= most or data[start] != 0x3A:
+    colon = data.find(b":", at, at + _DIGITS + 1)
+    digits = data[at:colon] if colon > at else b""
+    if not digits.isdigit():
         raise malformed(f"{data[at : at + _DIGITS]!r} is no netstring length.")
-    start += 1
-    end = start + size
+    start = colon + 1
+    end = start + int(digits)
     if end >= len(data):
         raise malformed("A netstring is longer than its message.")
     return start, end

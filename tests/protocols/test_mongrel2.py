@@ -74,6 +74,17 @@ def test_a_cut_message_is_malformed(form):
         assert mongrel2(message[:size]) == "400"
 
 
+@pytest.mark.parametrize("character", [*map(chr, range(0x21)), "!", "~", "\x7f", "\x80", "\xff"])
+@pytest.mark.parametrize("name", [False, True])
+def test_what_has_control_characters_is_not_plain(character, name):
+    """Whoever decodes strictly refuses all of them but one."""
+    field = f'"x{character}":"v"' if name else f'"x":"v{character}"'
+    head = f'{{"METHOD":"GET","VERSION":"HTTP/1.1",{field}}}'.encode("latin-1")
+    message = parse(m2_message(M2, head=netstring(head)))
+    assert message.plain == (character in " !~")
+    assert message.fields[f"x{character}" if name else "x"] == ("v" if name else f"v{character}")
+
+
 def test_raw_control_characters_in_json():
     """Mongrel2 escapes quotes and backslashes only; a value with a control character is refused."""
     head = json.dumps(M2 | {"x-a": "TAB"}).encode().replace(b"TAB", b"a\tb")
