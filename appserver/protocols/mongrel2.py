@@ -74,6 +74,7 @@ _keys: Final[dict[str, str]] = {
 }
 _ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
+_NO_BODY: Final = b"0:,"  # as most messages end
 _BACKSLASH: Final = 0x5C
 _DEL: Final = 0x7F
 _strings_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
@@ -173,10 +174,13 @@ def parse(message: bytes) -> Message:
         fields, plain = _json_fields(message[start:end])
     else:
         raise malformed("The headers are neither a netstring nor a dictionary.")
-    start, stop = tnetstring.netstring(message, end + 1)
-    if message[stop] != 0x2C or stop + 1 != len(message):
-        raise malformed("The message does not end with its body.")
-    return Message(connection, message[at:blank], fields, message[start:stop], plain)
+    body = b""
+    if len(message) != end + 4 or not message.endswith(_NO_BODY):
+        start, stop = tnetstring.netstring(message, end + 1)
+        if message[stop] != 0x2C or stop + 1 != len(message):
+            raise malformed("The message does not end with its body.")
+        body = message[start:stop]
+    return Message(connection, message[at:blank], fields, body, plain)
 
 
 def _json_fields(data: bytes) -> tuple[Fields, bool]:
