@@ -20,6 +20,7 @@ COMPILED = [
         "listeners/connection",
         "listeners/inlet",
         "listeners/intake",
+        "listeners/portions",
         "listeners/pull",
         "listeners/request",
         "listeners/responder",

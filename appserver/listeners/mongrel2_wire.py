@@ -24,7 +24,7 @@ class Mongrel2Wire:
     """Carry frames for the client of *request*, which is *x*.
 
     They are put together where there are many, as a client that has 16 messages to read is dropped (see
-    `Request`). Nothing can make a client wait: Mongrel2 reads whatever comes.
+    `portions`). Nothing can make a client wait: Mongrel2 reads whatever comes.
     """
 
     def __init__(self, request: Request, x: Upgrade) -> None:
@@ -35,7 +35,7 @@ class Mongrel2Wire:
 
     @property
     def pending(self) -> int:
-        return self.request.held_size
+        return self.request.held
 
     @property
     def together(self) -> Intake:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 import gevent
@@ -12,6 +11,7 @@ from gevent import get_hub, getcurrent
 from appserver.errors import ClientGone
 from appserver.interrupt import cancel
 from appserver.listeners.mongrel2_wire import offer
+from appserver.listeners.portions import INTERVAL, Portions
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
 from appserver.protocols.mongrel2 import control
@@ -28,18 +28,8 @@ if TYPE_CHECKING:
     from appserver.protocols.mongrel2 import Connection, Message
     from appserver.websocket.wire import Peer
 
-# Mongrel2 disconnects a client that has 16 messages to read and gets one more, and does not tell
-# how many it has read (DELIVER_OUTSTANDING_MSGS in src/connection.c). So a stream is sent at once
-# as long as it is slow, and in few large messages where it is fast. With download.flow_control it
-# does tell, and streams wait for their clients (see `Credits`).
-_BURST = 8.0  # messages that may leave at once
-_INTERVAL = 0.1  # seconds in which a client is taken to read one more,
-_RATE = 1048576  # and the bytes of a message in one second more
-_PIECES = 12  # messages into which a body of known length is cut at most
-_BURST_OF_LENGTH = 3.0  # smaller ones that may leave besides, while the application is slow
 _TRY_AGAIN = 0.01  # seconds between tries to end an answer
 _LINGER = 5.0  # seconds that a client has to send the rest of a body that nobody reads
-_SMALL, _LARGE = 65536, 16777216  # bytes of a stream that are worth a message, and held at most
 
 
 class Request:
@@ -51,9 +41,8 @@ class Request:
     """
 
     __slots__ = (
-        "begun", "body", "burst", "client", "ended", "error", "failed", "given_up", "gone", "held",
-        "held_size", "inflow", "intake", "interval", "lasts", "least", "line", "lingers", "origin", "over",
-        "paced", "refilled", "socket", "timer", "tokens", "waiter", "x",
+        "begun", "body", "client", "ended", "error", "failed", "given_up", "gone", "inflow", "intake",
+        "lasts", "line", "lingers", "origin", "over", "portions", "socket", "timer", "waiter", "x",
     )  # fmt: skip
 
     def __init__(
@@ -84,13 +73,7 @@ class Request:
         self.ended = False  # and the last one
         self.lingers = False  # the application is done, and the client still sends what it has not read
         self.failed = error is not None  # the connection cannot be kept
-        self.held: list[Piece] = []  # pieces of a stream that wait to be one message
-        self.held_size = 0
-        self.least = 0  # bytes that are worth a message; 0 before the first piece
-        self.paced = True  # there may be more messages than any client takes
-        self.burst = self.tokens = 0.0  # messages that may leave at once; those left of them
-        self.interval = _INTERVAL  # seconds for one more
-        self.refilled = 0.0
+        self.portions: Portions | None = None  # of an answer that is made piece by piece
         self.timer: Any = None
         self.socket: Peer | None = None  # of a request that asks for a WebSocket
         self.over = False  # its connection ends once all frames are sent
@@ -105,6 +88,11 @@ class Request:
     def listener(self) -> Mongrel2Listener:
         """Whose request it is."""
         return self.intake.listener
+
+    @property
+    def held(self) -> int:
+        """How many bytes of the answer wait to be sent."""
+        return 0 if self.portions is None else self.portions.size
 
     @property
     def expects(self) -> bool:
@@ -267,26 +255,18 @@ class Request:
 
     def post(self, data: bytes) -> None:
         """Send frames behind those that wait, or have them wait; the timer sends what does."""
-        if not self.least:
-            self._plan()
-        self.held.append(data)
-        self.held_size += len(data)
+        self._plan().add([data])
         self._tick()
-        if self.held and self.timer is None:
-            self.timer = self.intake.loop.timer(_INTERVAL, _INTERVAL)
-            self.timer.start(self._tick)
+        self._tick_later()
 
     def ready(self) -> bool:
         """Tell whether a frame could leave now, by itself."""
-        if not self.least:
-            self._plan()
-        self._refill()
-        return not (self.gone or self.held or self.tokens < 1 or self.intake.held_up(self))
+        room = self._plan().room()
+        return room and not (self.gone or self.held or self.intake.held_up(self))
 
     def spend(self, size: int) -> None:
         """Note that a message of *size* bytes has left, which was not for this client alone."""
-        self.interval = _INTERVAL + size / _RATE
-        self.tokens = max(0.0, self.tokens - 1)
+        self._plan().spend(size)
 
     def end_frames(self) -> None:
         """End the connection once all frames are sent."""
@@ -312,8 +292,8 @@ class Request:
 
     def _lose_client(self) -> None:
         assert self.socket is not None
-        self.held.clear()
-        self.held_size = 0
+        if self.portions is not None:
+            self.portions.drop()
         self.socket.lost()
         if self.lingers:
             self._finish()
@@ -329,9 +309,9 @@ class Request:
             self.intake.cores.turn()
             while self.intake.held_up(self) and not self.gone:
                 self.wait()
-        elif self.held:
-            self.held += pieces
-            self._publish(self._take_held(), last=True)
+        elif self.portions is not None:
+            self.portions.add(pieces)
+            self._publish(self.portions.take(), last=True)
         else:
             self._publish(pieces, last=True)
         if self.gone:
@@ -398,66 +378,45 @@ class Request:
 
     def _hold(self, pieces: list[Piece]) -> None:
         """Send a stream's pieces now if the client may have room, else with those that follow."""
-        if not self.least:
-            self._plan()
-        self.held += pieces
-        self.held_size += sum(map(len, pieces))
-        self._refill()
-        if self.paced:
-            while self.tokens < 1 and self.held_size >= self.least and not self.gone:
-                gevent.sleep(_INTERVAL)
-                self.tokens = 1.0  # the client may be slower; no more than this can be held for it
-        if self.tokens >= 1 or self.held_size >= self.least:
+        portions = self._plan()
+        portions.add(pieces)
+        room = portions.room()
+        if portions.paced and portions.full and not room:
+            gevent.sleep(INTERVAL)
+            portions.grant()
+            room = True
+        if room or portions.full:
             self._flush()
-        if self.held and self.timer is None:
-            self.timer = self.intake.loop.timer(_INTERVAL, _INTERVAL)
-            self.timer.start(self._tick)
+        self._tick_later()
 
-    def _plan(self) -> None:
-        """Choose how large messages shall be, once the head tells whether there is a length."""
-        assert self.x is not None
-        length = self.x.length
-        self.refilled = monotonic()
-        if self.intake.credited(self):  # Mongrel2 tells what a client has read
-            self.paced = False
-            self.least = _SMALL
-            self.burst = _BURST
-        elif length is not None and length <= _PIECES * _LARGE:  # few enough for any client
-            self.paced = False
-            self.least = max(_SMALL, -(-length // _PIECES))
-            self.burst = _BURST_OF_LENGTH
-        else:
-            self.least = _LARGE
-            self.burst = _BURST
-        self.tokens = self.burst
-
-    def _refill(self) -> None:
-        now = monotonic()
-        self.tokens = min(self.burst, self.tokens + (now - self.refilled) / self.interval)
-        self.refilled = now
-
-    def _take_held(self) -> list[Piece]:
-        """Return the pieces that are held, which are one message."""
-        pieces = self.held
-        self.interval = _INTERVAL + self.held_size / _RATE
-        self.tokens = max(0.0, self.tokens - 1)
-        self.held = []
-        self.held_size = 0
-        return pieces
+    def _plan(self) -> Portions:
+        """Return what holds pieces; the head, which is made, tells how large messages shall be."""
+        if self.portions is None:
+            assert self.x is not None
+            self.portions = Portions(self.x.length, credited=self.intake.credited(self))
+        return self.portions
 
     def _flush(self) -> None:
-        if self.held and not self.gone:
-            self._publish(self._take_held())
+        if self.portions is not None and self.portions.pieces and not self.gone:
+            self._publish(self.portions.take())
+
+    def _tick_later(self) -> None:
+        """Have the loop send what waits."""
+        if self.held and self.timer is None:
+            self.timer = self.intake.loop.timer(INTERVAL, INTERVAL)
+            self.timer.start(self._tick)
 
     def _tick(self) -> None:
         """Send what a pausing application has left behind; called by the loop."""
-        self._refill()
-        if not self.held or self.gone or self.tokens < 1 or self.intake.held_up(self):
+        portions = self.portions
+        if portions is None or not portions.room() or not portions.pieces:
+            return
+        if self.gone or self.intake.held_up(self):
             return
         try:
-            if not self.intake.try_send(self, self.held, last=False):
+            if not self.intake.try_send(self, portions.pieces, last=False):
                 return
-            self._take_held()
+            portions.take()
         except ClientGone:
             self.gone = True
         if self.switched:
