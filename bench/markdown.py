@@ -26,16 +26,18 @@ Versions: {versions}.
 How to read it: each server runs one process on one core of its own (two where the case says so), front
 ends and load run on the others. Runs alternate between the servers, {runs} of {seconds:g} s each; figures
 are medians, `+-` is (largest - smallest) / median. Access logs are off, all limits of the servers are as
-they come. `CPU us` is utime + stime of all the server's processes for each answer, which says more than
-the rate where the machine is not idle; `core` is the share of its core that the server had, and
-*bottleneck* who limited the rate. `ours/its` compares the figure in the case's title. Every answer is
-checked for its status and length. `floor` is no server: it answers whatever comes with the same bytes, from
-the same loop and sockets as ours (bench/floor.py), and shows what Python, gevent and pyzmq cost by
-themselves; what a goal leaves below it, no server can reach that stands on them. `bare` is none either: it
-believes that each read has one request, whole and well-formed, takes it apart with the plainest loop, calls
-the application and writes (bench/bare.py); what a goal leaves above it is all that Python may take for
-checks, limits, waiting and cores. Behind goals stands also the most that can be: calls that sleep 50 ms make
-no more than 20 a second on each connection.
+they come; after each run over sockets the process of ours that was measured is sent what it has to refuse,
+and the run counts only if it does (bench/limits.py). `CPU us` is utime + stime of all the server's processes
+for each answer, which says more than the rate where the machine is not idle; `core` is the share of its
+core that the server had, and *bottleneck* who limited the rate. `ours/its` compares the figure in the case's
+title. Every answer is checked for its status and length.
+
+`floor` is no server: it answers whatever comes with the same bytes, from the same loop and sockets as ours
+(bench/floor.py), and shows what Python, gevent and pyzmq cost by themselves; what a goal leaves below it, no
+server can reach that stands on them. `bare` is none either: it believes that each read has one request, whole
+and well-formed, takes it apart with the plainest loop, calls the application and writes (bench/bare.py); what
+a goal leaves above it is all that Python may take for checks, limits, waiting and cores. Behind goals stands
+also the most that can be: calls that sleep 50 ms make no more than 20 a second on each connection.
 """
 
 HEADLESS = "Nothing was measured."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bench import generator, process, wire
 from bench.compiler import CACHE
 from bench.front import Front, front
+from bench.limits import prove
 from bench.place import Place, free_place
 from bench.sample import Sample
 from bench.server import ROOT, Server
@@ -48,7 +49,10 @@ class Setting:
 
 @contextlib.contextmanager
 def serving(case: Case, server: Server, setting: Setting) -> Iterator[tuple[process.Process, Place]]:
-    """Run a server at a place; yield it when it accepts connections (Mongrel2 it connects to by itself)."""
+    """Run a server at a place; yield it when it accepts connections (Mongrel2 it connects to by itself).
+
+    Ours has to show afterwards that its limits are on.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         place = free_place(case.door, directory)
         running = process.Process(
@@ -65,6 +69,8 @@ def serving(case: Case, server: Server, setting: Setting) -> Iterator[tuple[proc
             yield running, place
             if running.ended():
                 raise OSError(f"it has ended:\n{running.output()}")
+            if server.ours and case.door != "mongrel2":
+                prove(place)
         finally:
             running.stop()
 

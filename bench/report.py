@@ -56,7 +56,7 @@ class Measured:
         found = []
         for name in self.case.servers[1:]:
             value = self.ratio(name)
-            if value is None or SERVERS[name].package == "appserver" or name in LEAST:
+            if value is None or SERVERS[name].ours or name in LEAST:
                 continue
             if value < 1 if METRICS[self.case.headline].more_is_better else value > 1:
                 found.append(name)

@@ -158,6 +158,11 @@ class Server:
         return [word.replace("{directory}", place.directory) for word in command]
 
     @property
+    def ours(self) -> bool:
+        """Whether it is this project's."""
+        return self.package == "appserver"
+
+    @property
     def path(self) -> str:
         """Where its interpreter looks first; what is compiled is not in this checkout."""
         return "" if self.base is _compiled else ROOT
