@@ -1,8 +1,7 @@
-"""The least that a WSGI server can do in Python: ``python -m bench.bare DOOR ADDRESS``.
+"""What a WSGI server has to do at least: ``python -m bench.bare DOOR ADDRESS``.
 
-It believes that each read has one request, whole and well-formed, takes it apart with the plainest loop,
-calls the application and writes what that returns. It checks and limits nothing and waits for nobody, as no
-server may; what a goal leaves above it is all that there is for checks, limits, waiting and cores.
+It believes that each read has one request, whole and well-formed, takes it apart with a plain loop, calls the
+application and writes what that returns. It checks and limits nothing and waits for nobody, as no server may.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from bench.requirement import PATH, STANDS_ON
 ROOT = str(Path(__file__).resolve().parents[1])
 PYTHON = sys.executable
 FLOOR = "floor"  # what no server can go below that stands on what ours does,
-BARE = "bare"  # and what none can that is written in Python
+BARE = "bare"  # and what one in Python has to do at least
 CORRECTED = "corrected"  # in the version of a uWSGI that tests.soak.build_uwsgi has built
 
 Command = Callable[[Place, str], list[str]]
@@ -186,7 +186,7 @@ class Server:
         return "its Mongrel2 plug-in as shipped, which loses every body"
 
 
-# What is no server, but shows what one cannot go below.
+# What is no server, but shows what there is to be had.
 LEAST = {
     FLOOR: "what Python, gevent and pyzmq take by themselves: it looks at no request",
     BARE: "what a WSGI server in Python takes that checks nothing and limits nothing",
