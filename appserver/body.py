@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-from io import BufferedReader, BytesIO
-from typing import IO, Any
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
 
 from appserver.pieces import Pieces
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import TOO_LARGE
 
+if TYPE_CHECKING:
+    from appserver.protocols.codec import Piece
+
 _FEW = 64  # pieces that are kept apart, and one more for so many bytes of the body:
 _SMALL = 256
 _TOGETHER = 131072  # bytes up to which copying pieces together is cheaper than what reads them apart
-_BUFFER = 65536  # bytes that are read of the pieces at once
 
 
 def too_long(limit: int) -> ProtocolError:
@@ -37,10 +39,10 @@ class Body:
         self._in_memory = in_memory
         self._limit = limit
         self.size = 0
-        self._pieces: list[bytes] = []  # a buffer that grows would copy them again and again
-        self._file: IO[bytes] | None = None
+        self._pieces: list[Piece] = []  # a buffer that grows would copy them again and again
+        self._file: IO[bytes] | Pieces | None = None
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: Piece) -> None:
         """Append a piece."""
         self.size += len(data)
         if 0 < self._limit < self.size:
@@ -72,7 +74,7 @@ class Body:
             elif self.size <= _TOGETHER:
                 self._file = BytesIO(b"".join(pieces))
             else:
-                self._file = BufferedReader(Pieces(pieces), _BUFFER)
+                self._file = Pieces(pieces)
         self._file.seek(0)
         environ["wsgi.input"] = self._file
         if self.size or "CONTENT_LENGTH" in environ:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from io import SEEK_CUR, SEEK_END, RawIOBase
-from itertools import accumulate
+from io import SEEK_CUR, SEEK_END, BufferedIOBase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from collections.abc import Iterator
+
+    from appserver.protocols.codec import Piece
 
 
-class Pieces(RawIOBase):
-    """Read *pieces*, which nobody changes any more, from their start; to be put under a `BufferedReader`."""
+class Pieces(BufferedIOBase):
+    """Read *pieces*, which nobody else changes any more, from their start.
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    A `BufferedReader` over something raw would take several times as long for a read.
+    """
+
+    def __init__(self, pieces: list[Piece]) -> None:
         super().__init__()
         self._pieces = pieces
         self._number = 0  # of the piece that is read,
+        self._piece = pieces[0] if pieces else b""
         self._offset = 0  # and where in it
 
     def readable(self) -> bool:
@@ -27,51 +32,83 @@ class Pieces(RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill *buffer*, unless the end comes before."""
-        at = 0
-        with memoryview(buffer).cast("B") as target:
-            size = len(target)
-            while at < size and self._number < len(self._pieces):
-                piece = self._pieces[self._number]
-                count = min(len(piece) - self._offset, size - at)
-                target[at : at + count] = memoryview(piece)[self._offset : self._offset + count]
-                at += count
-                self._offset += count
-                if self._offset == len(piece):
-                    self._number += 1
-                    self._offset = 0
-        return at
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return *size* bytes, fewer only at the end; without a size all that are left."""
+        start = self._offset
+        if size is not None and size > 0 and (stop := start + size) <= len(self._piece):
+            self._offset = stop
+            found = self._piece[start:stop]
+            return found if type(found) is bytes else bytes(found)
+        return b"".join(self._take(size))
 
-    def readall(self) -> bytes:
-        """Return all that is left, put together."""
-        rest: list[bytes | memoryview] = [*self._pieces[self._number :]]
-        if rest:
-            rest[0] = memoryview(rest[0])[self._offset :]
-        self._number = len(self._pieces)
-        self._offset = 0
-        return b"".join(rest)
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return some bytes, *size* at most."""
+        self._checkClosed()
+        rest = self._rest()
+        return self.read(rest if size < 0 else min(rest, size))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return bytes up to the end of a line, and *size* at most."""
+        self._checkClosed()
+        found = []
+        left = -1 if size is None else size
+        while left and self._rest():
+            if type(self._piece) is not bytes:
+                self._piece = self._pieces[self._number] = bytes(self._piece)
+            start = self._offset
+            most = len(self._piece) if left < 0 else min(len(self._piece), start + left)
+            end = self._piece.find(b"\n", start, most) + 1
+            self._offset = end or most
+            found.append(self._piece[start : self._offset])
+            if end:
+                break
+            left -= self._offset - start if left > 0 else 0
+        return b"".join(found)
+
+    def _take(self, size: int | None) -> Iterator[Piece]:
+        """Yield pieces of *size* bytes together, as far as there are so many."""
+        self._checkClosed()
+        left = -1 if size is None else size
+        while left and (rest := self._rest()):
+            count = rest if left < 0 else min(rest, left)
+            self._offset += count
+            left -= count if left > 0 else 0
+            yield self._piece[self._offset - count : self._offset]
+
+    def _rest(self) -> int:
+        """Return how many bytes of a piece are left, of the next one after its end; 0 at the end of all."""
+        while self._offset == len(self._piece) and self._number + 1 < len(self._pieces):
+            self._number += 1
+            self._piece = self._pieces[self._number]
+            self._offset = 0
+        return len(self._piece) - self._offset
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Go on elsewhere; behind the end is the end."""
-        ends = list(accumulate(map(len, self._pieces)))
+        self._checkClosed()
         if whence == SEEK_CUR:
             offset += self.tell()
         elif whence == SEEK_END:
-            offset += ends[-1] if ends else 0
+            offset += sum(map(len, self._pieces))
         if offset < 0:
             raise ValueError(f"{offset} is before the start")
-        self._number = sum(end <= offset for end in ends)
-        start = ends[self._number - 1] if self._number else 0
-        self._offset = offset - start if self._number < len(ends) else 0
-        return start + self._offset
+        self._number = 0
+        self._piece = self._pieces[0] if self._pieces else b""
+        self._offset = min(offset, len(self._piece))
+        left = offset - self._offset
+        while left and self._rest():
+            self._offset = min(left, len(self._piece))
+            left -= self._offset
+        return offset - left
 
     def tell(self) -> int:
         """Return where it reads."""
+        self._checkClosed()
         return sum(map(len, self._pieces[: self._number])) + self._offset
 
     def close(self) -> None:
         """Give the memory back; safe twice."""
         super().close()
         self._pieces = []
+        self._piece = b""
         self._number = self._offset = 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from greenlet import greenlet
 
+    from appserver.protocols.codec import Piece
+
 _Lock = _thread.allocate_lock  # the real one, also where gevent replaces it later
 _BUFFER = 16384  # bytes for the lines of a body; larger reads go past it
 _LOOK = 1.0  # seconds after which a native thread that waits can be interrupted
@@ -36,7 +38,7 @@ class StreamedBody(RawIOBase):
         self._limit = limit
         self._wanted = wanted
         self._hub = get_hub()
-        self._pieces: deque[bytes | memoryview] = deque()
+        self._pieces: deque[Piece] = deque()
         self._taken = 0
         self._whole = False
         self._error: OSError | None = None
@@ -55,7 +57,7 @@ class StreamedBody(RawIOBase):
         """How many bytes wait for the application."""
         return self.size - self._taken
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: Piece) -> None:
         """Append a piece; raise `ProtocolError` for a body that is longer than it may be."""
         self.size += len(data)
         if 0 < self._limit < self.size:
@@ -121,7 +123,7 @@ class StreamedBody(RawIOBase):
 
     def readall(self) -> bytes:
         """Return all that comes."""
-        found: list[bytes | memoryview] = []
+        found: list[Piece] = []
         while self._more():
             piece = self._pieces.popleft()
             self._taken += len(piece)

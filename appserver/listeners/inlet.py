@@ -59,11 +59,11 @@ class Inlet:
         patience = self._patience
         if patience is not None:
             patience.moved(len(data))
-        piece = self._connection.codec.receive_body(x, data)
+        pieces = self._connection.codec.receive_body(x, data)
         if patience is not None and type(body) is StreamedBody and body.waiting:
             patience.rest()
             self._connection.deadline = inf
-        if piece:
+        for piece in pieces:
             body.add(piece)
         if type(body) is StreamedBody and not x.body_left:
             body.end()

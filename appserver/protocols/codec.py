@@ -70,22 +70,22 @@ class Codec:
         """Take bytes and return the next request, or None where more are needed."""
         raise NotImplementedError
 
-    def receive_body(self, x: Exchange, data: bytes) -> bytes:
-        """Take bytes and return what of them is *x*'s body; ``x.body_left`` is 0 at its end."""
+    def receive_body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
+        """Take bytes and return what of them is *x*'s body, in pieces; ``x.body_left`` is 0 at its end."""
         data = self.buffer + data if self.buffer else data
         if self.chunks is not None:
             body, self.buffer, ended = self.chunks.decode(data)
             if ended:
                 x.body_left = 0
-            return body
+            return (body,) if body else ()
         left = x.body_left
         if len(data) <= left:
             self.buffer = b""
             x.body_left = left - len(data)
-            return data
+            return (data,) if data else ()
         self.buffer = data[left:]
         x.body_left = 0
-        return data[:left]
+        return (data[:left],)
 
     def aborted(self, data: bytes) -> bool:
         """Tell whether *data*, come while the answer is made, says that nobody wants it."""

@@ -120,11 +120,13 @@ class FastcgiCodec(CgiAnswers):
             self.said = 0
         return self._records(data)
 
-    def receive_body(self, x: Exchange, data: bytes) -> bytes:
+    def receive_body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
+        came = len(self.buffer) + len(data)
         self._records(data, x)
-        body = b"".join(self.stdin)
-        self.stdin.clear()
-        return body
+        pieces, self.stdin = self.stdin, []
+        if 2 * sum(map(len, pieces)) < came:  # they would keep what is around them, too
+            return [bytes(piece) for piece in pieces]
+        return pieces
 
     def _records(self, data: bytes, x: Exchange | None = None) -> Exchange | None:
         """Take records until a request's variables are complete, or its body *x* is."""

@@ -67,7 +67,7 @@ class Reading:
             if self._x is None:
                 return False
         if self._x.body_left:
-            self._body += self.codec.receive_body(self._x, data)
+            self._body += b"".join(self.codec.receive_body(self._x, data))
             if self._x.body_left:
                 return False
         self.found.append((self._x.environ, bytes(self._body)))

@@ -56,8 +56,18 @@ def test_a_body_is_taken_as_it_comes():
     wire = fastcgi_request(POST | {"CONTENT_LENGTH": str(len(BIG))}, BIG, padding=3)
     at = wire.index(BIG[:9])
     x = codec.receive(wire[:at])
-    assert codec.receive_body(x, wire[at : at + 1000]) == BIG[:1000]
+    assert codec.receive_body(x, wire[at : at + 1000]) == [BIG[:1000]]
     assert codec.buffer == b""
+
+
+@pytest.mark.parametrize(("others", "kept"), [(0, memoryview), (1, memoryview), (3, bytes), (200, bytes)])
+def test_a_body_is_copied_only_where_it_would_keep_more_than_itself(others, kept):
+    codec = FastcgiCodec({})
+    x = codec.receive(begin() + params(BARE) + record(PARAMS, 1, b""))
+    other = record(STDIN, 9, bytes(1000))  # of another request, and skipped
+    pieces = codec.receive_body(x, record(STDIN, 1, b"a" * 1200) + other * others + record(STDIN, 1, b"b"))
+    assert [bytes(piece) for piece in pieces] == [b"a" * 1200, b"b"]
+    assert {type(piece) for piece in pieces} == {kept}
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 6, 260])
@@ -162,14 +172,14 @@ def test_is_refused(verdict, wire, how):
 def test_the_length_is_counted_over_many_records(length):
     codec = FastcgiCodec({})
     x = codec.receive(begin() + params(BARE | {"CONTENT_LENGTH": length}) + record(PARAMS, 1, b""))
-    read = b"".join(codec.receive_body(x, record(STDIN, 1, b"b")) for _ in range(5))
-    assert read == b"bbbbb"
+    read = [codec.receive_body(x, record(STDIN, 1, b"b")) for _ in range(5)]
+    assert read == [[b"b"]] * 5
     assert x.body_left  # the end of the stream is still to come
     if length:
         with pytest.raises(ProtocolError, match="longer than its CONTENT_LENGTH"):
             codec.receive_body(x, record(STDIN, 1, b"b"))
     else:
-        assert codec.receive_body(x, record(STDIN, 1, b"b") + record(STDIN, 1, b"")) == b"b"
+        assert codec.receive_body(x, record(STDIN, 1, b"b") + record(STDIN, 1, b"")) == [b"b"]
         assert x.body_left == 0
 
 

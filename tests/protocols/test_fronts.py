@@ -45,7 +45,7 @@ def read(name, data):
     """Return the environ and the body that a listener makes of *data*."""
     codec = codec_of(name)
     x = codec.receive(data)
-    body = b"".join(iter(lambda: codec.receive_body(x, b""), b"")) if x.body_left else b""
+    body = b"".join(iter(lambda: b"".join(codec.receive_body(x, b"")), b"")) if x.body_left else b""
     assert x.body_left == 0
     return x.environ, body
 
