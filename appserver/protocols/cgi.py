@@ -44,17 +44,17 @@ class CgiVariables(Variables):
         return merged(self.every(data, at, end))
 
 
-def exchange(base: dict[str, Any], given: dict[str, Any], codec: Codec) -> Exchange:
+def exchange(base: dict[str, Any], environ: dict[str, Any], codec: Codec) -> Exchange:
     """Return the request that a front end's variables describe.
 
-    *given* is what `CgiVariables` or `merged` make of them, and becomes the environ.
+    *environ* is what `CgiVariables` or `merged` make of them, and becomes the request's; what is in *base* is
+    the server's own, and counts.
     Variables are data: none of them loads code, opens a file or sets this process's environment,
     and ``wsgi.*`` and ``appserver.*`` are this server's own to set.
     ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    environ = given
     environ |= base
     for name in _FRAMING:
         if name in environ:

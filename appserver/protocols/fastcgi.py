@@ -43,6 +43,7 @@ _ending: Final = Struct(">BBHHBxBBHHBxLB3x")  # the last records of an answer (5
 _LARGEST: Final = 65535 - 7  # of a record's content, so that content and padding stay in eights
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
+_APART: Final = 4096  # bytes of a record from which on a copy costs more than one piece more
 _SAYINGS: Final = 1000  # answers to records outside a request, of which nobody needs many
 
 
@@ -124,8 +125,9 @@ class FastcgiCodec(CgiAnswers):
         came = len(self.buffer) + len(data)
         self._records(data, x)
         pieces, self.stdin = self.stdin, []
-        if 2 * sum(map(len, pieces)) < came:  # they would keep what is around them, too
-            return [bytes(piece) for piece in pieces]
+        size = sum(map(len, pieces))
+        if size < _APART * len(pieces) or 8 * size < 7 * came:  # they would keep what is around them, too
+            return (b"".join(pieces),) if pieces else ()
         return pieces
 
     def _records(self, data: bytes, x: Exchange | None = None) -> Exchange | None:

@@ -89,7 +89,7 @@ class Variables:
 
     def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
         """Return the variables in ``data[at:end]``, of which some are not plain."""
-        raise NotImplementedError
+        raise NotImplementedError  # what may be given twice, or not at all, differs
 
     def read(self, data: bytes, at: int, end: int) -> dict[str, Any]:
         """Return the variables in ``data[at:end]``, which are latin-1 text.

@@ -56,18 +56,32 @@ def test_a_body_is_taken_as_it_comes():
     wire = fastcgi_request(POST | {"CONTENT_LENGTH": str(len(BIG))}, BIG, padding=3)
     at = wire.index(BIG[:9])
     x = codec.receive(wire[:at])
-    assert codec.receive_body(x, wire[at : at + 1000]) == [BIG[:1000]]
+    assert codec.receive_body(x, wire[at : at + 1000]) == (BIG[:1000],)
     assert codec.buffer == b""
 
 
-@pytest.mark.parametrize(("others", "kept"), [(0, memoryview), (1, memoryview), (3, bytes), (200, bytes)])
-def test_a_body_is_copied_only_where_it_would_keep_more_than_itself(others, kept):
+LARGE, OTHER = record(STDIN, 1, b"a" * 9000), record(STDIN, 9, bytes(1000))  # of another request, and skipped
+
+
+@pytest.mark.parametrize(
+    ("wire", "body", "kept"),
+    [
+        (LARGE * 3, [b"a" * 9000] * 3, memoryview),
+        (LARGE * 3 + record(STDIN, 1, b"b"), [b"a" * 9000] * 3 + [b"b"], memoryview),
+        (LARGE * 3 + OTHER * 3, [b"a" * 9000] * 3, memoryview),
+        (LARGE * 3 + OTHER * 4, [b"a" * 27000], bytes),  # it would keep more than itself
+        (LARGE + record(STDIN, 1, b"b") * 2, [b"a" * 9000 + b"bb"], bytes),  # more pieces than they are worth
+        (record(STDIN, 1, b"b" * 100) * 90, [b"b" * 9000], bytes),
+        (record(STDIN, 1, b"b"), [b"b"], bytes),
+        (OTHER, [], None),
+    ],
+)
+def test_records_of_a_body_are_put_together_but_large_ones(wire, body, kept):
     codec = FastcgiCodec({})
     x = codec.receive(begin() + params(BARE) + record(PARAMS, 1, b""))
-    other = record(STDIN, 9, bytes(1000))  # of another request, and skipped
-    pieces = codec.receive_body(x, record(STDIN, 1, b"a" * 1200) + other * others + record(STDIN, 1, b"b"))
-    assert [bytes(piece) for piece in pieces] == [b"a" * 1200, b"b"]
-    assert {type(piece) for piece in pieces} == {kept}
+    pieces = codec.receive_body(x, wire)
+    assert [bytes(piece) for piece in pieces] == body
+    assert {type(piece) for piece in pieces} == ({kept} if kept else set())
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 6, 260])
@@ -173,13 +187,13 @@ def test_the_length_is_counted_over_many_records(length):
     codec = FastcgiCodec({})
     x = codec.receive(begin() + params(BARE | {"CONTENT_LENGTH": length}) + record(PARAMS, 1, b""))
     read = [codec.receive_body(x, record(STDIN, 1, b"b")) for _ in range(5)]
-    assert read == [[b"b"]] * 5
+    assert read == [(b"b",)] * 5
     assert x.body_left  # the end of the stream is still to come
     if length:
         with pytest.raises(ProtocolError, match="longer than its CONTENT_LENGTH"):
             codec.receive_body(x, record(STDIN, 1, b"b"))
     else:
-        assert codec.receive_body(x, record(STDIN, 1, b"b") + record(STDIN, 1, b"")) == [b"b"]
+        assert codec.receive_body(x, record(STDIN, 1, b"b") + record(STDIN, 1, b"")) == (b"b",)
         assert x.body_left == 0
 
 
