@@ -333,3 +333,11 @@ def test_what_nginx_sends_beside_a_body_takes_the_usual_way(monkeypatch):
     environ = cgi.exchange({}, sent, UwsgiCodec({})).environ
     assert environ["CONTENT_LENGTH"] == "5"
     assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & environ.keys()
+
+
+def test_what_is_the_server_s_own_is_not_given():
+    from appserver.protocols import cgi
+
+    given = {"REQUEST_METHOD": "GET", "OURS": "theirs", "THEIRS": "x"}
+    environ = cgi.exchange({"OURS": "ours"}, given, UwsgiCodec({})).environ
+    assert (environ["OURS"], environ["THEIRS"]) == ("ours", "x")
