@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
 
 class Pieces(BufferedIOBase):
-    """Read *pieces*, which nobody else changes any more, from their start.
-
-    A `BufferedReader` over something raw would take several times as long for a read.
-    """
+    """Read *pieces*, which nobody else changes any more, from their start."""
 
     def __init__(self, pieces: list[Piece]) -> None:
         super().__init__()
