@@ -344,7 +344,10 @@ class Connection:
         self.state = RUN
         self.running = True
         self.deadline = inf
-        self.service.cores.run(self)
+        if self.reader is None:  # just accepted; others may be, and not by this process
+            self.service.cores.run(self)
+        else:
+            self.service.cores.run_soon(self)
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
             self.watch()
 

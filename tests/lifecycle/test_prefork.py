@@ -159,6 +159,23 @@ def test_a_worker_that_dies_is_replaced(site, how, end):
         assert "Fatal Python error: Segmentation fault" in site.log
 
 
+def test_what_waits_behind_a_request_that_kills_is_answered_by_the_next_worker(site):
+    """A worker that accepted all that waits before it runs any of it would lose it all."""
+    site.configure().start()
+    finish = site.hold()
+    waiting = [site.connect() for _ in range(4)]
+    for path, connection in zip(("/", "/die?kill", "/", "/"), waiting, strict=True):
+        connection.request("GET", path, headers={"Connection": "close"})
+    site.release()
+    assert finish()[0] == 200
+    assert waiting[0].getresponse().status == 200
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        waiting[1].getresponse()
+    assert [connection.getresponse().status for connection in waiting[2:]] == [200, 200]
+    for connection in waiting:
+        connection.close()
+
+
 @pytest.mark.parametrize("how", ["exit", "memory", "recursion"])
 def test_what_an_application_raises_ends_no_worker(site, how):
     site.configure().start()

@@ -1,0 +1,186 @@
+"""Cores by themselves, with tasks that only tell when they run."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from gevent import get_hub, getcurrent
+from gevent.event import Event
+
+from appserver.cores import DONE, IN_HAND, GreenletCores, ThreadCores
+from appserver.fairqueue import QueueOptions
+
+
+class Task:
+    """Note in *told* what happens; `work` waits for *until* where that is given."""
+
+    x = None
+
+    def __init__(self, name, told, until=None, listener=None, after=None):
+        self.name = name
+        self.told = told
+        self.until = until
+        self.listener = listener
+        self.after = after  # called when it is done
+        self.core = None
+
+    def work(self):
+        self.core = getcurrent()
+        self.told.append(self.name)
+        if self.until is not None:
+            self.until.wait()
+
+    def refuse(self, error):
+        self.told.append(f"{self.name} refused: {error.status[:3]}")
+
+    def done(self):
+        self.told.append(f"{self.name} done")
+        if self.after is not None:
+            self.after()
+
+
+@pytest.fixture
+def started():
+    """Make cores, and take them down."""
+    made = []
+
+    def start(count, load=None, max_queue=1000):
+        cores = GreenletCores(count, load or [0, 0], QueueOptions(max_queue=max_queue))
+        made.append(cores)
+        return cores
+
+    yield start
+    for cores in made:
+        cores.stop()
+
+
+def in_one_turn(call):
+    """Call in the hub, as watchers are called, and return what that returned when the turn is over."""
+    returned = []
+    timer = get_hub().loop.timer(0)
+    timer.start(lambda: returned.append(call()))
+    turns(2)
+    timer.close()
+    return returned[0]
+
+
+def turns(count):
+    for _ in range(count):
+        gevent.sleep(1e-9)  # a timer
+
+
+class TestThoseOfOneTurn:
+    def test_the_first_runs_at_once_and_the_others_when_all_have_come(self, started):
+        cores, told = started(1), []
+
+        def come():
+            for name in "abc":
+                cores.run_soon(Task(name, told))
+            return list(told)
+
+        assert in_one_turn(come) == ["a", "a done"]
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+
+    def test_each_turn_has_its_first(self, started):
+        cores, told = started(1), []
+        for name in "abc":
+            in_one_turn(lambda name=name: cores.run_soon(Task(name, told)))
+            assert told[-2:] == [name, f"{name} done"]
+
+    def test_one_core_runs_them_all(self, started):
+        load, told = [0, 0], []
+        cores = started(2, load)
+        tasks = [Task(name, told) for name in "abcd"]
+        in_one_turn(lambda: [cores.run_soon(task) for task in tasks])
+        assert len({task.core for task in tasks}) == 1
+        assert (load[DONE], load[IN_HAND]) == (4, 0)
+        in_one_turn(lambda: [cores.run_soon(Task(name, told, Event())) for name in "efg"])
+        assert told[8:] == ["e", "f"], "there are as many cores as before"
+
+    def test_behind_one_that_waits_another_core_goes_on(self, started):
+        cores, told, go = started(3), [], Event()
+        tasks = [Task(name, told, go if name in "ac" else None) for name in "abcd"]
+        in_one_turn(lambda: [cores.run_soon(task) for task in tasks])
+        assert told == ["a", "b", "b done", "c", "d", "d done"]
+        assert len({task.core for task in tasks}) == 3
+        go.set()
+        turns(2)
+        assert told[6:] == ["a done", "c done"]
+
+    def test_without_a_free_core_they_queue_up(self, started):
+        load, told, go = [0, 0], [], Event()
+        cores = started(2, load)
+        in_one_turn(lambda: [cores.run_soon(Task(name, told, go)) for name in "abcd"])
+        assert told == ["a", "b"]
+        assert load[IN_HAND] == 4
+        assert cores.full()
+        go.set()
+        turns(8)
+        assert sorted(told) == ["a", "a done", "b", "b done", "c", "c done", "d", "d done"]
+        assert (load[DONE], load[IN_HAND]) == (4, 0)
+
+    def test_the_last_ones_are_refused_where_too_many_wait(self, started):
+        told, go = [], Event()
+        cores = started(1, max_queue=1)
+        in_one_turn(lambda: [cores.run_soon(Task(name, told, go)) for name in "abcd"])
+        turns(2)
+        assert told == ["a", "c refused: 503", "c done", "d refused: 503", "d done"]
+        go.set()
+        turns(4)
+        assert told[5:] == ["a done", "b", "b done"]
+
+    def test_what_comes_while_they_run_is_for_the_next_turn(self, started):
+        """A client that has sent many requests at once does not keep the others waiting."""
+        cores, told, seen = started(1), [], []
+
+        def another():
+            get_hub().loop.run_callback(told.append, "callback")
+            cores.run_soon(Task("b2", told))
+            seen.append(list(told))
+
+        in_one_turn(
+            lambda: [
+                cores.run_soon(task)
+                for task in (Task("a", told), Task("b1", told, after=another), Task("c", told))
+            ]
+        )
+        turns(2)
+        assert seen == [["a", "a done", "b1", "b1 done"]]
+        assert told == ["a", "a done", "b1", "b1 done", "c", "c done", "callback", "b2", "b2 done"]
+
+    def test_one_that_waits_in_the_queue_goes_first(self, started):
+        """A listener that always brings more does not keep another one's requests waiting."""
+        cores, told = started(1), []
+        second = Task("b", told, after=lambda: cores.run(Task("other", told, listener="other")))
+        in_one_turn(lambda: [cores.run_soon(task) for task in (Task("a", told), second, Task("c", told))])
+        turns(4)
+        assert told == ["a", "a done", "b", "b done", "other", "other done", "c", "c done"]
+
+    def test_who_waits_for_a_free_core_is_called_between_them(self, started):
+        cores, told = started(1), []
+        first = Task("b", told, after=lambda: cores.when_free(lambda: told.append("invited")))
+        in_one_turn(lambda: [cores.run_soon(task) for task in (Task("a", told), first, Task("c", told))])
+        turns(2)
+        assert sorted(told) == ["a", "a done", "b", "b done", "c", "c done", "invited"]
+
+    def test_a_stop_drops_them(self, started):
+        cores, told = started(1), []
+
+        def come():
+            for name in "ab":
+                cores.run_soon(Task(name, told))
+            cores.stop()
+
+        in_one_turn(come)
+        turns(2)
+        assert told == ["a", "a done"]
+
+
+def test_threads_take_what_comes_soon_like_anything_else():
+    cores, told, ended = ThreadCores(2, [0, 0], QueueOptions()), [], Event()
+    try:
+        cores.run_soon(Task("a", told, after=ended.set))
+        assert ended.wait(10)
+        assert told == ["a", "a done"]
+    finally:
+        cores.stop()
