@@ -1,23 +1,29 @@
-"""What a WSGI server has to do at least: ``python -m bench.bare DOOR ADDRESS``.
+"""What a WSGI server has to do at least: ``python -m bench.bare APPLICATION DOOR ADDRESS``.
 
-It believes that each read has one request, whole and well-formed, takes it apart with a plain loop, calls the
-application and writes what that returns. It checks and limits nothing and waits for nobody, as no server may.
+It believes that each read has one head, whole and well-formed, takes it apart with a plain loop, calls the
+application and writes what that returns; with uwsgi and SCGI it reads the body before, as ours does. It
+checks and limits nothing, and where it has to wait everybody does, as no server may.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from msgspec.json import decode
 
+from appserver.pieces import Pieces
 from appserver.protocols.fastcgi import END, STDOUT, record
-from bench.application import hello
+from bench import application
 from bench.floor import serve
 
 if TYPE_CHECKING:
-    from bench.application import Environ
+    from collections.abc import Callable, Iterable
+
+    from appserver.protocols.codec import Piece
+    from bench.application import Environ, StartResponse
     from bench.floor import Answering
 
 _BASE: Environ = {
@@ -28,6 +34,8 @@ _BASE: Environ = {
     "wsgi.run_once": False,
     "wsgi.url_scheme": "http",
 }
+app: Callable[[Environ, StartResponse], Iterable[bytes]] = application.hello  # that is called
+_PIECE = 65536  # bytes of a body at once
 _VARIABLES = 24  # where those of a FastCGI request begin: behind BEGIN_REQUEST and a record's header
 _LAST = record(STDOUT, 1, b"") + record(END, 1, bytes(8))
 _keys = {  # of fields; Mongrel2's own have upper case
@@ -49,7 +57,7 @@ def _key(name: str) -> str:
     return key
 
 
-def http(data: bytes) -> bytes:
+def http(data: bytes, fd: int) -> bytes:
     """Answer a GET of HTTP."""
     first, *lines = data[:-4].decode("latin-1").split("\r\n")
     environ = _BASE.copy()
@@ -59,10 +67,10 @@ def http(data: bytes) -> bytes:
     for line in lines:
         name, _, value = line.partition(": ")
         environ[_key(name)] = value
-    return _call(environ, b"", "HTTP/1.1 ", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
+    return _call(environ, BytesIO(), "HTTP/1.1 ", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
 
 
-def uwsgi(data: bytes) -> bytes:
+def uwsgi(data: bytes, fd: int) -> bytes:
     """Answer a request of uwsgi."""
     environ = _BASE.copy()
     text = data.decode("latin-1")
@@ -73,20 +81,20 @@ def uwsgi(data: bytes) -> bytes:
         value = middle + 2
         at = value + (data[middle] | data[middle + 1] << 8)
         environ[text[start:middle]] = text[value:at]
-    return _call(environ, data[end:], "HTTP/1.1 ")
+    return _call(environ, _body(environ, data[end:], fd), "HTTP/1.1 ")
 
 
-def scgi(data: bytes) -> bytes:
+def scgi(data: bytes, fd: int) -> bytes:
     """Answer a request of SCGI."""
     environ = _BASE.copy()
     colon = data.find(b":")
     end = colon + 1 + int(data[:colon])
     parts = data[colon + 1 : end - 1].decode("latin-1").split("\0")
     environ.update(zip(parts[::2], parts[1::2], strict=True))
-    return _call(environ, data[end + 1 :], "Status: ")
+    return _call(environ, _body(environ, data[end + 1 :], fd), "Status: ")
 
 
-def fastcgi(data: bytes) -> bytes:
+def fastcgi(data: bytes, fd: int) -> bytes:
     """Answer a request of FastCGI without a body."""
     environ = _BASE.copy()
     text = data.decode("latin-1")
@@ -98,7 +106,7 @@ def fastcgi(data: bytes) -> bytes:
         stop = middle + second
         environ[text[at:middle]] = text[middle:stop]
         at = stop
-    return record(STDOUT, 1, _call(environ, b"", "Status: ")) + _LAST
+    return record(STDOUT, 1, _call(environ, BytesIO(), "Status: ")) + _LAST
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
@@ -107,7 +115,7 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at : at + 4], "big") & 0x7FFFFFFF, at + 4
 
 
-def mongrel2(data: bytes) -> bytes:
+def mongrel2(data: bytes, fd: int) -> bytes:
     """Answer a request of Mongrel2, in tnetstrings or JSON, without a body."""
     blank, colon = data.find(b" "), data.find(b":")
     end = colon + 1 + int(data[blank + 1 : colon])
@@ -122,7 +130,7 @@ def mongrel2(data: bytes) -> bytes:
     else:
         for name, value in decode(data[colon + 1 : end]).items():
             environ[_key(name)] = value
-    return _call(environ, b"", "HTTP/1.1 ", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
+    return _call(environ, BytesIO(), "HTTP/1.1 ", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
 
 
 def _string(data: bytes, text: str, at: int) -> tuple[str, int]:
@@ -131,16 +139,30 @@ def _string(data: bytes, text: str, at: int) -> tuple[str, int]:
     return text[colon + 1 : stop], stop + 1
 
 
-def _call(environ: Environ, body: bytes, first: str, last: str = "") -> bytes:
+def _body(environ: Environ, begun: bytes, fd: int) -> BytesIO | Pieces:
+    """Return the body, whole, as every application has it here where bodies are not streamed."""
+    length = environ.get("CONTENT_LENGTH")
+    left = int(length) - len(begun) if length else 0
+    if not left:
+        return BytesIO(begun)
+    pieces: list[Piece] = [begun]
+    while left:
+        piece = os.read(fd, min(left, _PIECE))
+        pieces.append(piece)
+        left -= len(piece)
+    return Pieces(pieces)
+
+
+def _call(environ: Environ, body: BytesIO | Pieces, first: str, last: str = "") -> bytes:
     """Return what the application answers."""
-    environ["wsgi.input"] = BytesIO(body)
+    environ["wsgi.input"] = body
     given: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]]) -> None:
         given.append(status)
         given.append(headers)
 
-    page = b"".join(hello(environ, start_response))
+    page = b"".join(app(environ, start_response))
     fields = "".join([f"{name}: {value}\r\n" for name, value in given[1]])
     return f"{first}{given[0]}\r\n{fields}{last}\r\n".encode("latin-1") + page
 
@@ -149,4 +171,6 @@ ANSWERING: dict[str, Answering] = {each.__name__: each for each in (http, uwsgi,
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2:], ANSWERING[sys.argv[1]])
+    app = getattr(application, sys.argv[1])
+    bytes(1 << 20)  # has glibc keep pieces of a body, and not have the kernel make pages for each anew
+    serve(sys.argv[2], sys.argv[3:], ANSWERING[sys.argv[2]])

@@ -190,19 +190,30 @@ SLEEP = (
     ),
 )
 
+# What checks nothing is there for the protocols whose bodies it reads on.
+BARE = {"uwsgi", "scgi"}
+LARGE = (Goal("rate", "uwsgi"), Goal("rate", "uwsgi", ours="appserver-compiled"))
+
+
+def large(door: str) -> tuple[str, ...]:
+    """Return the servers whose large bodies are compared."""
+    peers = ("uwsgi", "gunicorn-sync") if door == "uwsgi" else ("uwsgi",)
+    return ("appserver", *peers, "appserver-compiled", *(("bare",) if door in BARE else ()))
+
+
 BODIES = (
     *(
         Case(
             f"answer-1m-{door}",
             f"answers of 1 MiB, {door}",
             door,
-            ("appserver", "uwsgi", "gunicorn-sync") if door == "uwsgi" else ("appserver", "uwsgi"),
+            large(door),
             "rate",
             app="large",
             keep=door in {"http", "fastcgi"},
             length=MIB,
             connections=8,
-            goals=(Goal("rate", "uwsgi"),),
+            goals=LARGE,
         )
         for door in DOORS
     ),
@@ -210,26 +221,26 @@ BODIES = (
         "answer-1m-mongrel2",
         "answers of 1 MiB, Mongrel2 simulated",
         "mongrel2",
-        ("appserver", "uwsgi"),
+        large("mongrel2"),
         "rate",
         app="large",
         load="mongrel2",
         length=MIB,
         connections=8,
-        goals=(Goal("rate", "uwsgi"),),
+        goals=LARGE,
     ),
     *(
         Case(
             f"post-{name}-{door}",
             f"bodies of {title}, {door}",
             door,
-            ("appserver", "uwsgi", "gunicorn-sync") if door == "uwsgi" else ("appserver", "uwsgi"),
+            large(door),
             "rate",
             app="post",
             keep=door in {"http", "fastcgi"},
             body=size,
             connections=8,
-            goals=(Goal("rate", "uwsgi"),),
+            goals=LARGE,
         )
         for name, title, size in (("100k", "100 kB", 100_000), ("1m", "1 MiB", MIB))
         for door in DOORS

@@ -22,8 +22,9 @@ from appserver.protocols.fastcgi import END, STDOUT, record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # What has been read -> what is written; of Mongrel2's messages both without the client's address.
-    Answering = Callable[[bytes], bytes]
+    # What has been read, and where more comes from -> what is written; of Mongrel2's messages, which come
+    # whole, both without the client's address.
+    Answering = Callable[[bytes, int], bytes]
 
 _READ = 1  # libev's event bit
 _ACCEPTS = 16  # in one turn of the loop
@@ -62,13 +63,13 @@ def _accept(door: str, address: str, answering: Answering) -> None:
         data = os.read(fd, 65536)
         if data:  # else somebody only asks whether we are there
             with suppress(BrokenPipeError):
-                os.write(fd, answering(data))
+                os.write(fd, answering(data, fd))
         os.close(fd)
 
     def again(fd: int) -> None:
         data = os.read(fd, 65536)
         if data:
-            os.write(fd, answering(data))
+            os.write(fd, answering(data, fd))
         else:
             watchers.pop(fd).close()
             os.close(fd)
@@ -112,7 +113,7 @@ def _subscribe(push: str, sub: str, answering: Answering) -> None:
             except zmq.Again:
                 return
             uuid, number, rest = message.split(b" ", 2)
-            send(publisher, b"%b %d:%b, %b" % (uuid, len(number), number, answering(rest)), _NOW)
+            send(publisher, b"%b %d:%b, %b" % (uuid, len(number), number, answering(rest, -1)), _NOW)
 
     get_hub().loop.io(pull.fd, _READ).start(take)
     get_hub().join()
@@ -120,4 +121,4 @@ def _subscribe(push: str, sub: str, answering: Answering) -> None:
 
 if __name__ == "__main__":
     answer = ANSWERS[sys.argv[1]]
-    serve(sys.argv[1], sys.argv[2:], lambda _: answer)
+    serve(sys.argv[1], sys.argv[2:], lambda _data, _fd: answer)

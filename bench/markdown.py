@@ -34,11 +34,12 @@ title. Every answer is checked for its status and length.
 
 `floor` is no server: it answers whatever comes with the same bytes, from the same loop and sockets as ours
 (bench/floor.py), and shows what Python, gevent and pyzmq cost by themselves; what a goal leaves below it, no
-server can reach that stands on them. `bare` is none either: it believes that each read has one request, whole
-and well-formed, takes it apart with a plain loop, calls the application and writes (bench/bare.py). It shows
-what Python takes where nothing is checked, limited or waited for; only reading can cost less, where what
-repeats is known again, as it is here. Behind goals stands also the most that can be: calls that sleep 50 ms
-make no more than 20 a second on each connection.
+server can reach that stands on them. `bare` is none either: it believes that each read has one head, whole
+and well-formed, takes it apart with a plain loop, reads the body, calls the application and writes, for one
+connection after the other (bench/bare.py). It shows what Python takes where nothing is checked or limited and
+a slow client may keep all others waiting; only what comes together or repeats can cost less, where that is
+made use of, as it is here. Behind goals stands also the most that can be: calls that sleep 50 ms make no more
+than 20 a second on each connection.
 """
 
 HEADLESS = "Nothing was measured."

@@ -96,8 +96,6 @@ class Measured:
         theirs = self.summary(goal.peer).median(goal.metric)
         if goal.metric == "rate" and (most := ratio(self.case.ceiling, theirs)) is not None:
             return f" (at most {most:.2f})"
-        if goal.metric != "cpu":
-            return ""
         least = ((name, ratio(self.summary(name).median(goal.metric), theirs)) for name in LEAST)
         told = ", ".join(f"{name} {value:.2f}" for name, value in least if value is not None)
         return f" ({told})" if told else ""

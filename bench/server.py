@@ -130,7 +130,8 @@ def _solo(name: str) -> Command:
 def _least(name: str) -> Command:
     def command(place: Place, app: str) -> list[str]:
         where = [place.push, place.sub] if place.door == "mongrel2" else [place.address]
-        return [PYTHON, "-m", f"bench.{name}", place.door, *where]
+        called = [app.rpartition(":")[2]] if name == BARE else []
+        return [PYTHON, "-m", f"bench.{name}", *called, place.door, *where]
 
     return command
 

@@ -117,6 +117,23 @@ def test_a_goal_names_what_is_least_which_is_no_peer(least, told):
     assert Measured(case, runs).faster() == ["uwsgi"]
 
 
+def test_a_goal_of_a_rate_names_it_too():
+    case = Case(
+        "c",
+        "a case",
+        "uwsgi",
+        ("appserver", "uwsgi", "bare"),
+        "rate",
+        app="post",
+        goals=(Goal("rate", "uwsgi"),),
+    )
+    rates = {"appserver": 80.0, "uwsgi": 100.0, "bare": 90.0}
+    runs = {name: samples("rate", value) for name, value in rates.items()}
+    [(text, met)] = Measured(case, runs).goals()
+    assert text.endswith("at least 1 x uwsgi: 0.80 (bare 0.90)")
+    assert met is False
+
+
 def test_a_goal_of_calls_that_sleep_names_the_most_that_can_be():
     case = Case(
         "c", "a case", "http", ("appserver", "uwsgi"), "rate", app="sleep", connections=400,

@@ -1,8 +1,11 @@
 """What the bench has beside servers, to show what none can go below, answers as they do."""
 
+import socket
+
 import pytest
 
-from bench import bare, floor
+from bench import bare, cases, floor
+from bench.application import post
 from bench.wire import request
 
 
@@ -16,9 +19,9 @@ def test_it_calls_the_application_and_answers(monkeypatch, door, encoding):
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "12")])
         return [b"Hello world\n"]
 
-    monkeypatch.setattr(bare, "hello", application)
+    monkeypatch.setattr(bare, "app", application)
     data = request(door, keep=True, encoding=encoding)
-    assert bare.ANSWERING[door](data) == floor.ANSWERS[door]
+    assert bare.ANSWERING[door](data, -1) == floor.ANSWERS[door]
     [environ] = seen
     assert environ["REQUEST_METHOD"] == "GET"
     assert environ["REQUEST_URI"] == "/"
@@ -35,6 +38,20 @@ def test_it_has_the_body(monkeypatch, door):
         start_response("200 OK", [])
         return []
 
-    monkeypatch.setattr(bare, "hello", application)
-    bare.ANSWERING[door](request(door, keep=False, body=5))
+    monkeypatch.setattr(bare, "app", application)
+    bare.ANSWERING[door](request(door, keep=False, body=5), -1)
     assert bodies == [bytes(5)]
+
+
+@pytest.mark.parametrize("door", sorted(cases.BARE))
+@pytest.mark.parametrize("came", [-100_000, -65_536, -1, None])
+def test_it_reads_on_in_a_body(monkeypatch, door, came):
+    monkeypatch.setattr(bare, "app", post)
+    data = request(door, keep=False, body=100_000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data[came:] if came else b"")
+        theirs.shutdown(socket.SHUT_WR)
+        answer = bare.ANSWERING[door](data[:came], ours.fileno())
+        assert answer.endswith(b"\r\n\r\n00000100000\n")
+        assert ours.recv(1) == b"", "nothing is left"
