@@ -260,6 +260,11 @@ class Connection:
             self.reader.start(self.readable)
             self.listener.muted.discard(self)
 
+    def hear(self) -> None:
+        """Find out what the peer says while an answer takes long, the end above all."""
+        if self.state == RUN and self.reader is None:
+            self.watch()
+
     def mute(self) -> None:
         """Read no more for now; `look` tells of the peer's end, which stands behind what is not read."""
         self.reader.stop()
@@ -349,7 +354,10 @@ class Connection:
         else:
             self.service.cores.run_soon(self)
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
-            self.watch()
+            if self.reader is None and not x.body_left and not self.service.cores.full():
+                self.listener.watch_later(self)  # it runs, and most end soon
+            else:
+                self.watch()
 
     def work(self) -> None:
         """Make and send the answer."""

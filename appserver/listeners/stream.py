@@ -38,6 +38,7 @@ _poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
 _REFUSALS = 2  # after which a turn is over: a flood of bad requests is not to hold up the others
 _MOMENT = 0.001  # seconds after which most peers near by have ended the connection that they were refused
+_LATER = 0.1  # seconds after which an answer takes long; most requests cost no watcher then
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
@@ -76,6 +77,8 @@ class StreamListener:
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
         self._drying: list[Connection] = []  # those that are looked at when a moment has passed
+        self._young: list[Connection] = []  # those whose answers take some time, as known since the last tick
+        self._old: list[Connection] = []  # and those since the one before
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
@@ -164,9 +167,10 @@ class StreamListener:
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
         self._moment = self.loop.timer(_MOMENT)
+        self._later = self.loop.timer(_LATER, _LATER)
         sweep = self.loop.timer(_SWEEP, _SWEEP)
         sweep.start(self._sweep)
-        self._watchers = [self._accepting, self._resume, self._moment, sweep]
+        self._watchers = [self._accepting, self._resume, self._moment, self._later, sweep]
 
     def _accept(self) -> None:
         """Accept what waits and read each at once: its request is often there already."""
@@ -226,6 +230,21 @@ class StreamListener:
         drying, self._drying = self._drying, []
         for connection in drying:
             connection.dry()
+
+    def watch_later(self, connection: Connection) -> None:
+        """Have a connection watched if its answer takes long, for a watcher is a tenth of what most cost."""
+        if not self._watchers:  # closed: nobody will look
+            return
+        if not self._later.active:
+            self._later.start(self._tick)
+        self._young.append(connection)
+
+    def _tick(self) -> None:
+        old, self._old, self._young = self._old, self._young, []
+        for connection in old:
+            connection.hear()
+        if not self._old:
+            self._later.stop()
 
     def _admits(self, peer: Any) -> bool:
         """Tell whether a peer may connect; log where it may not, not every time."""
