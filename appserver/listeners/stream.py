@@ -18,6 +18,7 @@ from appserver import address
 from appserver.binding import BindOptions, bind
 from appserver.listeners.connection import Connection
 from appserver.listeners.dangers import dangers
+from appserver.listeners.later import Later
 from appserver.listeners.options import StreamOptions
 from appserver.listeners.patience import Limits
 from appserver.listeners.refusals import Refusals
@@ -38,7 +39,7 @@ _poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
 _REFUSALS = 2  # after which a turn is over: a flood of bad requests is not to hold up the others
 _MOMENT = 0.001  # seconds after which most peers near by have ended the connection that they were refused
-_LATER = 0.1  # seconds after which an answer takes long; most requests cost no watcher then
+_LONG = 0.1  # seconds after which an answer takes long; most requests cost no watcher then
 _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open have theirs in between
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
@@ -76,9 +77,6 @@ class StreamListener:
         self.limits = self._limits(self.options)
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
-        self._drying: list[Connection] = []  # those that are looked at when a moment has passed
-        self._young: list[Connection] = []  # those whose answers take some time, as known since the last tick
-        self._old: list[Connection] = []  # and those since the one before
         self.tcp = False
         self.base: dict[str, Any] = {}
         self._sock: socket.socket | None = None
@@ -166,11 +164,11 @@ class StreamListener:
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
-        self._moment = self.loop.timer(_MOMENT)
-        self._later = self.loop.timer(_LATER, _LATER)
+        self._drying = Later(self.loop, _MOMENT, Connection.dry)
+        self._unwatched = Later(self.loop, _LONG, Connection.hear)
         sweep = self.loop.timer(_SWEEP, _SWEEP)
         sweep.start(self._sweep)
-        self._watchers = [self._accepting, self._resume, self._moment, self._later, sweep]
+        self._watchers = [self._accepting, self._resume, self._drying, self._unwatched, sweep]
 
     def _accept(self) -> None:
         """Accept what waits and read each at once: its request is often there already."""
@@ -222,29 +220,12 @@ class StreamListener:
         if not self._watchers:  # closed: nobody will look
             connection.close()
             return
-        if not self._drying:
-            self._moment.start(self._dry)
-        self._drying.append(connection)
-
-    def _dry(self) -> None:
-        drying, self._drying = self._drying, []
-        for connection in drying:
-            connection.dry()
+        self._drying.add(connection)
 
     def watch_later(self, connection: Connection) -> None:
         """Have a connection watched if its answer takes long, for a watcher is a tenth of what most cost."""
-        if not self._watchers:  # closed: nobody will look
-            return
-        if not self._later.active:
-            self._later.start(self._tick)
-        self._young.append(connection)
-
-    def _tick(self) -> None:
-        old, self._old, self._young = self._old, self._young, []
-        for connection in old:
-            connection.hear()
-        if not self._old:
-            self._later.stop()
+        if self._watchers:  # else closed: nobody will look
+            self._unwatched.add(connection)
 
     def _admits(self, peer: Any) -> bool:
         """Tell whether a peer may connect; log where it may not, not every time."""
