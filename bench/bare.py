@@ -146,8 +146,7 @@ def _body(environ: Environ, begun: bytes, fd: int) -> BytesIO | Pieces:
     if not left:
         return BytesIO(begun)
     pieces: list[Piece] = [begun]
-    while left:
-        piece = os.read(fd, min(left, _PIECE))
+    while left and (piece := os.read(fd, min(left, _PIECE))):  # the load may end in the middle
         pieces.append(piece)
         left -= len(piece)
     return Pieces(pieces)

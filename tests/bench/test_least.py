@@ -55,3 +55,13 @@ def test_it_reads_on_in_a_body(monkeypatch, door, came):
         answer = bare.ANSWERING[door](data[:came], ours.fileno())
         assert answer.endswith(b"\r\n\r\n00000100000\n")
         assert ours.recv(1) == b"", "nothing is left"
+
+
+@pytest.mark.parametrize("door", sorted(cases.BARE))
+def test_a_load_that_ends_in_a_body_does_not_keep_it(monkeypatch, door):
+    monkeypatch.setattr(bare, "app", post)
+    data = request(door, keep=False, body=100_000)
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        assert b"\r\n\r\n0000" in bare.ANSWERING[door](data[:-1000], ours.fileno())
