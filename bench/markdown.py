@@ -30,7 +30,9 @@ they come; after each run over sockets the process of ours that was measured is 
 and the run counts only if it does (bench/limits.py). `CPU us` is utime + stime of all the server's processes
 for each answer, which says more than the rate where the machine is not idle; `core` is the share of its
 core that the server had, and *bottleneck* who limited the rate. `ours/its` compares the figure in the case's
-title. Every answer is checked for its status and length.
+title. Every answer is checked for its status and length. The load of bench/load/streams.c does not sleep
+where it has a core for itself: to wake it would cost the server, by as much as the machine makes of that, and
+the slower server more often. wrk and the simulated Mongrel2 do sleep.
 
 `floor` is no server: it answers whatever comes with the same bytes, from the same loop and sockets as ours
 (bench/floor.py), and shows what Python, gevent and pyzmq cost by themselves; what a goal leaves below it, no

@@ -158,6 +158,8 @@ def _load(case: Case, setting: Setting, running: process.Process, place: Place) 
         # what ends after so many requests ends by them, and the first of them counts
         warm_up, seconds = (0.0, 120.0) if case.requests else (setting.warm_up, setting.seconds)
         command = make(case, place, _request(case, place), warm_up, seconds)
+        if beside and case.load == "streams":
+            command.append("--spin")
         figures, spent = generator.drive(command, others, warm_up + seconds, now)
     return Sample.of(figures, spent, process.memory(running.pid, "VmHWM"), len(backend), case.length)
 

@@ -34,7 +34,7 @@ class Sample:
         """Make one of what a generator has told and what was spent meanwhile.
 
         wrk takes the end of a kept connection after an answer for an error; it is counted by itself then, and
-        that no answer was shorter than *length* is seen from the bytes.
+        that no answer was shorter than *length* is seen from the bytes. What a load has spun it was not busy.
         """
         requests, clock = figures["requests"], spent.clock
         values = {
@@ -59,7 +59,7 @@ class Sample:
             {
                 "server": spent.server / clock / cores,
                 "front": spent.front / clock,
-                "load": spent.load / clock,
+                "load": max(0.0, spent.load - figures.get("spun", 0.0)) / clock,
                 "others": max(0.0, spent.cores - spent.server) / clock / cores,
                 "beside": max(0.0, spent.beside - spent.front - spent.load) / clock,
             },

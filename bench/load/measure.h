@@ -21,6 +21,7 @@ static struct {
     long sent;     /* requests of the whole run, the warm-up and those that are sent again included */
     long issued;   /* requests of the measurement where a number is wanted */
     double warm_up, seconds, began, deadline;
+    double spun; /* seconds in which a load that does not sleep had nothing to do */
     long wanted; /* requests after which to end, without a warm-up; 0: by time alone */
     int measuring;
     char example[256]; /* of what was wrong, for people */
@@ -125,9 +126,9 @@ static void report(void)
     int kind, first = 1;
     qsort(run.microseconds, run.count, sizeof *run.microseconds, by_size);
     printf("{\"requests\": %zu, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"longest\": %.6f, "
-           "\"sent\": %ld, \"reopened\": %ld, %s\"failures\": {",
+           "\"sent\": %ld, \"reopened\": %ld, \"spun\": %.6f, %s\"failures\": {",
            run.count, seconds, percentile(0.5), percentile(0.99), percentile(1), run.sent,
-           run.reopened, run.more);
+           run.reopened, run.spun, run.more);
     for (kind = 0; kind < FAILURES; kind++)
         if (run.failures[kind]) {
             printf("%s\"%s\": %ld", first ? "" : ", ", failure_names[kind], run.failures[kind]);

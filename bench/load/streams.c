@@ -1,13 +1,17 @@
 /* Load on a stream socket: HTTP, uwsgi, SCGI and FastCGI, from one thread with epoll(7).
  *
  * streams --connect 127.0.0.1:PORT|/PATH --request FILE --protocol http|cgi|fastcgi [--keep]
- *         [--connections N] [--idle N] [--status N] --length BYTES [--warm-up S] [--seconds S] [--requests N]
+ *         [--spin] [--connections N] [--idle N] [--status N] --length BYTES [--warm-up S] [--seconds S] [--requests N]
  *
  * FILE has the bytes of one request. Each of N connections sends it, waits for the whole answer, checks its
  * status and the length of its body, and sends it again: on the same connection with --keep, else on a new
- * one. "cgi" (uwsgi, SCGI) ends with its Content-Length, as for nginx, or with the connection. --idle opens so many connections first, on which one
- * request has been answered, and prints "idle N"; with --connections 0 they are held until stdin ends, and
- * those that are still open then are counted.
+ * one. "cgi" (uwsgi, SCGI) ends with its Content-Length, as for nginx, or with the connection. --idle opens so
+ * many connections first, on which one request has been answered, and prints "idle N"; with --connections 0
+ * they are held until stdin ends, and those that are still open then are counted.
+ *
+ * --spin is for a core that nobody else wants: the load never sleeps, since to wake it costs the server, by
+ * as much as the machine makes of it, and for the slower server more often. "spun" in the report has the
+ * seconds in which it found nothing to do.
  *
  * Prints "measuring" when the warm-up is over and a line of JSON at the end (see measure.h).
  */
@@ -44,7 +48,7 @@ static struct address address;
 static const char *request;
 static size_t request_size;
 static enum protocol protocol;
-static int keep, status = 200, poller;
+static int keep, spin, status = 200, poller;
 static long length;
 
 static void request_set(const char *path)
@@ -225,8 +229,8 @@ static void drive(int count)
 {
     struct connection *all = calloc(count, sizeof *all);
     struct epoll_event events[256];
-    double at;
-    int index, got;
+    double at, before = 0;
+    int index, got, idly = 0; /* asked in vain, without a sleep */
     if (!all)
         die("calloc");
     begin();
@@ -239,12 +243,16 @@ static void drive(int count)
     }
     while (!over(at = now())) {
         int waiting = 0;
+        if (idly && run.measuring)
+            run.spun += at - before;
+        before = at;
         for (index = 0; index < count; index++)
             if (all[index].fd < 0 && !all[index].over) {
                 start(&all[index]);
                 waiting |= all[index].fd < 0;
             }
-        got = epoll_wait(poller, events, 256, waiting ? 1 : 20);
+        got = epoll_wait(poller, events, 256, waiting ? 1 : spin ? 0 : 20);
+        idly = spin && !waiting && !got;
         for (index = 0; index < got; index++) {
             struct connection *c = events[index].data.ptr;
             if (!c->connected) {
@@ -316,7 +324,7 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"connect", 1, 0, 'c'}, {"request", 1, 0, 'r'}, {"protocol", 1, 0, 'p'}, {"keep", 0, 0, 'k'},
-        {"connections", 1, 0, 'n'}, {"idle", 1, 0, 'i'}, {"status", 1, 0, 's'}, {"length", 1, 0, 'l'},
+        {"spin", 0, 0, 'b'}, {"connections", 1, 0, 'n'}, {"idle", 1, 0, 'i'}, {"status", 1, 0, 's'}, {"length", 1, 0, 'l'},
         {"warm-up", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {"requests", 1, 0, 'q'}, {0, 0, 0, 0}};
     int option, connections = 32, idle = 0, *held = NULL;
     struct rlimit files;
@@ -329,6 +337,7 @@ int main(int argc, char **argv)
             protocol = !strcmp(optarg, "http") ? HTTP : !strcmp(optarg, "fastcgi") ? FASTCGI : CGI;
             break;
         case 'k': keep = 1; break;
+        case 'b': spin = 1; break;
         case 'n': connections = atoi(optarg); break;
         case 'i': idle = atoi(optarg); break;
         case 's': status = atoi(optarg); break;

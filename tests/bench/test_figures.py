@@ -48,6 +48,13 @@ def test_a_server_on_two_cores_is_busy_with_both():
     assert Sample.of(figures, spent(server=1.8, cores=1.8), 0, cores=2).busy["server"] == pytest.approx(0.9)
 
 
+def test_a_load_is_not_busy_while_it_spins():
+    figures = {"requests": 1, "seconds": 1.0, "p50": 0, "p99": 0, "failures": {}, "spun": 0.7}
+    sample = Sample.of(figures, spent(load=0.95, beside=0.97), 0, 1)
+    assert sample.busy["load"] == pytest.approx(0.25)
+    assert sample.busy["beside"] == pytest.approx(0.02)  # what others took
+
+
 def test_without_an_answer_there_is_no_cost_of_one():
     figures = {"requests": 0, "seconds": 1.0, "p50": 0, "p99": 0, "failures": {"late": 4}}
     assert "cpu" not in Sample.of(figures, spent(server=0.5), 0, 1).values

@@ -103,6 +103,16 @@ def test_every_request_is_answered_and_counted_once(tmp_path, door, keep):
     assert 0 < found["p50"] <= found["p99"] <= found["longest"] <= found["seconds"]
 
 
+def test_a_load_that_spins_tells_how_long_it_had_nothing_to_do(tmp_path):
+    with served(tmp_path, "uwsgi") as place:
+        command = [*streams(tmp_path, place, keep=False), "--requests", str(WANTED), "--connections", "1"]
+        slept, spun = run(command), run(command, "--spin")
+    assert slept["spun"] == 0
+    assert 0 < spun["spun"] <= spun["seconds"]
+    for found in (slept, spun):
+        assert (found["requests"], found["sent"], found["failures"]) == (WANTED, WANTED, {})
+
+
 @pytest.mark.parametrize("door", sorted(set(DOORS) - {"mongrel2"}))
 def test_bodies_arrive_whole(tmp_path, door):
     with served(tmp_path, door) as place:
