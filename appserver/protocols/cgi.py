@@ -69,7 +69,8 @@ def exchange(base: dict[str, Any], environ: dict[str, Any], codec: Codec) -> Exc
     if not environ.get("SERVER_PROTOCOL"):
         environ["SERVER_PROTOCOL"] = "HTTP/1.1"
     environ["wsgi.url_scheme"] = _scheme(environ)
-    environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/")
+    script = environ.get("SCRIPT_NAME")
+    environ["SCRIPT_NAME"] = script.rstrip("/") if script else ""
     if "PATH_INFO" not in environ:
         _split_path(environ, uri or "")
     if "QUERY_STRING" not in environ:

@@ -28,8 +28,8 @@ class ScgiVariables(CgiVariables):
     """Variables with a NUL behind each name and value."""
 
     def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
-        middle = data.find(b"\0", at)
-        stop = data.find(b"\0", middle + 1)
+        middle = text.find("\0", at)  # which costs less compiled than that of bytes
+        stop = text.find("\0", middle + 1)
         if middle <= at or stop < 0:
             raise ProtocolError(BAD_REQUEST, self.overrun)
         return text[at:middle], text[middle + 1 : stop], stop + 1
