@@ -1,8 +1,8 @@
 """What a WSGI server has to do at least: ``python -m bench.bare APPLICATION DOOR ADDRESS``.
 
 It believes that each read has one head, whole and well-formed, takes it apart with a plain loop, calls the
-application and writes what that returns; with uwsgi and SCGI it reads the body before, as ours does. It
-checks and limits nothing, and where it has to wait everybody does, as no server may.
+application and writes what that returns; with uwsgi, SCGI and FastCGI it reads the body before, as ours
+does. It checks and limits nothing, and where it has to wait everybody does, as no server may.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _BASE: Environ = {
 }
 app: Callable[[Environ, StartResponse], Iterable[bytes]] = application.hello  # that is called
 _PIECE = 65536  # bytes of a body at once
-_VARIABLES = 24  # where those of a FastCGI request begin: behind BEGIN_REQUEST and a record's header
+_HEADER = 8  # bytes of a FastCGI record's header; nothing is padded
+_VARIABLES = 24  # where those of a FastCGI request begin: behind BEGIN_REQUEST and a header
 _LAST = record(STDOUT, 1, b"") + record(END, 1, bytes(8))
 _keys = {  # of fields; Mongrel2's own have upper case
     "METHOD": "REQUEST_METHOD",
@@ -95,7 +96,7 @@ def scgi(data: bytes, fd: int) -> bytes:
 
 
 def fastcgi(data: bytes, fd: int) -> bytes:
-    """Answer a request of FastCGI without a body."""
+    """Answer a request of FastCGI."""
     environ = _BASE.copy()
     text = data.decode("latin-1")
     at, end = _VARIABLES, _VARIABLES + (data[20] << 8 | data[21])
@@ -106,13 +107,37 @@ def fastcgi(data: bytes, fd: int) -> bytes:
         stop = middle + second
         environ[text[at:middle]] = text[middle:stop]
         at = stop
-    return record(STDOUT, 1, _call(environ, BytesIO(), "Status: ")) + _LAST
+    body = _records(data, end + _HEADER, fd)  # behind the end of the variables
+    return record(STDOUT, 1, _call(environ, body, "Status: ")) + _LAST
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
     if data[at] < 0x80:
         return data[at], at + 1
     return int.from_bytes(data[at : at + 4], "big") & 0x7FFFFFFF, at + 4
+
+
+def _records(data: bytes, at: int, fd: int) -> BytesIO | Pieces:
+    """Return the body whose records begin at *at*, and end with an empty one."""
+    pieces: list[Piece] = []
+    while True:
+        while len(data) < at + _HEADER:
+            if not (more := os.read(fd, _PIECE)):
+                return Pieces(pieces)
+            data, at = data[at:] + more, 0
+        left = data[at + 4] << 8 | data[at + 5]
+        at += _HEADER
+        if not left:
+            return Pieces(pieces) if pieces else BytesIO()
+        while left:
+            if at == len(data):
+                data, at = os.read(fd, _PIECE), 0
+                if not data:
+                    return Pieces(pieces)
+            piece = data[at : at + left]
+            pieces.append(piece)
+            at += len(piece)
+            left -= len(piece)
 
 
 def mongrel2(data: bytes, fd: int) -> bytes:
@@ -171,5 +196,5 @@ ANSWERING: dict[str, Answering] = {each.__name__: each for each in (http, uwsgi,
 
 if __name__ == "__main__":
     app = getattr(application, sys.argv[1])
-    bytes(1 << 20)  # has glibc keep pieces of a body, and not have the kernel make pages for each anew
+    bytes(1 << 24)  # has glibc keep large pieces, and not have the kernel make pages for each anew
     serve(sys.argv[2], sys.argv[3:], ANSWERING[sys.argv[2]])

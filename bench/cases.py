@@ -190,15 +190,14 @@ SLEEP = (
     ),
 )
 
-# What checks nothing is there for the protocols whose bodies it reads on.
-BARE = {"uwsgi", "scgi"}
+BARE = {"uwsgi", "scgi", "fastcgi"}  # doors where what checks nothing reads on in bodies
 LARGE = (Goal("rate", "uwsgi"), Goal("rate", "uwsgi", ours="appserver-compiled"))
 
 
 def large(door: str) -> tuple[str, ...]:
-    """Return the servers whose large bodies are compared."""
+    """Return the servers whose large answers and bodies are compared."""
     peers = ("uwsgi", "gunicorn-sync") if door == "uwsgi" else ("uwsgi",)
-    return ("appserver", *peers, "appserver-compiled", *(("bare",) if door in BARE else ()))
+    return "appserver", *peers, "appserver-compiled"
 
 
 BODIES = (
@@ -234,7 +233,7 @@ BODIES = (
             f"post-{name}-{door}",
             f"bodies of {title}, {door}",
             door,
-            large(door),
+            (*large(door), *(["bare"] if door in BARE else ())),
             "rate",
             app="post",
             keep=door in {"http", "fastcgi"},

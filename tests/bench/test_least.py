@@ -29,7 +29,7 @@ def test_it_calls_the_application_and_answers(monkeypatch, door, encoding):
     assert environ["wsgi.input"].read() == b""
 
 
-@pytest.mark.parametrize("door", ["uwsgi", "scgi"])
+@pytest.mark.parametrize("door", sorted(cases.BARE))
 def test_it_has_the_body(monkeypatch, door):
     bodies = []
 
@@ -53,7 +53,7 @@ def test_it_reads_on_in_a_body(monkeypatch, door, came):
         theirs.sendall(data[came:] if came else b"")
         theirs.shutdown(socket.SHUT_WR)
         answer = bare.ANSWERING[door](data[:came], ours.fileno())
-        assert answer.endswith(b"\r\n\r\n00000100000\n")
+        assert b"\r\n\r\n00000100000\n" in answer
         assert ours.recv(1) == b"", "nothing is left"
 
 
