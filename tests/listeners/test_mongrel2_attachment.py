@@ -96,7 +96,11 @@ def test_mongrel2_restarts(options, threads):
 @pytest.mark.parametrize("options", [(), ("--gevent", "10")], ids=["blocking", "cooperative"])
 @pytest.mark.parametrize("target", ["/hold?text=old", "/gated?pieces=50"])
 def test_an_answer_for_the_mongrel2_before_goes_to_nobody(tmp_path, options, target):
-    """Mongrel2 counts its clients from 0 each time: an old answer would be another client's."""
+    """Mongrel2 counts its clients from 0 each time: an old answer would be another client's.
+
+    Until libzmq's threads have told each other of a connection's end the server still sends there, and libzmq
+    drops it; so its log may say 200 as well as 499.
+    """
     with Mongrel2() as peer, serving(peer, options=[*options, "--http-socket", "127.0.0.1:0"]) as server:
         old = peer.client().send(f"{target}&gates={tmp_path}")
         wait_for_file(tmp_path / "asked-0")
@@ -109,7 +113,7 @@ def test_an_answer_for_the_mongrel2_before_goes_to_nobody(tmp_path, options, tar
             (tmp_path / str(number)).touch()
         old.send("/echo?text=new")  # a new client of the same number
         assert old.answer().body == b"new"
-        server.wait_until(r'"GET /(hold|gated)\S* HTTP/1.1" 499 ')
+        server.wait_until(r'"GET /(hold|gated)\S* HTTP/1.1" (499|200) ')
         assert over_http(server) == b"http"
         assert len(old.messages) == 1
         assert queued.messages == []

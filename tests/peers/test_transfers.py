@@ -36,5 +36,6 @@ def test_slow_clients_pace_their_applications(site):
     found, grown = slowly(site, 100 << 10, 3, 1024 * MIB)
     for path, (read, ahead) in found.items():
         assert read, path
-        assert ahead < 32 * MIB, path  # what the kernel and the front end take, and not the whole
+        # What the kernel and the front end take, and not the whole; Linux 6.16 has 32 MiB in net.ipv4.tcp_rmem.
+        assert ahead < 128 * MIB, path
     assert grown < 16
