@@ -103,8 +103,14 @@ class FileSink(_Holding):
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
         self._lock = Lock()
-        self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+        self._file = open(  # noqa: SIM115
+            path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
+        )
         self._set_mode()
+
+    def _open(self, path: str, flags: int) -> int:
+        """Open the file; a new one is nobody else's from the moment at which it is there."""
+        return os.open(path, flags, 0o666 if self._mode is None else self._mode)
 
     def _set_mode(self) -> None:
         if self._mode is not None:
@@ -146,7 +152,7 @@ class FileSink(_Holding):
             return
         self.flush()
         try:
-            with open(self._path, "ab") as file:
+            with open(self._path, "ab", opener=self._open) as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
             self._set_mode()
         except OSError as error:

@@ -90,6 +90,16 @@ class TestFile:
         for each in (ours, theirs):
             each.close()
 
+    def test_a_file_is_nobody_elses_from_the_moment_it_is_there(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "fchmod", lambda fd, mode: None)  # which comes a moment later
+        path = tmp_path / "log"
+        sink = FileSink(str(path), 0o600)
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.unlink()
+        sink.reopen()
+        assert path.stat().st_mode & 0o777 == 0o600
+        sink.close()
+
     def test_a_file_is_moved_away_when_asked(self, tmp_path):
         path, old = tmp_path / "log", tmp_path / "old"
         sink = FileSink(str(path), 0o640, backup=str(old))
