@@ -105,6 +105,19 @@ def test_a_call_that_runs_ends_at_its_next_piece(serve, token, mode, front):
     assert "Traceback" not in site.server.log
 
 
+@over("http", "uwsgi", "scgi", "fastcgi")
+def test_a_connection_ends_with_its_answer_and_not_with_the_call(client, site, token, tmp_path):
+    released = tmp_path / "released"
+    close = [("Connection", "close")] if client.kept else []
+    client.send("GET", f"/late-close/{str(released)[1:].replace('/', ':')}?{token}", close)
+    assert client.receive().body == b"whole"
+    assert client.sock.recv(1) == b""
+    site.log(f"{token} waits")
+    alone(site, token, "closed", 0)
+    released.touch()
+    site.log(rf'\?{token} HTTP/1\.1" 200 ')
+
+
 def turn(site):
     """Have the server's loop turn round: what was there before has been read then.
 
