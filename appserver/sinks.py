@@ -103,13 +103,13 @@ class FileSink(_Holding):
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
         self._lock = Lock()
-        self._file = open(  # noqa: SIM115
+        self._file = open(  # noqa: SIM115  (closed by close)
             path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
         )
         self._set_mode()
 
     def _open(self, path: str, flags: int) -> int:
-        """Open the file; a new one is nobody else's from the moment at which it is there."""
+        """Open the file; a new one never has wider permissions than it ends with."""
         return os.open(path, flags, 0o666 if self._mode is None else self._mode)
 
     def _set_mode(self) -> None:

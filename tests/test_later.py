@@ -41,9 +41,9 @@ def test_nobody_is_looked_at_before_the_time_is_over(loop):
     """A tick may come just after one was added, so it is the next one that counts."""
     seen = []
     later = Later(loop, 5.0, seen.append)
-    assert not later.active
+    assert not loop.active
     later.add("a")
-    assert later.active
+    assert loop.active
     loop.tick()
     assert seen == []
     later.add("b")
@@ -51,7 +51,7 @@ def test_nobody_is_looked_at_before_the_time_is_over(loop):
     assert seen == ["a"]
     loop.tick()
     assert seen == ["a", "b"]
-    assert not later.active
+    assert not loop.active
     later.add("c")
     loop.tick()
     loop.tick()
@@ -71,7 +71,7 @@ def test_looking_may_add_again(loop):
     for _ in range(4):
         loop.tick()
     assert seen == ["a", "a"]
-    assert not later.active
+    assert not loop.active
 
 
 def test_its_end_is_that_of_its_timer(loop):

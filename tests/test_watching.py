@@ -84,7 +84,7 @@ def test_an_answer_that_comes_soon_takes_no_watcher(serving):
         served.until(lambda: not served.listener.connections)
         assert connection.reader is None
         assert client.recv(100).startswith(b"HTTP/1.1 204 ")
-        served.until(lambda: not served.listener._unwatched.active)
+        served.until(lambda: not served.listener._unwatched._timer.active)
         assert connection.reader is None
 
 
@@ -92,7 +92,7 @@ def test_while_one_takes_long_the_client_is_heard(serving):
     served = serving(2)
     with served.send():
         served.until(lambda: any(served.watched()))
-        assert not served.listener._unwatched.active, "nothing is left to be looked at"
+        assert not served.listener._unwatched._timer.active, "nothing is left to be looked at"
     served.until(lambda: served.ended)
     assert served.ended == ["Cancelled"]
     served.until(lambda: not served.listener.connections)

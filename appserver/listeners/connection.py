@@ -481,9 +481,12 @@ class Connection:
         """Send pieces of the answer; with *more* wait while too much of it is unsent."""
         if not self.gone:
             x = self.x
-            if x is None or not x.ended or (self.keep and x.keep_alive):
-                self.put(pieces)
-            elif self.listener.tcp or not (self.keep or self.codec.announces):
+            if (
+                x is not None
+                and x.ended
+                and not (self.keep and x.keep_alive)
+                and (self.listener.tcp or not (self.keep or self.codec.announces))
+            ):
                 self._put_last(x, pieces)
             else:
                 self.put(pieces)

@@ -22,11 +22,6 @@ class Later:
         self._young: list[Connection] = []  # added since the last tick,
         self._old: list[Connection] = []  # and between that and the one before
 
-    @property
-    def active(self) -> bool:
-        """Whether there are any."""
-        return bool(self._timer.active)
-
     def add(self, connection: Connection) -> None:
         """Have a connection looked at."""
         if not self._timer.active:

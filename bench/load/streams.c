@@ -1,7 +1,8 @@
 /* Load on a stream socket: HTTP, uwsgi, SCGI and FastCGI, from one thread with epoll(7).
  *
  * streams --connect 127.0.0.1:PORT|/PATH --request FILE --protocol http|cgi|fastcgi [--keep]
- *         [--spin] [--connections N] [--idle N] [--status N] --length BYTES [--warm-up S] [--seconds S] [--requests N]
+ *         [--spin] [--connections N] [--idle N] [--status N] --length BYTES
+ *         [--warm-up S] [--seconds S] [--requests N]
  *
  * FILE has the bytes of one request. Each of N connections sends it, waits for the whole answer, checks its
  * status and the length of its body, and sends it again: on the same connection with --keep, else on a new
@@ -324,7 +325,8 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"connect", 1, 0, 'c'}, {"request", 1, 0, 'r'}, {"protocol", 1, 0, 'p'}, {"keep", 0, 0, 'k'},
-        {"spin", 0, 0, 'b'}, {"connections", 1, 0, 'n'}, {"idle", 1, 0, 'i'}, {"status", 1, 0, 's'}, {"length", 1, 0, 'l'},
+        {"spin", 0, 0, 'b'}, {"connections", 1, 0, 'n'}, {"idle", 1, 0, 'i'},
+        {"status", 1, 0, 's'}, {"length", 1, 0, 'l'},
         {"warm-up", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {"requests", 1, 0, 'q'}, {0, 0, 0, 0}};
     int option, connections = 32, idle = 0, *held = NULL;
     struct rlimit files;
