@@ -19,6 +19,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from appserver.cores import Cores, GreenletCores, Load, ThreadCores
+from appserver.file_wrapper import FileWrapper
 from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
 from appserver.log import Errors
@@ -26,7 +27,6 @@ from appserver.options import option
 from appserver.streams import Streams
 from appserver.websocket.link import joined
 from appserver.websocket.publish import deliver
-from appserver.wsgi import FileWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

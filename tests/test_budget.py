@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from appserver.exchange import Exchange
+from appserver.file_wrapper import FileWrapper
 from appserver.protocols import fastcgi, fronts, scgi, tnetstring, uwsgi
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.fronts import Request
@@ -16,9 +17,10 @@ from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import reader_named
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
-from appserver.wsgi import FileWrapper, respond
+from appserver.wsgi import respond
 
-BASE = {"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
+OURS = {"wsgi.run_once": False}
+BASE = {"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http"} | OURS
 
 
 def application(environ, start_response):
@@ -62,9 +64,9 @@ CASES = {
     # One of them for each variable that differs each time, and three where that is a tnetstring.
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
     "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 19),
-    "uwsgi": (UwsgiCodec(BASE), fronts.uwsgi(REQUEST), 20),
-    "fastcgi": (FastcgiCodec(BASE), fronts.fastcgi(REQUEST), 26),
-    "scgi": (ScgiCodec(BASE), fronts.scgi(REQUEST), 23),
+    "uwsgi": (UwsgiCodec(OURS), fronts.uwsgi(REQUEST), 20),
+    "fastcgi": (FastcgiCodec(OURS), fronts.fastcgi(REQUEST), 26),
+    "scgi": (ScgiCodec(OURS), fronts.scgi(REQUEST), 23),
     "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 42),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
@@ -35,13 +35,11 @@ class FastcgiListener(StreamListener):
 
     name: ClassVar[str] = "fastcgi"
     Options: ClassVar[type] = FastcgiOptions
+    Spoken: ClassVar[type] = FastcgiCodec
 
     def start(self, service: Service) -> None:
         super().start(service)
         self._stderr = self.settings.of(FastcgiOptions).fastcgi_stderr
-
-    def codec(self, peer: Any) -> FastcgiCodec:
-        return FastcgiCodec(self.base, self.options.buffer_size)
 
     def prepare(self, connection: Connection, x: Exchange) -> None:
         if self._stderr:

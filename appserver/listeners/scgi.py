@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
@@ -25,6 +25,4 @@ class ScgiListener(StreamListener):
 
     name: ClassVar[str] = "scgi"
     Options: ClassVar[type] = ScgiOptions
-
-    def codec(self, peer: Any) -> ScgiCodec:
-        return ScgiCodec(self.base, self.options.buffer_size)
+    Spoken: ClassVar[type] = ScgiCodec

@@ -60,6 +60,8 @@ class StreamListener:
 
     name: ClassVar[str]
     Options: ClassVar[type]
+    Spoken: ClassVar[type]
+    """The codec of one connection, made from what every environ starts from and ``buffer-size``."""
     subscribes: ClassVar[bool] = False
     speaks_for_clients: ClassVar[bool] = True
     """Whether a peer's REMOTE_ADDR, REMOTE_USER and HTTPS are believed, as those of CGI variables are."""
@@ -75,6 +77,7 @@ class StreamListener:
         self.forwarded = self.trust.forwarded(self._ignored)
         self.proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
+        self._buffer = self.options.buffer_size
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
         self.tcp = False
@@ -103,7 +106,8 @@ class StreamListener:
 
     def codec(self, peer: Any) -> Codec:
         """Return the codec of a new connection from *peer*, an address as accept(2) gives it."""
-        raise NotImplementedError
+        made: Codec = self.Spoken(self.base, self._buffer)
+        return made
 
     def prepare(self, connection: Connection, x: Exchange) -> None:
         """Add to a request's environ what needs its connection; called in a core."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from appserver.listeners.stream import StreamListener
 from appserver.options import BadValue, UnsupportedValue, option
@@ -42,6 +42,4 @@ class UwsgiListener(StreamListener):
 
     name: ClassVar[str] = "uwsgi"
     Options: ClassVar[type] = UwsgiOptions
-
-    def codec(self, peer: Any) -> UwsgiCodec:
-        return UwsgiCodec(self.base, self.options.buffer_size)
+    Spoken: ClassVar[type] = UwsgiCodec

@@ -44,21 +44,19 @@ class CgiVariables(Variables):
         return merged(self.every(data, at, end))
 
 
-def exchange(base: dict[str, Any], environ: dict[str, Any], codec: Codec) -> Exchange:
+def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
     """Return the request that a front end's variables describe.
 
-    *environ* is what `CgiVariables` or `merged` make of them, and becomes the request's; what is in *base* is
-    the server's own, and counts.
+    *environ* is what `CgiVariables` or `merged` make of them, with what is the server's own, and becomes the
+    request's.
     Variables are data: none of them loads code, opens a file or sets this process's environment,
     and ``wsgi.*`` and ``appserver.*`` are this server's own to set.
     ``body_left`` is the Content-Length, or -1 for a chunked body (nginx decodes those and sends
     their length beside Transfer-Encoding, which then says nothing any more).
     Raise `ProtocolError` for what no request may carry.
     """
-    environ |= base
     for name in _FRAMING:
-        if name in environ:
-            del environ[name]
+        environ.pop(name, None)
     method = environ.get("REQUEST_METHOD")
     host = environ.get("HTTP_HOST")
     uri = environ.get("REQUEST_URI")
@@ -141,9 +139,10 @@ def _scheme(environ: dict[str, Any]) -> str:
     scheme: str | None = environ.get("UWSGI_SCHEME")
     if scheme == "http" or scheme == "https":
         return scheme
-    if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS", "").lower() in {"on", "1"}:
+    if environ.get("REQUEST_SCHEME") == "https":
         return "https"
-    return "http"
+    https: str | None = environ.get("HTTPS")
+    return "https" if https and https.lower() in {"on", "1"} else "http"
 
 
 def _split_path(environ: dict[str, Any], uri: str) -> None:

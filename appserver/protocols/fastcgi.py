@@ -244,11 +244,11 @@ class FastcgiCodec(CgiAnswers):
 
     def _exchange(self) -> Exchange:
         params = self.params[0] if len(self.params) == 1 else b"".join(self.params)
-        given = VARIABLES.read(params, 0, len(params))
+        environ = VARIABLES.read(params, 0, len(params), self.base)
         self.params = []
         self.begun = True
         self.partial = False
-        x = exchange(self.base, given, self)
+        x = exchange(environ, self)
         x.keep_alive = self.keep
         if x.body_left == 0:
             x.body_left = -1  # the end of STDIN is still to come

@@ -76,8 +76,7 @@ class ScgiCodec(CgiAnswers):
             return None
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
-        given = VARIABLES.read(packet, colon + 1, end)
-        x = exchange(self.base, given, self)
+        x = exchange(VARIABLES.read(packet, colon + 1, end, self.base), self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

@@ -81,7 +81,7 @@ def dictionary(data: bytes, at: int, stop: int) -> tuple[dict[str, str | list[st
     There may be lists of strings besides, and nothing nests deeper. Raise `ProtocolError` for anything else.
     """
     try:
-        return FIELDS.read(data, at, stop), True
+        return FIELDS.read(data, at, stop, {}), True
     except _UnusualError:
         return _with_lists(data, at, stop), False
 

@@ -82,8 +82,7 @@ class UwsgiCodec(Codec):
             return None
         if not size:
             raise ProtocolError(BAD_REQUEST, "The uwsgi packet has no variables.")
-        given = VARIABLES.read(packet, 4, end)
-        x = exchange(self.base, given, self)
+        x = exchange(VARIABLES.read(packet, 4, end, self.base), self)
         self.buffer = packet[end:]
         if modifier == _WSGI_MOUNTED:
             _strip_script(x.environ)

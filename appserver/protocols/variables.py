@@ -91,17 +91,18 @@ class Variables:
         """Return the variables in ``data[at:end]``, of which some are not plain."""
         raise NotImplementedError  # what may be given twice, or not at all, differs
 
-    def read(self, data: bytes, at: int, end: int) -> dict[str, Any]:
-        """Return the variables in ``data[at:end]``, which are latin-1 text.
+    def read(self, data: bytes, at: int, end: int, base: dict[str, Any]) -> dict[str, Any]:
+        """Return what is in *base* and the variables in ``data[at:end]``, which are latin-1 text.
 
-        They are *plain* where none is given twice, each value is printable and each name `passes`; else it is
-        what `unusual` makes of them. Raise `ProtocolError` where they do not end there.
+        They are *plain* where none is given twice or is in *base*, which counts, each value is printable
+        and each name `passes`; else it is what `unusual` makes of them. Raise `ProtocolError` where they
+        do not end there.
         """
         begin = at
-        given: dict[str, Any] = {}
+        given = base.copy()
         fresh: list[str] = []  # values that have not been looked at before
         plain = True
-        count = 0
+        count = len(given)
         text = data[:end].decode("latin-1")
         varying, known = self._varying, self._known
         last = self._start
@@ -145,7 +146,7 @@ class Variables:
             raise ProtocolError(BAD_REQUEST, self.overrun) from None
         if plain and len(given) == count and "".join(fresh).isprintable():
             return given
-        return self.unusual(data, begin, end)
+        return self.unusual(data, begin, end) | base
 
     def every(self, data: bytes, at: int, end: int) -> list[Entry]:
         """Return all variables in ``data[at:end]``, with repeated ones; remember nothing.

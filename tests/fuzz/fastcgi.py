@@ -43,7 +43,7 @@ def _check_pairs(data: bytes) -> None:
         return
     plain = all(VARIABLES.passes(name) and value.isprintable() for name, value in every)
     if plain and len(dict(every)) == len(every):
-        assert VARIABLES.read(data, 0, len(data)) == dict(every)
+        assert VARIABLES.read(data, 0, len(data), {}) == dict(every)
     again = b"".join(pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in every)
     assert VARIABLES.every(again, 0, len(again)) == every
     assert len(again) <= len(data), "lengths may be written longer than they need"

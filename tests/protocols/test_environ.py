@@ -330,14 +330,14 @@ def test_what_nginx_sends_beside_a_body_takes_the_usual_way(monkeypatch):
         "REQUEST_METHOD": "POST", "REQUEST_URI": "/", "CONTENT_LENGTH": "5", "CONTENT_TYPE": "text/plain",
         "HTTP_CONTENT_LENGTH": "5", "HTTP_CONTENT_TYPE": "text/plain",
     }  # fmt: skip
-    environ = cgi.exchange({}, sent, UwsgiCodec({})).environ
+    environ = cgi.exchange(sent, UwsgiCodec({})).environ
     assert environ["CONTENT_LENGTH"] == "5"
     assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & environ.keys()
 
 
-def test_what_is_the_server_s_own_is_not_given():
-    from appserver.protocols import cgi
-
-    given = {"REQUEST_METHOD": "GET", "OURS": "theirs", "THEIRS": "x"}
-    environ = cgi.exchange({"OURS": "ours"}, given, UwsgiCodec({})).environ
-    assert (environ["OURS"], environ["THEIRS"]) == ("ours", "x")
+@pytest.mark.parametrize("name", ["OURS", "HTTP_OURS", "wsgi.input"])
+def test_what_is_the_server_s_own_is_not_given(name):
+    codec = UwsgiCodec({name: "ours"})
+    x = codec.receive(uwsgi_packet(GET | {name: "theirs", "THEIRS": "x"}))
+    assert (x.environ[name], x.environ["THEIRS"]) == ("ours", "x")
+    assert codec.base == {name: "ours"}

@@ -13,7 +13,6 @@ from appserver.protocols.mongrel2 import parse
 from appserver.protocols.repeated import MOST, REPEATED
 from appserver.protocols.uwsgi import UwsgiVariables
 
-from .feeding import BASE
 from .wire import GET, fastcgi_request, m2_message, scgi_request, uwsgi_packet
 
 FRONTS = pytest.mark.parametrize(
@@ -25,6 +24,7 @@ FRONTS = pytest.mark.parametrize(
     ],
     ids=["uwsgi", "fastcgi", "scgi"],
 )
+OURS = {"wsgi.multithread": False, "appserver.listener": "ours"}
 NAMES = st.sampled_from(sorted(REPEATED)) | st.sampled_from(
     ["HTTP_COOKIE", "HTTP_PROXY", "wsgi.input", "appserver.x", "REMOTE_ADDR", "REQUEST_URI", "X\x01"]
 )
@@ -63,11 +63,11 @@ def verdict(read, given):
 def test_what_is_known_means_what_it_meant(known, codec, packet, variables):
     every = [*GET.items(), *variables]
     known.forget()
-    new = verdict(codec(dict(BASE)).receive, packet(every))
+    new = verdict(codec(dict(OURS)).receive, packet(every))
     for _ in range(3):  # with all known by now, and what follows what
-        assert verdict(codec(dict(BASE)).receive, packet(every)) == new
+        assert verdict(codec(dict(OURS)).receive, packet(every)) == new
     every = [*every, ("SCGI", "1")] if codec is scgi.ScgiCodec else every
-    assert verdict(lambda given: exchange(dict(BASE), merged(given), codec(dict(BASE))), every) == new
+    assert verdict(lambda given: exchange(merged(given) | OURS, codec(dict(OURS))), every) == new
 
 
 @FRONTS
@@ -78,9 +78,9 @@ def test_what_has_come_before_changes_nothing(known, codec, packet, requests):
     alone = []
     for each in packets:
         known.forget()
-        alone.append(verdict(codec(dict(BASE)).receive, each))
+        alone.append(verdict(codec(dict(OURS)).receive, each))
     for _ in range(2):
-        assert [verdict(codec(dict(BASE)).receive, each) for each in packets] == alone
+        assert [verdict(codec(dict(OURS)).receive, each) for each in packets] == alone
 
 
 @FRONTS
@@ -90,7 +90,7 @@ def test_what_has_come_before_changes_nothing(known, codec, packet, requests):
 )
 def test_what_is_secret_or_never_the_same_is_not_kept(known, codec, packet, name):
     for _ in range(3):
-        codec(dict(BASE)).receive(packet(GET | {name: "5", "HTTP_ACCEPT": "a"}))
+        codec(dict(OURS)).receive(packet(GET | {name: "5", "HTTP_ACCEPT": "a"}))
     assert all(name not in run.entries and name not in run.run.entries for run in runs(known))
     kept = [run.entries for run in known._known.values()]
     assert {"REQUEST_METHOD": "GET"} in kept
@@ -104,7 +104,7 @@ def runs(known):
 
 @FRONTS
 def test_what_is_empty_is_kept_and_what_is_long_is_not(known, codec, packet):
-    codec(dict(BASE)).receive(packet(GET | {"QUERY_STRING": "", "HTTP_USER_AGENT": "u" * 300}))
+    codec(dict(OURS)).receive(packet(GET | {"QUERY_STRING": "", "HTTP_USER_AGENT": "u" * 300}))
     found = [name for run in known._known.values() for name in run.entries]
     assert "QUERY_STRING" in found
     assert "HTTP_USER_AGENT" not in found
@@ -114,13 +114,13 @@ def test_what_is_empty_is_kept_and_what_is_long_is_not(known, codec, packet):
 def test_a_control_character_is_refused_each_time(known, codec, packet):
     for _ in range(4):
         with pytest.raises(ProtocolError, match="control character"):
-            codec(dict(BASE)).receive(packet(GET | {"HTTP_USER_AGENT": "a\x01b"}))
+            codec(dict(OURS)).receive(packet(GET | {"HTTP_USER_AGENT": "a\x01b"}))
 
 
 @FRONTS
 def test_a_flood_is_forgotten(known, codec, packet):
     for number in range(MOST + 5):
-        codec(dict(BASE)).receive(packet(GET | {"HTTP_USER_AGENT": f"u{number}", f"HTTP_X_{number}": "x"}))
+        codec(dict(OURS)).receive(packet(GET | {"HTTP_USER_AGENT": f"u{number}", f"HTTP_X_{number}": "x"}))
         assert len(known._known) <= MOST
         assert len(known._varying) <= MOST
 
@@ -139,7 +139,7 @@ def looked_at(known, *variables):
         same = [single for single in known._known.values() if single.entries == {name: value}]
         last = same[0] if same else known._varying.get(name, known._other)
     packet = uwsgi_packet(list(variables))
-    assert known.read(packet, 4, len(packet)) == dict(variables)
+    assert known.read(packet, 4, len(packet), {}) == dict(variables)
     return names
 
 
@@ -216,14 +216,14 @@ def test_nothing_is_learned_of_a_variable_that_has_not_come_whole(module, learne
     for end in range(len(data) + 1):
         known.forget()
         if learned:
-            known.read(data, 0, len(data))
+            known.read(data, 0, len(data), {})
         assert dict(all_of(known, data, end)).items() <= variables.items()
         for cut in (data[:end], data):  # with nothing behind, and with what looks like the rest
             with suppress(ProtocolError):
-                found = known.read(cut, 0, end)
+                found = known.read(cut, 0, end, {})
                 assert found.items() <= variables.items()
         for _ in range(2):
-            assert known.read(data, 0, len(data)) == variables
+            assert known.read(data, 0, len(data), {}) == variables
 
 
 def all_of(known, data, end):
@@ -236,7 +236,7 @@ def all_of(known, data, end):
 def reading(known, data, at, end):
     """Return what is read, or that nothing is."""
     try:
-        return known.read(data, at, end)
+        return known.read(data, at, end, {})
     except (ProtocolError, tnetstring._UnusualError):
         return None
 
@@ -289,7 +289,7 @@ def test_fields_of_mongrel2_are_known_by_their_own_names():
 
 def test_what_is_asked_of_fastcgi_is_no_variable_of_a_request():
     asked = fastcgi.record(fastcgi.GET_VALUES, 0, fastcgi.pair(b"FCGI_MPXS_CONNS", b"") * 2)
-    codec = fastcgi.FastcgiCodec(dict(BASE))
+    codec = fastcgi.FastcgiCodec(dict(OURS))
     assert codec.receive(asked) is None
     assert codec.replies == fastcgi.record(
         fastcgi.GET_VALUES_RESULT, 0, fastcgi.pair(b"FCGI_MPXS_CONNS", b"0")
@@ -312,7 +312,7 @@ def test_what_is_given_twice_is_in_no_run_twice():
     known = UwsgiVariables("too long")
     packet = uwsgi_packet([METHOD, ANY, ("HTTP_ACCEPT", "b"), ROOT])
     for _ in range(4):
-        assert known.read(packet, 4, len(packet)) == dict([METHOD, ("HTTP_ACCEPT", "*/*, b"), ROOT])
+        assert known.read(packet, 4, len(packet), {}) == dict([METHOD, ("HTTP_ACCEPT", "*/*, b"), ROOT])
     assert all(run.run.count == len(run.run.entries) for run in runs(known))
 
 
@@ -346,7 +346,7 @@ def test_what_is_not_plain_is_looked_at_each_time(variable):
 
     expected = taken(lambda: merged(variables))
     for _ in range(4):
-        assert taken(lambda: known.read(packet, 4, len(packet))) == expected
+        assert taken(lambda: known.read(packet, 4, len(packet), {})) == expected
     assert known.passes(variable[0]) or variable[0] not in known._varying
 
 
@@ -360,4 +360,4 @@ def test_a_packet_that_ends_within_what_is_expected():
         looked_at(known, METHOD, ROOT, SCHEME)
     for packet in (uwsgi_packet([METHOD, ROOT]), uwsgi_packet([METHOD])):
         behind = packet + uwsgi_packet([METHOD, ROOT, SCHEME])[len(packet) :]  # as a body would
-        assert "REQUEST_SCHEME" not in known.read(behind, 4, len(packet))
+        assert "REQUEST_SCHEME" not in known.read(behind, 4, len(packet), {})

@@ -9,9 +9,9 @@ from email.utils import formatdate
 
 import pytest
 
+from appserver.file_wrapper import FileWrapper
 from appserver.static.options import StaticOptions, expiry, expiry_of_type
 from appserver.static.service import Static
-from appserver.wsgi import FileWrapper
 
 PAST = 1_600_000_000
 

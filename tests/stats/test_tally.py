@@ -12,6 +12,7 @@ from appserver import wsgi
 from appserver.cores import CORE, GreenletCores
 from appserver.errors import BodyError
 from appserver.fairqueue import QueueOptions
+from appserver.file_wrapper import FileWrapper
 from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service
 from appserver.mounts import Mounts
@@ -29,7 +30,6 @@ from appserver.stats.tally import (
     STATIC,
     WRITE_ERRORS,
 )
-from appserver.wsgi import FileWrapper
 from tests.test_budget import CASES, Recorder, application, calls_of, forget
 
 COLUMNS = {

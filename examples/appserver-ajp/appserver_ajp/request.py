@@ -69,7 +69,7 @@ class AjpRequest(ajp_base.Request):
         query = self._attributes.get("QUERY_STRING")
         line["REQUEST_URI"] = f"{uri}?{query}" if query and "?" not in uri else uri
         pairs = [*line.items(), *self._attributes.items(), *self._fields]
-        x = cgi.exchange(base, cgi.merged(pairs), AjpCodec(self))
+        x = cgi.exchange(cgi.merged(pairs) | base, AjpCodec(self))
         if x.body_left < 0:
             self.input.setDataLength(_UNKNOWN)
         return x

@@ -1,0 +1,101 @@
+"""What the application returns, sent as its kind allows: at once, in pieces or by the kernel."""
+
+from __future__ import annotations
+
+import logging
+from os import fstat, pread
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any
+
+from appserver.file_wrapper import BLOCK, FileWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from appserver.exchange import Channel, Exchange
+
+log = logging.getLogger("appserver.wsgi")
+
+
+def answer(result: Any, x: Exchange, channel: Channel) -> None:
+    """Send all that the application has returned for *x*.
+
+    Its ``close`` is called once on every path; what it raises otherwise escapes.
+    """
+    kind = type(result)
+    if kind is list or kind is tuple:  # which have no close
+        body = b"".join(result)
+        x.send(body, False, None if x.begun else len(body))
+        return
+    try:
+        if kind is FileWrapper:
+            _send_file(x, result, channel)
+        elif kind is bytes:  # iterating it would yield numbers
+            x.send(result, False, None if x.begun else len(result))
+        elif result is not None or not x.switched:  # a call that has had a WebSocket need not return anything
+            _stream(x, result)
+    finally:
+        close = getattr(result, "close", None)
+        if close is not None:
+            _close(x, close)
+
+
+def _close(x: Exchange, close: Callable[[], object]) -> None:
+    """Call the iterable's ``close``; its failure does not spoil an answer that is sent."""
+    x.closing = True
+    try:
+        close()
+    except BaseException as error:  # noqa: BLE001  (as in respond)
+        log_error(x, f"close() of the application's iterable raised {type(error).__name__}", error)
+
+
+def _stream(x: Exchange, result: Iterable[object]) -> None:
+    """Send each piece when the application yields it."""
+    for data in result:
+        if data:
+            x.write(data)
+            if x.bodiless:
+                break
+    x.send(b"", False, 0)
+
+
+def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
+    """Let the kernel send the rest of a real file where the transport can; else read it."""
+    try:
+        fd: int = wrapper.file.fileno()  # type: ignore[attr-defined]
+        status = fstat(fd)
+        offset: int = wrapper.file.tell()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # no file of the system
+        _stream(x, wrapper)
+        return
+    count = status.st_size - offset
+    if not S_ISREG(status.st_mode) or x.begun or count <= 0:
+        _stream(x, wrapper)
+        return
+    if count <= BLOCK:  # one send costs less than the kernel's help
+        x.send(pread(fd, count, offset), False, count)
+        return
+    if not x.codec.verbatim:
+        x.send(wrapper.file.read(BLOCK), True, count)
+        _stream(x, wrapper)
+        return
+    head = x.begin(count)
+    if x.bodiless or x.length is None:
+        channel.send([head], True)
+        _stream(x, wrapper)
+        return
+    channel.send([head], True)
+    wanted = min(count, x.length)
+    if not channel.send_file(fd, offset, wanted):
+        _stream(x, wrapper)
+        return
+    x.sent += wanted
+    x.excess += count - wanted
+    x.send(b"", False)
+
+
+def log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:
+    """Log what went wrong in the application's call for *x*."""
+    environ = x.environ
+    request = ascii(f"{x.method} {x.uri}")[1:-1]  # a front end may pass on what moves a terminal's cursor
+    log.error("%s: %s: %s", environ.get("appserver.listener", "-"), request, what, exc_info=error)
