@@ -22,6 +22,7 @@ from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle.autoreload import Sources
+from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
@@ -53,6 +54,7 @@ class Worker:
         self._strict = strict  # an application that fails its warm-up does not go live
         self._server: Server | None = None
         self._warmed = ""
+        self._mercy = configuration.settings.of(StopOptions).worker_reload_mercy
 
     def run(self, app: Application | None) -> int:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
@@ -98,6 +100,7 @@ class Worker:
         os.set_blocking(self._channel.fd, False)
         self._watcher = get_hub().loop.io(self._channel.fd, _READ)
         self._watcher.start(self._hear)
+        end_orphaned(self._channel.fd, self._mercy, self._end)
         gevent.signal_handler(signal.SIGTERM, self._channel.send, "replace SIGTERM asked for it")
         self._server = server
         if not self._warm_up(app, server.environ):
@@ -110,7 +113,7 @@ class Worker:
         self._channel.send(f"replace {why}")
 
     def _end(self) -> None:
-        """End at once; called by the watchdog when nothing else here can go on."""
+        """End at once; called by a native thread when nothing else here can go on."""
         if self._logs.access is not None:
             self._logs.access.flush()
         os._exit(1)
@@ -160,4 +163,4 @@ class Worker:
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._watcher.stop()
-            server.stop(self._configuration.settings.of(StopOptions).worker_reload_mercy, orphaned=True)
+            server.stop(self._mercy, orphaned=True)

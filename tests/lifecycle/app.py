@@ -22,7 +22,8 @@ def hold(name):
         time.sleep(0.005)
 
 
-def loop_for_ever():
+def loop_for_ever(name):
+    open(os.path.join(HERE, f"{name}.held"), "w").close()
     while True:
         pass
 
@@ -68,7 +69,7 @@ def application(environ, start_response):
     elif path == "/die":
         DEATHS[query]()
     elif path == "/loop":
-        loop_for_ever()
+        loop_for_ever(query)
     elif path == "/grow":
         MEMORY.append(bytearray(os.urandom(1024)) * (int(query) << 10))
     elif path == "/orphan":

@@ -1,0 +1,42 @@
+"""What becomes of a server's processes when its master is killed."""
+
+import pytest
+
+from tests.support.fronts import poll
+
+from .conftest import alive, children, refused
+
+
+def kill_master(site):
+    """Kill the master, and return its children, the workers and their preloader among them."""
+    found = children(site.server.process.pid)
+    site.server.process.kill()
+    site.server.process.wait(30)
+    return found
+
+
+def all_gone(site, pids):
+    poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
+    assert refused(site.address)
+
+
+@pytest.mark.parametrize("more", [{}, {"threads": 2}, {"gevent": 2}], ids=["one", "threads", "gevent"])
+def test_what_is_in_hand_is_finished(site, more):
+    site.configure(processes=2, worker_reload_mercy=1000, **more).start()
+    finish = site.hold()
+    pids = kill_master(site)
+    site.release()
+    assert finish()[0] == 200
+    all_gone(site, pids)
+    assert "does not come to its end" not in site.log
+
+
+@pytest.mark.parametrize("path, place", [("/hold", "in hold"), ("/loop", "in loop_for_ever")])
+def test_an_application_that_does_not_come_back_holds_no_socket_for_ever(site, path, place):
+    site.configure(worker_reload_mercy="0.1").start()
+    finish = site.hold(path=path)
+    pids = kill_master(site)
+    all_gone(site, pids)
+    assert finish()[0] == 0
+    assert "the master has gone, and this worker does not come to its end" in site.log
+    assert place in site.log
