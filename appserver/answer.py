@@ -96,6 +96,9 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
 
 def log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:
     """Log what went wrong in the application's call for *x*."""
-    environ = x.environ
-    request = ascii(f"{x.method} {x.uri}")[1:-1]  # a front end may pass on what moves a terminal's cursor
-    log.error("%s: %s: %s", environ.get("appserver.listener", "-"), request, what, exc_info=error)
+    log.error("%s: %s: %s", x.environ.get("appserver.listener", "-"), request_of(x), what, exc_info=error)
+
+
+def request_of(x: Exchange) -> str:
+    """Return what names a request in the log, without what would move a terminal's cursor."""
+    return ascii(f"{x.method} {x.uri}")[1:-1]

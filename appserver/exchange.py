@@ -72,6 +72,9 @@ class Channel(Protocol):
     def abort(self) -> None:
         """Give the answer up in a way that the front end sees as a failure."""
 
+    def refused(self, what: str) -> None:
+        """Log that a request is refused for its body, unless too many are for anybody to read."""
+
     def give_up(self, direct: bool = False) -> None:
         """Answer 504 in the place of an application that does not come back, and end the connection.
 

@@ -34,7 +34,7 @@ class _LastWord:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self.abort, self.give_up = channel.abort, channel.give_up
+        self.abort, self.refused, self.give_up = channel.abort, channel.refused, channel.give_up
 
     def send(self, pieces: list[Piece], more: bool) -> None:
         if more:

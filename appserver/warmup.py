@@ -30,6 +30,9 @@ class _Nobody:
     def abort(self) -> None:
         pass
 
+    def refused(self, what: str) -> None:
+        pass
+
     def give_up(self, direct: bool = False) -> None:
         pass
 

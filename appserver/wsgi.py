@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from appserver.answer import answer, log_error
+from appserver.answer import answer, log_error, request_of
 from appserver.errors import ApplicationError, BodyError, ClientGone
 from appserver.exchange import FAILED, Channel, Exchange
 
@@ -74,7 +74,7 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
         pass
     elif isinstance(error, BodyError):
         status, text = error.status, f"{error}\n".encode("latin-1", "replace")
-        log_error(x, str(error))
+        channel.refused(f"{request_of(x)}: {error}")
     elif isinstance(error, ApplicationError):
         log_error(x, str(error), error.__cause__)
     else:

@@ -45,6 +45,9 @@ class Recorder:
     def abort(self):
         raise AssertionError("aborted")
 
+    def refused(self, what):
+        pass
+
 
 REQUEST = Request("GET", "/hello", (("Host", "s"), ("User-Agent", "u"), ("Accept", "*/*")))
 HEAD = b"GET /hello HTTP/1.1\r\nHost: s\r\nUser-Agent: u\r\nAccept: */*\r\n\r\n"

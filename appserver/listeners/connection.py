@@ -556,6 +556,10 @@ class Connection:
         """Give the answer up: the front end sees the connection break."""
         self.failed = True
 
+    def refused(self, what: str) -> None:
+        """Log that a request is refused for its body, or count it."""
+        self.listener.refusals.note(what)
+
     def give_up(self, direct: bool = False) -> None:
         """Answer in the place of an application that does not come back, and end the connection."""
         x = self.x

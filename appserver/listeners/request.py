@@ -347,6 +347,10 @@ class Request:
         """Give the answer up: `done` closes the connection where the client misses something."""
         self.failed = True
 
+    def refused(self, what: str) -> None:
+        """Log that a request is refused for its body, or count it."""
+        self.intake.refusals.note(what)
+
     def give_up(self, direct: bool = False) -> None:
         """Answer in the place of an application that does not come back, and end the connection."""
         if self.gone or self.x is None:

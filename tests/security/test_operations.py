@@ -20,6 +20,8 @@ import sys
 def app(environ, start_response):
     if environ["PATH_INFO"].startswith("/raise"):
         raise RuntimeError("it fails")
+    if environ["PATH_INFO"].startswith("/read"):
+        environ["wsgi.input"].read()
     if environ["PATH_INFO"].startswith("/short"):
         start_response("200 OK", [("Content-Length", "5")])
         return [b"x"]
@@ -52,6 +54,7 @@ def sites(tmp_path_factory):
                 log_format='%(addr) %(user) "%(method) %(uri)" %(uagent) %(referer) %(var.HTTP_X)'
             ),
             "json": start(log_format=JSON),
+            "streams": start(post_buffering=0),
             "h11": start(http_parser="h11", trusted_proxies="127.0.0.1"),
         }
 
@@ -102,9 +105,30 @@ def test_O2_refusals_are_told_up_to_a_number_a_second(sites, front):
     with site.client(front) as client:
         assert client.request("GET", "/good").body == b"fine"
 
+    check_told(site, front, "'a b' is no Host", count)
+
+
+def test_O2_so_are_bodies_that_the_application_reads_as_they_come(sites):
+    site = sites["streams"]
+    site.forget_log()
+    count = 200
+    for _ in range(count):
+        with site.client("http") as client:
+            expecting = [("Transfer-Encoding", "chunked"), ("Expect", "100-continue")]
+            client.start(client.encode("POST", "/read", expecting))
+            assert client.more() == b"HTTP/1.1 100 Continue\r\n\r\n", "the application reads"
+            client.resume("POST", b"no size\r\n")
+            assert client.receive().status == 400
+    check_told(site, "http", "POST /read: A chunk begins with what is no chunk size", count)
+    assert "Traceback" not in site.server.read_log()
+
+
+def check_told(site, front, reason, count):
+    """Check that so many refusals are told of, not each by a line of its own."""
+
     def told():
         log = site.server.read_log()
-        lines = len(re.findall("'a b' is no Host", log))
+        lines = len(re.findall(reason, log))
         return lines, lines + sum(
             map(int, re.findall(rf"{front} \S+: (\d+) more requests were refused", log))
         )

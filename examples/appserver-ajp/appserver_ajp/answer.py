@@ -91,5 +91,8 @@ class Answer:
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         return False  # packets cannot be left to the kernel
 
+    def refused(self, what: str) -> None:
+        pass  # no body is refused in its middle here
+
     def abort(self) -> None:
         self._connection.failed = True
