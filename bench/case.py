@@ -36,7 +36,8 @@ METRICS = {
 class Goal:
     """A figure of ours against a *factor* of a peer's, or against a *limit* in the metric's unit.
 
-    With *more* the limit is what we may have more than the peer.
+    With *more* the limit is what we may have more than the peer. A goal for *free* cores is reckoned from the
+    share of ours that no other program had.
     """
 
     metric: str
@@ -44,6 +45,7 @@ class Goal:
     factor: float = 1.0
     limit: float = 0.0
     more: bool = False
+    free: bool = False
     ours: str = ""  # of our servers, where it is not the first one
 
 

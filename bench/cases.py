@@ -294,7 +294,7 @@ BESIDE = (
         app="compute",
         keep=False,
         cores=2,
-        goals=(Goal("rate", "appserver", 1.9),),
+        goals=(Goal("rate", "appserver", 1.9, free=True),),
     ),
     Case(
         "log",

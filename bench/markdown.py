@@ -41,7 +41,7 @@ and well-formed, takes it apart with a plain loop, reads the body, calls the app
 connection after the other (bench/bare.py). It shows what Python takes where nothing is checked or limited and
 a slow client may keep all others waiting; only what comes together or repeats can cost less, where that is
 made use of, as it is here. Behind goals stands also the most that can be: calls that sleep 50 ms make no more
-than 20 a second on each connection.
+than 20 a second on each connection. Where that is less than a goal, nobody could have met it in this run.
 """
 
 HEADLESS = "Nothing was measured."

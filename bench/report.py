@@ -88,8 +88,14 @@ class Measured:
         value = ratio(ours, theirs)
         if value is None:
             return text, None
+        told = f"{value:.2f}{self._within(goal)}"
+        if goal.free:
+            free = 1 - self.summary(name).busy("others")
+            rest = f"{value:.2f} on the {free:.0%} of them that others left"
+            value /= free
+            told = f"{value:.2f} with its cores to itself, {rest}"
         met = value >= goal.factor if metric.more_is_better else value <= goal.factor
-        return f"{text}: {value:.2f}{self._within(goal)}", met
+        return f"{text}: {told}", met
 
     def _within(self, goal: Goal) -> str:
         """Return what no server can be better than, where that is known."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from bench.cases import CASES
 from bench.markdown import document
 from bench.plot import svg
@@ -52,6 +54,23 @@ def test_the_table_has_figures_ratios_goals_and_notes():
         "note: bjoern: other programs, or the host, took 30% of a core meanwhile",
         "note: granian: not measured: granian is missing (pip install granian)",
     ]
+
+
+@pytest.mark.parametrize(
+    "rate, others, line",
+    [
+        (1.8, 0.1, "met: {} 2.00 with its cores to itself, 1.80 on the 90% of them that others left"),
+        (1.8, 0.0, "MISSED: {} 1.80 with its cores to itself, 1.80 on the 100% of them that others left"),
+    ],
+)
+def test_a_goal_for_free_cores_is_reckoned_from_what_others_left(rate, others, line):
+    busy = {"server": 0.9, "others": others}
+    found = {
+        "appserver-2": [run(1 / rate, busy=busy)],
+        "appserver": [run(1.0, busy={"server": 0.5, "others": 0.3})],
+    }
+    goal = "requests a second of appserver-2 at least 1.9 x appserver:"
+    assert line.format(goal) in text(Measured(CASES["processes"], found))
 
 
 def test_what_was_saved_is_read_again():
