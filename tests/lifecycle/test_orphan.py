@@ -17,7 +17,8 @@ def kill_master(site):
 
 def all_gone(site, pids):
     poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
-    assert refused(site.address)
+    # A process whose main thread has ended is a zombie, though another may hold its sockets for a moment.
+    poll(lambda: refused(site.address), "somebody listens on")
 
 
 @pytest.mark.parametrize("more", [{}, {"threads": 2}, {"gevent": 2}], ids=["one", "threads", "gevent"])
