@@ -77,7 +77,7 @@ class StreamListener:
         self.forwarded = self.trust.forwarded(self._ignored)
         self.proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
-        self._buffer = self.options.buffer_size
+        self._buffer = self.options.buffer_size  # at hand for each connection
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
         self.tcp = False

@@ -140,12 +140,14 @@ def test_a_body_that_is_cut_raises(attached, tmp_path, catch):
     server.wait_until(rf"POST /cut\S*raised&case={catch} .* 499 ")
 
 
-def test_a_body_shorter_than_its_length_raises(peer, tmp_path):
+def test_a_body_shorter_than_its_length_raises(attached, tmp_path):
+    peer, server = attached
     upload = Upload(peer, BODY, f"/cut?path={tmp_path}/raised")
     upload.piece()
     upload.raw(b"end", upload.sent, last=True)
     assert upload.client.answer().status == 400
     assert "Content-Length says 1280000" in (tmp_path / "raised").read_text()
+    server.wait_until(r"WARNING mongrel2 \S+: POST /cut\S*: The body has .* its Content-Length says 1280000")
 
 
 def test_a_body_with_a_gap_raises(peer, tmp_path):
