@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Pieces(BufferedIOBase):
     """Read *pieces*, which nobody else changes any more, from their start."""
 
+    __slots__ = ("_number", "_offset", "_piece", "_pieces")
+
     def __init__(self, pieces: list[Piece]) -> None:
         super().__init__()
         self._pieces = pieces
@@ -31,10 +33,16 @@ class Pieces(BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return *size* bytes, fewer only at the end; without a size all that are left."""
-        start = self._offset
-        if size is not None and size > 0 and (stop := start + size) <= len(self._piece):
+        start, piece = self._offset, self._piece
+        if start == len(piece) and self._number + 1 < len(self._pieces):
+            self._number += 1
+            self._piece = piece = self._pieces[self._number]
+            self._offset = start = 0
+        if size is not None and size > 0 and (stop := start + size) <= len(piece):
             self._offset = stop
-            found = self._piece[start:stop]
+            if size == len(piece) and type(piece) is bytes:
+                return piece  # as most are read, and it is not copied
+            found = piece[start:stop]
             return found if type(found) is bytes else bytes(found)
         return b"".join(self._take(size))
 

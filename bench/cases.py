@@ -244,6 +244,29 @@ BODIES = (
         for name, title, size in (("100k", "100 kB", 100_000), ("1m", "1 MiB", MIB))
         for door in DOORS
     ),
+    Case(
+        "post-60k-mongrel2",
+        "bodies of 60 kB, Mongrel2 simulated",
+        "mongrel2",
+        large("mongrel2"),
+        "rate",
+        app="post",
+        load="mongrel2",
+        body=60_000,
+        connections=8,
+        goals=LARGE,
+    ),
+    Case(
+        "post-1m-mongrel2",
+        "bodies of 1 MiB, Mongrel2 simulated (uWSGI drops messages of more than 65,535 bytes)",
+        "mongrel2",
+        ("appserver", "appserver-compiled"),
+        "rate",
+        app="post",
+        load="mongrel2",
+        body=MIB,
+        connections=8,
+    ),
 )
 
 BESIDE = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from io import BytesIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appserver.body import Body
 from appserver.protocols.codec import ProtocolError
@@ -88,3 +90,75 @@ def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
     assert refused.value.status.startswith("507")
     held.close()
     assert opened[0].closed
+
+
+BLOCK = 65536
+
+
+@pytest.mark.parametrize("announced", [-1, 4 * BLOCK])
+def test_a_large_body_lies_in_blocks_as_applications_read_it(announced):
+    held = Body(1 << 20, announced=announced)
+    first = b"a" * (BLOCK + 7)
+    held.add(first)
+    assert held.room == BLOCK - 7  # what to read next
+    held.add(b"b" * held.room)
+    whole = [b"c" * BLOCK, b"d" * BLOCK]
+    for block in whole:
+        assert held.room == BLOCK
+        held.add(block)
+    file = reader(held)
+    assert file.read(BLOCK) == first[:BLOCK]
+    assert file.read(BLOCK) == first[BLOCK:] + b"b" * (BLOCK - 7)
+    assert all(file.read(BLOCK) is block for block in whole)  # not copied
+    assert file.read(BLOCK) == b""
+    held.close()
+
+
+def test_the_pieces_of_a_small_body_are_not_cut():
+    held = Body(1 << 20, announced=2 * BLOCK - 1)
+    assert held.room == 2 * BLOCK
+    held.add(b"a" * 70_000)
+    assert held.room == 2 * BLOCK - 70_000
+    held.add(b"b")
+    assert reader(held).getvalue() == b"a" * 70_000 + b"b"
+    held.close()
+
+
+def test_there_is_always_room():
+    held = Body(BLOCK, announced=4 * BLOCK)
+    held.add(b"a" * BLOCK)
+    assert held.room == BLOCK
+    held.add(b"b")  # from here on in a file
+    assert held.room > BLOCK
+    held.add(b"c" * held.room)
+    assert held.room > BLOCK
+    assert reader(held).read(BLOCK + 2) == b"a" * BLOCK + b"bc"
+    held.close()
+
+
+@given(
+    st.lists(st.integers(0, 200_000), max_size=6),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1 << 20, 150_000]),
+)
+def test_a_body_is_what_came(sizes, known, views, in_memory):
+    source = bytes(range(251)) * 1000
+    pieces = [source[size % 251 : size % 251 + size] for size in sizes]
+    held = Body(in_memory, announced=sum(sizes) if known else -1)
+    for piece in pieces:
+        held.add(memoryview(piece) if views else piece)
+    assert held.size == sum(sizes)
+    file = reader(held)
+    got = list(iter(lambda: file.read(BLOCK), b""))
+    assert all(len(each) == BLOCK for each in got[:-1])
+    assert b"".join(got) == b"".join(pieces)
+    held.close()
+
+
+def test_a_body_in_the_smallest_pieces_does_not_keep_them_apart():
+    held = Body(1 << 20)
+    for _ in range(70_000):
+        held.add(b"x")
+    assert len(reader(held).getvalue()) == 70_000
+    held.close()

@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
-_RECV: Final = 131072
-_BODY: Final = 262144  # bytes of a body at once: more than a Unix socket holds
-_READS: Final = 4  # of a body in one turn of the loop
+_RECV: Final = 32768
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -109,7 +107,7 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come."""
-        size = _RECV if self.inlet is None else _BODY
+        size = _RECV if self.inlet is None else self.inlet.room
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:
@@ -148,7 +146,7 @@ class Connection:
                     self.inlet = Inlet(self, x)
                 self.inlet.take(data)
                 if more and x.body_left and not self.inlet.streams:
-                    self._take_more(x, self.inlet)
+                    self.inlet.read_on(self.fd)
         except ProtocolError as error:
             self._refuse(error)
             return
@@ -161,19 +159,6 @@ class Connection:
         else:
             self._ask(x)
             self._read()
-
-    def _take_more(self, x: Exchange, inlet: Inlet) -> None:
-        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
-        for _ in range(_READS):
-            try:
-                data = os.read(self.fd, _BODY)
-            except OSError:  # the loop finds out
-                return
-            if not data:
-                return
-            inlet.take(data)
-            if len(data) < _BODY or not x.body_left:
-                return
 
     def _ask(self, x: Exchange) -> None:
         """Invite the client to send the body, where it waits for that and the answer has not begun."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.connection import Connection
 
+_read = os.read
+_MOST = 262144  # bytes at once: more than a Unix socket holds
+_READS = 8  # in one turn of the loop
 _READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
 
 
@@ -53,19 +57,51 @@ class Inlet:
         """Whether enough waits for the application, so that nothing more need be read."""
         return type(self._body) is StreamedBody and self._body.held > _READ_AHEAD
 
+    @property
+    def room(self) -> int:
+        """How many bytes to read at once: where the body comes as it is, what its last block lacks."""
+        body, left = self._body, self._x.body_left
+        if type(body) is Body and left > 0 and self._connection.codec.plain:
+            return min(body.room, left)
+        return _MOST
+
     def take(self, data: bytes) -> None:
         """Take bytes."""
+        if self._patience is not None:
+            self._patience.moved(len(data))
+        self._add(data)
+
+    def read_on(self, fd: int) -> None:
+        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
+        x = self._x
+        total = 0
+        for _ in range(_READS):
+            size = self.room
+            try:
+                data = _read(fd, size)
+            except OSError:  # the loop finds out
+                break
+            total += len(data)
+            if data:
+                self._add(data)
+            if len(data) < size or not x.body_left:
+                break
+        if self._patience is not None:
+            self._patience.moved(total)
+
+    def _add(self, data: bytes) -> None:
         x, body = self._x, self._body
-        patience = self._patience
-        if patience is not None:
-            patience.moved(len(data))
         pieces = self._connection.codec.receive_body(x, data)
-        if patience is not None and type(body) is StreamedBody and body.waiting:
-            patience.rest()
+        if type(body) is Body:
+            for piece in pieces:
+                body.add(piece)
+            return
+        if body.waiting and self._patience is not None:
+            self._patience.rest()
             self._connection.deadline = inf
         for piece in pieces:
             body.add(piece)
-        if type(body) is StreamedBody and not x.body_left:
+        if not x.body_left:
             body.end()
 
     def until(self) -> float:

@@ -56,6 +56,7 @@ class Codec:
     dated = False  # the front end adds Date itself
     announces = True  # an answer tells the peer that its connection ends
     exact = True  # a body ends where its request says
+    plain = True  # a body whose length is known comes as it is
     multiplexed = False  # what is left of a body cannot be taken for the next request
     partial = False  # a request has begun, though nothing of it may be in the buffer
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
@@ -72,7 +73,8 @@ class Codec:
 
     def receive_body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
         """Take bytes and return what of them is *x*'s body, in pieces; ``x.body_left`` is 0 at its end."""
-        data = self.buffer + data if self.buffer else data
+        if self.buffer:
+            data = self.buffer + data if data else self.buffer
         if self.chunks is not None:
             body, self.buffer, ended = self.chunks.decode(data)
             if ended:

@@ -1,0 +1,106 @@
+"""A body is read in the blocks in which it is kept, where it comes as it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from appserver.exchange import Exchange
+from appserver.listeners import inlet as module
+from appserver.listeners.inlet import Inlet
+from appserver.listeners.patience import Limits
+from appserver.protocols.codec import Codec
+from appserver.protocols.fastcgi import FastcgiCodec
+from appserver.protocols.framing import ChunkedBody
+
+BLOCK = 65536
+BODY = bytes(range(256)) * (2 * BLOCK // 256 + 4)  # as much as the kernel holds for sure
+ENVIRON = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "::1"}
+LIMITS = Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60)
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def inlet(codec, announced, buffering=1 << 20):
+    options = SimpleNamespace(post_buffering=buffering, limit_post=0)
+    cores = SimpleNamespace(native=False)
+    connection = SimpleNamespace(
+        listener=SimpleNamespace(options=options, limits=LIMITS),
+        service=SimpleNamespace(cores=cores),
+        codec=codec,
+    )
+    x = Exchange(dict(ENVIRON), codec, body_left=announced)
+    return Inlet(connection, x), x
+
+
+def body_of(found):
+    environ = {}
+    found.give_to(environ)
+    return environ["wsgi.input"].read()
+
+
+def test_it_reads_what_a_block_lacks_and_then_whole_ones(ends, monkeypatch):
+    ours, theirs = ends
+    asked = []
+
+    def read(fd, size):
+        asked.append(size)
+        return os.read(fd, size)
+
+    monkeypatch.setattr(module, "_read", read)
+    found, x = inlet(Codec(), len(BODY))
+    found.take(BODY[:100])
+    theirs.sendall(BODY[100:] + b"the next request")
+    found.read_on(ours.fileno())
+    assert asked == [BLOCK - 100, BLOCK, 1024]
+    assert x.body_left == 0
+    assert body_of(found) == BODY
+    assert ours.recv(100) == b"the next request"  # is left where it is
+    found.close()
+
+
+def test_it_stops_where_nothing_more_has_come(ends):
+    ours, theirs = ends
+    found, x = inlet(Codec(), len(BODY))
+    found.until()
+    theirs.sendall(BODY[: BLOCK + 9])
+    found.read_on(ours.fileno())
+    assert x.body_left == len(BODY) - BLOCK - 9
+    assert found.room == BLOCK - 9
+    found.read_on(ours.fileno())  # there is nothing, and that is no end
+    theirs.sendall(BODY[BLOCK + 9 :])
+    found.read_on(ours.fileno())
+    assert body_of(found) == BODY
+    found.close()
+
+
+def test_it_leaves_the_end_of_the_connection_to_the_loop(ends):
+    ours, theirs = ends
+    found, x = inlet(Codec(), len(BODY))
+    theirs.sendall(BODY[:10])
+    theirs.close()
+    found.read_on(ours.fileno())
+    found.read_on(ours.fileno())
+    assert x.body_left == len(BODY) - 10
+    assert os.read(ours.fileno(), found.room) == b""
+    found.close()
+
+
+@pytest.mark.parametrize("what", ["chunked", "records", "streamed", "over"])
+def test_it_reads_much_where_it_cannot_know_what_comes(what):
+    codec = FastcgiCodec({}) if what == "records" else Codec()
+    if what == "chunked":
+        codec.chunks = ChunkedBody()
+    known = {"chunked": -1, "over": 0}.get(what, len(BODY))
+    found, _ = inlet(codec, known, buffering=0 if what == "streamed" else 1 << 20)
+    assert found.room == 1 << 18
+    found.close()
