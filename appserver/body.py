@@ -54,7 +54,10 @@ class Body:
         if 0 < self._limit < self.size:
             raise too_long(self._limit)
         if self.size <= self._in_memory:
-            self._keep(data)
+            if len(data) == self.room and not self._open and type(data) is bytes:  # as most are read
+                self._pieces.append(data)
+            else:
+                self._keep(data)
             return
         try:
             if self._file is None:
@@ -75,9 +78,6 @@ class Body:
         """Append a piece in memory, to the end of a block at most."""
         opened = self._open
         size = len(data)
-        if size == self.room and not opened and type(data) is bytes:  # which is how they mostly are read
-            self._pieces.append(data)
-            return
         while size > self.room:
             data = memoryview(data)
             rest = data[self.room :]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
-_RECV: Final = 32768
+_RECV: Final = 131072
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept

@@ -60,10 +60,15 @@ class Inlet:
     @property
     def room(self) -> int:
         """How many bytes to read at once: where the body comes as it is, what its last block lacks."""
-        body, left = self._body, self._x.body_left
-        if type(body) is Body and left > 0 and self._connection.codec.plain:
-            return min(body.room, left)
-        return _MOST
+        body = self._body
+        return min(body.room, self._x.body_left) if type(body) is Body and self._plain else _MOST
+
+    @property
+    def _plain(self) -> bool:
+        """Whether what comes next is the body and nothing else."""
+        return (
+            self._x.body_left > 0 and self._connection.codec.plain and self._connection.codec.chunks is None
+        )
 
     def take(self, data: bytes) -> None:
         """Take bytes."""
@@ -72,19 +77,28 @@ class Inlet:
         self._add(data)
 
     def read_on(self, fd: int) -> None:
-        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
-        x = self._x
+        """Take what waits behind a read that was filled: a turn of the loop costs more than a read.
+
+        The body is one that is read ahead.
+        """
+        x, body = self._x, self._body
+        assert type(body) is Body
+        plain = self._plain
         total = 0
         for _ in range(_READS):
-            size = self.room
+            size = min(body.room, x.body_left) if plain else _MOST
             try:
                 data = _read(fd, size)
             except OSError:  # the loop finds out
                 break
-            total += len(data)
-            if data:
+            came = len(data)
+            total += came
+            if plain:
+                x.body_left -= came
+                body.add(data)
+            elif came:
                 self._add(data)
-            if len(data) < size or not x.body_left:
+            if came < size or not x.body_left:
                 break
         if self._patience is not None:
             self._patience.moved(total)

@@ -281,12 +281,14 @@ def test_a_client_that_sends_all_before_it_reads(client):
 
 
 @over(*STREAM_FRONTS)
-def test_the_body_of_a_request_that_is_over(client):
+def test_the_body_of_a_request_that_is_over(client, site):
     rest = begun(client, "/keep", body_of(100_000), 50_000)
     assert client.receive().body == b"kept"
     if client.kept:
         client.sock.sendall(rest)
-    assert json.loads(client.request("GET", "/read-kept").body) == "ValueError"
+    # A native thread may be as early as the loop, which hears of the client's end before it closes the body.
+    early = {"ClientGone"} if site.mode == "threads" and not client.kept else set()
+    assert json.loads(client.request("GET", "/read-kept").body) in {"ValueError"} | early
 
 
 # Expect: 100-continue
