@@ -170,11 +170,16 @@ def _body(environ: Environ, begun: bytes, fd: int) -> BytesIO | Pieces:
     left = int(length) - len(begun) if length else 0
     if not left:
         return BytesIO(begun)
-    pieces: list[Piece] = [begun]
-    while left and (piece := os.read(fd, min(left, _PIECE))):  # the load may end in the middle
-        pieces.append(piece)
+    pieces: list[Piece] = []
+    block, room = [begun], _PIECE - len(begun) % _PIECE
+    while left and (piece := os.read(fd, min(left, room))):  # the load may end in the middle
+        block.append(piece)
         left -= len(piece)
-    return Pieces(pieces)
+        room -= len(piece)
+        if not room:  # as the application reads it, who gets it as it is
+            pieces.append(b"".join(block))
+            block, room = [], _PIECE
+    return Pieces([*pieces, *block])
 
 
 def _call(environ: Environ, body: BytesIO | Pieces, first: str, last: str = "") -> bytes:
