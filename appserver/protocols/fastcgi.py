@@ -94,7 +94,6 @@ class FastcgiCodec(CgiAnswers):
     )  # fmt: skip
 
     announces = False
-    plain = False
     multiplexed = True
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:

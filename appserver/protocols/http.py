@@ -64,6 +64,7 @@ class HttpCodec(HttpAnswers):
 
     __slots__ = ("base", "left", "limits", "reader", "searched")
 
+    plain = True
     verbatim = True
 
     def __init__(

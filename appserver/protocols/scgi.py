@@ -44,6 +44,7 @@ class ScgiCodec(CgiAnswers):
     __slots__ = ("base", "http", "limit")
 
     exact = False  # with scgi_request_buffering off nginx announces only what it has at that moment
+    plain = True
     verbatim = True
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:

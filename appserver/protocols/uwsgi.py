@@ -51,6 +51,7 @@ class UwsgiCodec(Codec):
 
     __slots__ = ("base", "limit", "pings")
 
+    plain = True
     verbatim = True
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:

@@ -15,11 +15,19 @@ from appserver.listeners.patience import Limits
 from appserver.protocols.codec import Codec
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.framing import ChunkedBody
+from appserver.protocols.uwsgi import UwsgiCodec
 
 BLOCK = 65536
 BODY = bytes(range(256)) * (2 * BLOCK // 256 + 4)  # as much as the kernel holds for sure
 ENVIRON = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "::1"}
 LIMITS = Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60)
+
+
+class Unknown(Codec):
+    """A plug-in's, which may put anything between the pieces of a body."""
+
+    def __init__(self, base):
+        super().__init__()
 
 
 @pytest.fixture
@@ -57,7 +65,7 @@ def test_it_reads_what_a_block_lacks_and_then_whole_ones(ends, monkeypatch):
         return os.read(fd, size)
 
     monkeypatch.setattr(module, "_read", read)
-    found, x = inlet(Codec(), len(BODY))
+    found, x = inlet(UwsgiCodec({}), len(BODY))
     found.take(BODY[:100])
     theirs.sendall(BODY[100:] + b"the next request")
     found.read_on(ours.fileno())
@@ -70,7 +78,7 @@ def test_it_reads_what_a_block_lacks_and_then_whole_ones(ends, monkeypatch):
 
 def test_it_stops_where_nothing_more_has_come(ends):
     ours, theirs = ends
-    found, x = inlet(Codec(), len(BODY))
+    found, x = inlet(UwsgiCodec({}), len(BODY))
     found.until()
     theirs.sendall(BODY[: BLOCK + 9])
     found.read_on(ours.fileno())
@@ -85,7 +93,7 @@ def test_it_stops_where_nothing_more_has_come(ends):
 
 def test_it_leaves_the_end_of_the_connection_to_the_loop(ends):
     ours, theirs = ends
-    found, x = inlet(Codec(), len(BODY))
+    found, x = inlet(UwsgiCodec({}), len(BODY))
     theirs.sendall(BODY[:10])
     theirs.close()
     found.read_on(ours.fileno())
@@ -95,9 +103,9 @@ def test_it_leaves_the_end_of_the_connection_to_the_loop(ends):
     found.close()
 
 
-@pytest.mark.parametrize("what", ["chunked", "records", "streamed", "over"])
+@pytest.mark.parametrize("what", ["chunked", "records", "unknown", "streamed", "over"])
 def test_it_reads_much_where_it_cannot_know_what_comes(what):
-    codec = FastcgiCodec({}) if what == "records" else Codec()
+    codec = {"records": FastcgiCodec, "unknown": Unknown}.get(what, UwsgiCodec)({})
     if what == "chunked":
         codec.chunks = ChunkedBody()
     known = {"chunked": -1, "over": 0}.get(what, len(BODY))
