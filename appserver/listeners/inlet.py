@@ -59,9 +59,14 @@ class Inlet:
 
     @property
     def room(self) -> int:
-        """How many bytes to read at once: where the body comes as it is, what its last block lacks."""
-        body = self._body
-        return min(body.room, self._x.body_left) if type(body) is Body and self._plain else _MOST
+        """How many bytes to read at once: where the body comes as it is, what its last block lacks.
+
+        At its end one more: a connection is not closed over what nobody has read, which would break it.
+        """
+        body, left = self._body, self._x.body_left
+        if type(body) is not Body or not self._plain:
+            return _MOST
+        return body.room if body.room < left else left + 1
 
     @property
     def _plain(self) -> bool:
@@ -86,14 +91,14 @@ class Inlet:
         plain = self._plain
         total = 0
         for _ in range(_READS):
-            size = min(body.room, x.body_left) if plain else _MOST
+            size = self.room
             try:
                 data = _read(fd, size)
             except OSError:  # the loop finds out
                 break
             came = len(data)
             total += came
-            if plain:
+            if plain and came <= x.body_left:
                 x.body_left -= came
                 body.add(data)
             elif came:

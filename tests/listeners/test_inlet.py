@@ -65,14 +65,16 @@ def test_it_reads_what_a_block_lacks_and_then_whole_ones(ends, monkeypatch):
         return os.read(fd, size)
 
     monkeypatch.setattr(module, "_read", read)
-    found, x = inlet(UwsgiCodec({}), len(BODY))
+    codec = UwsgiCodec({})
+    found, x = inlet(codec, len(BODY))
     found.take(BODY[:100])
-    theirs.sendall(BODY[100:] + b"the next request")
+    theirs.sendall(BODY[100:] + b"+ the next request")
     found.read_on(ours.fileno())
-    assert asked == [BLOCK - 100, BLOCK, 1024]
+    assert asked == [BLOCK - 100, BLOCK, 1025]
     assert x.body_left == 0
     assert body_of(found) == BODY
-    assert ours.recv(100) == b"the next request"  # is left where it is
+    assert codec.buffer == b"+"  # by which the connection knows that there is more
+    assert ours.recv(100) == b" the next request"
     found.close()
 
 

@@ -195,6 +195,16 @@ def test_body_sizes(client, size):
         assert told["length"] == str(size)
 
 
+@pytest.mark.parametrize("size", [100, 65536, 131072, 200_000, 262144])
+@over("http", "uwsgi", "scgi")
+def test_what_nobody_reads_behind_a_body_does_not_break_the_answer(client, size):
+    fields = [("Connection", "close")] if client.front == "http" else []
+    client.start(client.encode("POST", "/digest", fields, bytes(size)) + b"\r\n")
+    client.methods.append("POST")
+    answer = client.receive()
+    assert (json.loads(answer.body)["size"], answer.complete) == (size, True)
+
+
 @pytest.mark.parametrize("sizes", [[], [1], [5, 65536, 1], [262144, 262144, 1], [1] * 2000])
 @over("http")
 def test_chunked_bodies(client, sizes):
