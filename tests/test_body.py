@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from io import BytesIO
 
 import pytest
@@ -158,7 +159,13 @@ def test_a_body_is_what_came(sizes, known, views, in_memory):
 
 def test_a_body_in_the_smallest_pieces_does_not_keep_them_apart():
     held = Body(1 << 20)
-    for _ in range(70_000):
-        held.add(b"x")
-    assert len(reader(held).getvalue()) == 70_000
+    tracemalloc.start()
+    try:
+        for number in range(40_000):
+            held.add(b"%03d" % (number % 1000))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 3 * held.size  # apart they have 45 bytes each
+    assert len(reader(held).getvalue()) == held.size == 120_000
     held.close()
