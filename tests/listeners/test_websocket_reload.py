@@ -78,7 +78,7 @@ def test_the_old_worker_keeps_it_while_the_new_one_serves(start, front, token):
         site.log("generation 2 has taken over")
         new.say("alone")
         assert new.message() == "alone"
-    assert "1001" not in site.server.read_log()
+    assert " ended 1001" not in site.server.read_log()
 
 
 @pytest.mark.parametrize("front", MODES)
