@@ -26,14 +26,12 @@ class Refusals:
     def note(self, reason: str) -> None:
         """Log *reason*, or count it."""
         self.count += 1
+        now = monotonic()
+        self._left = min(_AT_ONCE, self._left + (now - self._since) * _RATE)
+        self._since = now
         if self._left < 1:
-            now = monotonic()
-            earned = (now - self._since) * _RATE
-            if earned < 1:
-                self._untold += 1
-                return
-            self._left = min(_AT_ONCE, earned)
-            self._since = now
+            self._untold += 1
+            return
         self._left -= 1
         log.warning("%s: %s", self._name, reason)
 

@@ -28,3 +28,16 @@ def test_a_flood_is_counted(caplog, monkeypatch):
         assert 210 <= len(caplog.records) <= 211
         noted.tell()
         assert " more requests were refused" in caplog.records[-1].getMessage()
+
+
+def test_time_without_refusals_does_not_double_what_is_told_at_once(caplog, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(refusals, "monotonic", lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        noted = refusals.Refusals("http :1")
+        for _ in range(2):
+            caplog.clear()
+            now[0] += 3600
+            for number in range(300):
+                noted.note(f"bad {number}")
+            assert len(caplog.records) == 100
