@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.connection import Connection
 
-_read = os.read
 _MOST = 262144  # bytes at once: more than a Unix socket holds
 _READS = 8  # in one turn of the loop
 _READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
@@ -63,17 +62,10 @@ class Inlet:
 
         At its end one more: a connection is not closed over what nobody has read, which would break it.
         """
-        body, left = self._body, self._x.body_left
-        if type(body) is not Body or not self._plain:
+        body, left, codec = self._body, self._x.body_left, self._connection.codec
+        if type(body) is not Body or left <= 0 or not codec.plain or codec.chunks is not None:
             return _MOST
         return body.room if body.room < left else left + 1
-
-    @property
-    def _plain(self) -> bool:
-        """Whether what comes next is the body and nothing else."""
-        return (
-            self._x.body_left > 0 and self._connection.codec.plain and self._connection.codec.chunks is None
-        )
 
     def take(self, data: bytes) -> None:
         """Take bytes."""
@@ -82,28 +74,18 @@ class Inlet:
         self._add(data)
 
     def read_on(self, fd: int) -> None:
-        """Take what waits behind a read that was filled: a turn of the loop costs more than a read.
-
-        The body is one that is read ahead.
-        """
-        x, body = self._x, self._body
-        assert type(body) is Body
-        plain = self._plain
+        """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
         total = 0
         for _ in range(_READS):
             size = self.room
             try:
-                data = _read(fd, size)
+                data = os.read(fd, size)
             except OSError:  # the loop finds out
                 break
-            came = len(data)
-            total += came
-            if plain and came <= x.body_left:
-                x.body_left -= came
-                body.add(data)
-            elif came:
+            if data:
+                total += len(data)
                 self._add(data)
-            if came < size or not x.body_left:
+            if len(data) < size or not self._x.body_left:
                 break
         if self._patience is not None:
             self._patience.moved(total)

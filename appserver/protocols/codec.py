@@ -56,7 +56,7 @@ class Codec:
     dated = False  # the front end adds Date itself
     announces = True  # an answer tells the peer that its connection ends
     exact = True  # a body ends where its request says
-    plain = False  # a body whose length is known comes as it is, nothing before, in or behind it
+    plain = False  # a body whose length is known comes as it is, with nothing in between
     multiplexed = False  # what is left of a body cannot be taken for the next request
     partial = False  # a request has begun, though nothing of it may be in the buffer
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it

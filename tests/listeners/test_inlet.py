@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from appserver.exchange import Exchange
-from appserver.listeners import inlet as module
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.patience import Limits
 from appserver.protocols.codec import Codec
@@ -58,13 +57,13 @@ def body_of(found):
 
 def test_it_reads_what_a_block_lacks_and_then_whole_ones(ends, monkeypatch):
     ours, theirs = ends
-    asked = []
+    asked, real = [], os.read
 
     def read(fd, size):
         asked.append(size)
-        return os.read(fd, size)
+        return real(fd, size)
 
-    monkeypatch.setattr(module, "_read", read)
+    monkeypatch.setattr(os, "read", read)
     codec = UwsgiCodec({})
     found, x = inlet(codec, len(BODY))
     found.take(BODY[:100])

@@ -2,12 +2,20 @@
 
 import logging
 
+import pytest
+
 from appserver.listeners import refusals
 
 
-def test_a_flood_is_counted(caplog, monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(refusals, "monotonic", lambda: now[0])
+@pytest.fixture
+def now(monkeypatch):
+    """Return the time, which goes on where a test says so."""
+    found = [1000.0]
+    monkeypatch.setattr(refusals, "monotonic", lambda: found[0])
+    return found
+
+
+def test_a_flood_is_counted(caplog, now):
     with caplog.at_level(logging.WARNING):
         noted = refusals.Refusals("http :1")
         for number in range(10_000):
@@ -30,9 +38,7 @@ def test_a_flood_is_counted(caplog, monkeypatch):
         assert " more requests were refused" in caplog.records[-1].getMessage()
 
 
-def test_time_without_refusals_does_not_double_what_is_told_at_once(caplog, monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(refusals, "monotonic", lambda: now[0])
+def test_time_without_refusals_does_not_double_what_is_told_at_once(caplog, now):
     with caplog.at_level(logging.WARNING):
         noted = refusals.Refusals("http :1")
         for _ in range(2):

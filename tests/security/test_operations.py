@@ -135,6 +135,7 @@ def check_told(site, front, reason, count, began):
         )
 
     poll(lambda: told()[1] == count, f"some of {count} are not accounted for")
+    assert told()[0] < count
     assert told()[0] <= 101 + 10 * (monotonic() - began)
 
 

@@ -221,7 +221,7 @@ def keep(environ, start_response):
 @route
 def read_kept(environ, start_response):
     try:
-        data = kept.pop().read()
+        data = kept[-1].read()
     except (OSError, ValueError) as error:
         return as_json(start_response, type(error).__name__)
     return as_json(start_response, data.decode("latin-1"))
