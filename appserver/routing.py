@@ -1,4 +1,4 @@
-"""A small part of uWSGI's internal routing: rules for requests before the application is asked.
+"""A small part of uWSGI's internal routing: rules for requests before a file or the application answers.
 
 Rules are tried in the order in which they stand. One that matches does its action; then the next is tried,
 unless the action has answered, or ends the routing.
@@ -105,7 +105,7 @@ def _status(text: str) -> str:
 
 def _rules(of: str) -> Any:
     return option(
-        (), f"Do an action for the requests whose {of} matches, before the application is asked.",
+        (), f"Do an action for the requests whose {of} matches, before a file or the application answers.",
         convert=rule, expects="regex action:argument", example="^/health donotlog:",
         note="Few of the actions are known; `--check` names them.",
     )  # fmt: skip
@@ -133,8 +133,8 @@ class RouteOptions:
         expects="condition:text action:argument", example="ipv4in:${REMOTE_ADDR};10.0.0.0/8 break:403",
     )  # fmt: skip
     route_run: tuple[Rule, ...] = option(
-        (), "Do an action for every request, before the application is asked.", convert=unconditional,
-        expects="action:argument", example="addheader:X-Frame-Options: DENY",
+        (), "Do an action for every request, before a file or the application answers.",
+        convert=unconditional, expects="action:argument", example="addheader:X-Frame-Options: DENY",
         note="Few of the actions are known; `--check` names them.",
     )  # fmt: skip
 

@@ -166,12 +166,16 @@ def test_each_mounted_application_has_its_own_numbers(site, told, options):
     (site.directory / "page.txt").write_text("page")
     site.configure(
         "mount = /blog=blog:application", "mount = /broken=broken:application",
-        f"static-map = /static={site.directory}", stats="127.0.0.1:0", manage_script_name="true", **options,
+        f"static-map = /static={site.directory}", "route = ^/static/.*py$ break:403",
+        stats="127.0.0.1:0", manage_script_name="true", **options,
     ).start()  # fmt: skip
-    for path, count in {"/": 4, "/blog/x": 3, "/broken": 2, "/static/page.txt": 1}.items():
+    asked = {"/": 4, "/blog/x": 3, "/broken": 2, "/static/page.txt": 1, "/static/blog.py": 2}
+    for path, count in asked.items():
         for _ in range(count):
             site.get(path)
-    document = told.until(lambda found: requests(found) == 10)
+    document = told.until(lambda found: requests(found) == 12)
+    cores = [core for worker in document["workers"] for core in worker["cores"]]
+    assert [sum(core[f"{kind}_requests"] for core in cores) for kind in ("static", "routed")] == [1, 2]
     apps = [worker["apps"] for worker in document["workers"]]
     assert [[each["id"] for each in found] for found in apps] == [[0, 1, 2]] * len(apps)
     for found, wanted in zip(

@@ -23,7 +23,7 @@ def tree(tmp_path_factory):
         "static/settings.py": SECRET, "static/site.ini": SECRET, "static/__pycache__/a.pyc": SECRET,
         "static/.well-known/security.txt": b"public", "static/.well-known/.env": SECRET,
         "staticfoo/a.txt": SECRET, "secret": SECRET, "outside/s.txt": SECRET, ".hidden/b.txt": b"public",
-        "mapped.py": b"public",
+        "mapped.py": b"public", "static/refused.txt": SECRET, ".hidden/refused.txt": SECRET,
     }  # fmt: skip
     for name, data in files.items():
         path = top / name
@@ -46,6 +46,7 @@ def files(request, tree, tmp_path_factory):
     options = {
         "http_parser": request.param, "static_map": f"/static={tree}/static", "static_map2": f"/hid={tree}/.hidden",
         "static-map": f"/mapped={tree}/mapped.py", "check_static": f"{tree}/.hidden", "static_index": "index.html",
+        "route": "refused break:403",
     }  # fmt: skip
     site = Site(tmp_path_factory.mktemp("static"), "noting:app", ["http"], **options)
     yield Door(site)
@@ -105,6 +106,13 @@ def test_S7_what_is_meant_is_served(files, target, body):
     """Also where the directory itself is below one that is hidden, or the file is named by the operator."""
     answer = get(files, target)
     assert (answer.status, answer.body) == (200, body)
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("target", ["/static/refused.txt", "/refused.txt", "/static/ref%75sed.txt"])
+def test_S9_a_rule_refuses_a_file(files, target, how):
+    answer = get(files, target, how)
+    assert (answer.status, answer.body) == (403, b"Forbidden\n")
 
 
 def test_S7_static_hidden_serves_all(tree, tmp_path):

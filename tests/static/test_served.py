@@ -23,11 +23,14 @@ def server(request, tmp_path_factory):
     (directory / "files" / "large.bin").write_bytes(LARGE)
     (directory / "files" / "small.txt").write_text("small")
     (directory / "files" / "link").symlink_to("/etc/passwd")
+    (directory / "files" / "refused").write_text("not for you")
     (directory / "app_static.py").write_text(APP)
     (directory / "site.ini").write_text(
         f"[uwsgi]\nmaster = {request.param}\nmount = /=app_static.py\nmount = /deep=app_static.py\nmanage-script-name\n"
         "static-map = /static=files\nadd-header = X-Frame-Options: DENY\ndel-header = X-Powered-By\n"
         "route = ^/health donotlog:\nroute = ^/private break:403\n"
+        f"check-static = {directory}/files\nroute = /refused$ break:403\nroute = ^/moved redirect:/static/small.txt\n"
+        "route = ^/(static|small) addheader:X-Rule: of $1\nroute-if-not = empty:${QUERY_STRING} donotlog:\n"
         'log-format = %(method) %(uri) %(status) %(rsize) {"agent": "%(uagent)"}\n'
         "http-socket = 127.0.0.1:0\nsocket = 127.0.0.1:0\nprotocol = http\nuwsgi-socket = 127.0.0.1:0\n"
         "fastcgi-socket = 127.0.0.1:0\nscgi-socket = 127.0.0.1:0\n"
@@ -85,8 +88,34 @@ def test_rules_refuse(client):
     assert (answer.status, answer.body) == (403, b"Forbidden\n")
 
 
+@pytest.mark.parametrize("target", ["/static/refused", "/refused"])
+def test_rules_refuse_files(client, target):
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, target)
+        assert (answer.status, answer.body) == (403, b"Forbidden\n" if method == "GET" else b"")
+
+
+def test_rules_come_before_files_and_change_their_answers(client):
+    answer = client.request("GET", "/moved")
+    assert (answer.status, answer.header("Location")) == (302, "/static/small.txt")
+    for target, rule in (("/static/small.txt", "of static"), ("/small.txt", "of small")):
+        answer = client.request("GET", target)
+        assert (answer.body, answer.header("X-Rule")) == (b"small", rule)
+    answer = client.request("GET", "/static/large.bin", [("Range", "bytes=5-200004")])
+    assert (answer.body == LARGE[5:200005], answer.header("X-Rule")) == (True, "of static")
+    answer = client.request("GET", "/static/large.bin")
+    assert (answer.body == LARGE, answer.header("X-Rule")) == (True, "of static")
+    tag = answer.header("ETag")
+    answer = client.request("GET", "/static/large.bin", [("If-None-Match", tag)])
+    assert (answer.status, answer.header("X-Rule")) == (304, "of static")
+
+
 def test_lines_have_their_form_and_some_requests_have_none(server, client):
     client.request("GET", "/health")
     client.request("GET", f"/seen-{client.__class__.__name__}", [("User-Agent", 'a "b"\\')])
     server.wait_until(rf'^GET /seen-{client.__class__.__name__} 200 \d+ {{"agent": "a \\"b\\"\\\\"}}$')
+    client.request("GET", "/static/small.txt?quiet")
+    client.request("GET", f"/seen-after-{client.__class__.__name__}")
+    server.wait_until(rf"^GET /seen-after-{client.__class__.__name__} 200 ")
     assert "GET /health" not in server.log
+    assert "?quiet" not in server.log

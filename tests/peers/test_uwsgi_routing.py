@@ -1,0 +1,93 @@
+"""Rules of ``route`` against a real uWSGI: the same answers to the same requests, of one file."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.peers.client import get
+from tests.support.fronts import accepts, poll
+from tests.support.ports import free_port
+from tests.support.server import Server
+
+UWSGI = shutil.which("uwsgi")
+PLUGINS = Path("/usr/lib/uwsgi/plugins")
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(
+        UWSGI is None or not (PLUGINS / "python3_plugin.so").exists(),
+        reason="uwsgi is not installed (Debian: uwsgi-core, uwsgi-plugin-python3)",
+    ),
+]
+
+APP = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"app ", environ["PATH_INFO"].encode("latin-1"), b" ", environ.get("SEEN", "").encode("latin-1")]
+"""
+FILE = """[uwsgi]
+plugins = python3,router_redirect
+http-socket = 127.0.0.1:$(PORT)
+wsgi-file = app.py
+static-map = /s=files
+static-map2 = /t=mapped
+check-static = files
+route = ^/moved redirect:/s/a.txt?$1
+route = ^/s/gone redirect-permanent:/s/a.txt
+route = refused break:403 Forbidden
+route-if-not = ipv4in:${REMOTE_ADDR};127.0.0.0/8 break:403 Forbidden
+route-if = startswith:${PATH_INFO};/t/odd break:404 Not Found
+route-run = addheader:X-Frame-Options: DENY
+route = ^/last last:
+route-run = addheader:X-Last: no
+"""
+TARGETS = [
+    "/", "/s/a.txt", "/a.txt", "/t/a.txt", "/s/refused.txt", "/refused.txt", "/t/odd.txt", "/s/none", "/s/refused/none",
+    "/moved", "/s/gone", "/last", "/last.txt", "/s/last.txt",
+]  # fmt: skip
+FIELDS = ("Location", "X-Frame-Options", "X-Last", "Content-Type")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Return the ports of a real uWSGI and of ours, which have read the same file."""
+    directory = tmp_path_factory.mktemp("site")
+    for name in ("files/a.txt", "files/refused.txt", "files/last.txt", "mapped/t/a.txt", "mapped/t/odd.txt"):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (directory / "app.py").write_text(APP)
+    ports = [free_port(), free_port()]
+    for name, port in zip(("theirs.ini", "ours.ini"), ports, strict=True):
+        (directory / name).write_text(FILE.replace("$(PORT)", str(port)), encoding="utf-8")
+    with (directory / "uwsgi.log").open("wb") as log:
+        theirs = subprocess.Popen(
+            [UWSGI, "--die-on-term", "theirs.ini"],
+            cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+
+    def running():
+        assert theirs.poll() is None, (directory / "uwsgi.log").read_text()
+        return accepts(ports[0])
+
+    try:
+        poll(running, "uwsgi does not start")
+        with Server("--ini", "ours.ini", cwd=directory):
+            yield ports
+    finally:
+        theirs.terminate()
+        theirs.wait(20)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_answers_are_the_same(servers, target):
+    theirs, ours = (get(f"http://127.0.0.1:{port}{target}") for port in servers)
+    assert ours.status == theirs.status
+    if theirs.status == 200:
+        assert ours.body == theirs.body
+    for name in FIELDS if theirs.status == 200 else FIELDS[:3]:
+        assert ours.header(name) == theirs.header(name), name
