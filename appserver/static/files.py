@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from appserver.static.options import StaticOptions
 
 _SOURCES = (".py", ".pyc", ".ini")
+_DOTS = frozenset({".", ".."})
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Roots:
             return None
         if "\0" in name:
             return None
+        if "/." in name and not _DOTS.isdisjoint(name.split("/")):
+            return None  # rules of ``route`` have seen another path than the file's; no browser sends such
         for root, rest in self._candidates(name):
             found = self._served(root, rest)
             if found is not None:
