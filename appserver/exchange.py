@@ -31,9 +31,10 @@ Headers = list[tuple[str, str]]
 ANSWERED_BY = "appserver.answered_by"  # "static" or "route", where it was not the application
 FAILED = "appserver.failed"  # the class of the exception that has ended the application's call
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+NO_FIELD_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]+")  # what none may have
 _STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*").fullmatch
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 
 # The connection belongs to the server, not to the application (RFC 9110 section 7.6.1).
 _HOP_BY_HOP = frozenset(
@@ -195,7 +196,7 @@ class Exchange:
             kind = _known_names.get(name)
             if kind is None:
                 kind = _kind(name)
-            if not (value.isascii() and value.isprintable()) and not _VALUE(value):
+            if not (value.isascii() and value.isprintable()) and not FIELD_VALUE(value):
                 raise ApplicationError(f"header {name}: {value!r} has characters that it may not have")
             if kind:
                 if kind == _LENGTH:
@@ -320,7 +321,7 @@ def _good_status(status: str) -> bool:
 
 def _kind(name: str) -> int:
     """Return the kind of a header field, and remember it; raise `ApplicationError` for no name."""
-    if not _TOKEN(name):
+    if not FIELD_NAME(name):
         raise ApplicationError(f"{name!r} is no header name")
     kind = _SPECIAL.get(name.lower(), _ORDINARY)
     if len(_known_names) < _KNOWN:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from appserver.exchange import FIELD_NAME, FIELD_VALUE
 from appserver.options import BadValue, option
 
 if TYPE_CHECKING:
@@ -13,20 +13,19 @@ if TYPE_CHECKING:
 
     from appserver.wsgi import Application
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
 
 def field(text: str) -> tuple[str, str]:
     """Convert ``add-header``: ``Name: value``."""
     name, colon, value = text.partition(":")
-    if not colon or not _NAME.fullmatch(name.strip()) or not value.strip().isprintable():
+    name, value = name.strip(), value.strip()
+    if not colon or not FIELD_NAME(name) or not FIELD_VALUE(value):
         raise BadValue("Name: value")
-    return name.strip(), value.strip()
+    return name, value
 
 
 def name(text: str) -> str:
     """Convert ``del-header``: a name."""
-    if not _NAME.fullmatch(text):
+    if not FIELD_NAME(text):
         raise BadValue("the name of a header field")
     return text.lower()
 

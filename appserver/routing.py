@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.access import UNLOGGED
 from appserver.conditions import NAMES, Condition, condition, filled
-from appserver.exchange import ANSWERED_BY
+from appserver.exchange import ANSWERED_BY, FIELD_NAME, NO_FIELD_VALUE
 from appserver.headers import HeaderOptions, Headers, field
 from appserver.options import BadValue, Kind, UnsupportedValue, option, regex
 
@@ -164,19 +164,18 @@ class Routes:
             match = each.match(environ.get(subject, "") if subject else "", environ)
             if match is None:
                 continue
-            argument = filled(each.argument, match, environ)
             if each.action == "donotlog":
                 environ[UNLOGGED] = True
             elif each.action == "addheader":
-                added.append(field(argument))
+                added += _field(each.argument, match, environ)
             elif each.action == "addvar":
-                name, _, value = argument.partition("=")
+                name, _, value = filled(each.argument, match, environ).partition("=")
                 environ[name] = value
             elif each.action in {"continue", "last"}:
                 break
             else:
                 environ[ANSWERED_BY] = "route"
-                return _answer(each.action, argument, added, start_response)
+                return _answer(each.action, filled(each.argument, match, environ), added, start_response)
         if added:
             return Headers(HeaderOptions(add_header=tuple(added)), self._app)(environ, start_response)
         return self._app(environ, start_response)
@@ -189,11 +188,23 @@ def _converted(convert: Callable[[str], Rule], value: str | None) -> Rule | None
         return None
 
 
+def _field(text: str, match: re.Match[str], environ: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the field of ``addheader``; none where a client's text makes a name that is no name."""
+    name, _, value = text.partition(":")
+    name = filled(name.strip(), match, environ)
+    return [(name, _value(filled(value.strip(), match, environ)))] if FIELD_NAME(name) else []
+
+
+def _value(text: str) -> str:
+    """Return a text without what the value of a field may not have."""
+    return NO_FIELD_VALUE.sub("", text)
+
+
 def _answer(
     name: str, argument: str, added: list[tuple[str, str]], start_response: Callable[..., Any]
 ) -> Iterable[bytes]:
     if name in _REDIRECTS:
-        start_response(_REDIRECTS[name], [("Location", argument), *added])
+        start_response(_REDIRECTS[name], [("Location", _value(argument)), *added])
         return []
     status = _status(argument)
     start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *added])

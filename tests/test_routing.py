@@ -74,6 +74,26 @@ def test_a_client_breaks_no_header():
     assert ask("--route=^/ redirect:/$1${X}", X="a\r\nSet-Cookie: b")[1] == [("Location", "/aSet-Cookie: b")]
 
 
+CONTROLS = "".join(map(chr, [*range(9), *range(10, 32), 127]))
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [("\xc3\x89t\xc3\xa9", "\xc3\x89t\xc3\xa9"), ("\xc3\xa0", "\xc3\xa0"), ("\x80\x85\x9f\xff", "\x80\x85\x9f\xff"), ("a\tb", "a\tb"), (f"a{CONTROLS}b", "ab"), ("\u20ac", "")],
+    ids=["UTF-8", "at its end a blank of latin-1", "octets", "tab", "controls", "none of WSGI"],
+)  # fmt: skip
+def test_a_client_s_text_in_a_field_is_never_an_error(text, value):
+    assert ask("--route-run=addheader:X: ${T}", T=text)[1] == [("A", "app"), ("X", value)]
+    assert ask("--route-run=redirect:/${T}", T=text)[1] == [("Location", f"/{value}")]
+
+
+def test_a_client_s_text_that_is_no_name_makes_no_field():
+    rules = ["--route=^/(.*)$ addheader:X-$1: v", "--route-run=addheader:Y: z"]
+    assert ask(*rules, PATH_INFO="/a")[1] == [("A", "app"), ("X-a", "v"), ("Y", "z")]
+    for path in ("/a b", "/a: b", "/\xc3\xa9", "/a\tb"):
+        assert ask(*rules, PATH_INFO=path)[1] == [("A", "app"), ("Y", "z")]
+
+
 def test_requests_are_refused():
     status, headers, body = ask(
         "--route-run=addheader:X: y", "--route=^/a break:403 no", "--route-run=donotlog:"

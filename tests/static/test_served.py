@@ -31,6 +31,7 @@ def server(request, tmp_path_factory):
         "route = ^/health donotlog:\nroute = ^/private break:403\n"
         f"check-static = {directory}/files\nroute = /refused$ break:403\nroute = ^/moved redirect:/static/small.txt\n"
         "route = ^/(static|small) addheader:X-Rule: of $1\nroute-if-not = empty:${QUERY_STRING} donotlog:\n"
+        "route = ^/echo/(.*) addheader:X-Path: $1\nroute = ^/sent/(.*) redirect:/$1\n"
         'log-format = %(method) %(uri) %(status) %(rsize) {"agent": "%(uagent)"}\n'
         "http-socket = 127.0.0.1:0\nsocket = 127.0.0.1:0\nprotocol = http\nuwsgi-socket = 127.0.0.1:0\n"
         "fastcgi-socket = 127.0.0.1:0\nscgi-socket = 127.0.0.1:0\n"
@@ -108,6 +109,16 @@ def test_rules_come_before_files_and_change_their_answers(client):
     tag = answer.header("ETag")
     answer = client.request("GET", "/static/large.bin", [("If-None-Match", tag)])
     assert (answer.status, answer.header("X-Rule")) == (304, "of static")
+
+
+@pytest.mark.parametrize(
+    "path, value", [("%C3%89t%C3%A9", "\xc3\x89t\xc3\xa9"), ("%C3%A0", "\xc3\xa0"), ("%80", "\x80")]
+)
+def test_a_client_s_bytes_go_through_to_a_field(client, path, value):
+    answer = client.request("GET", f"/echo/{path}")
+    assert (answer.status, answer.header("X-Path")) == (200, value)
+    answer = client.request("GET", f"/sent/{path}")
+    assert (answer.status, answer.header("Location")) == (302, f"/{value}")
 
 
 def test_lines_have_their_form_and_some_requests_have_none(server, client):
