@@ -58,7 +58,7 @@ _OF_TWO: dict[str, Callable[[str, str], bool]] = {
     "ishigherequal": lambda one, two: _number(one) >= _number(two),
     "islowerequal": lambda one, two: _number(one) <= _number(two),
 }
-_OF_ONE: dict[str, Callable[[str], bool]] = {
+_OF_ONE: dict[str, Callable[[bytes], bool]] = {
     "empty": lambda text: not text,
     "exists": os.path.exists,
     "isfile": os.path.isfile,
@@ -90,7 +90,7 @@ class Condition:
         if self.pattern is not None:
             return self.pattern.search(one)
         if self.name in _OF_ONE:
-            return nothing if _OF_ONE[self.name](one) else None
+            return nothing if _OF_ONE[self.name](one.encode("latin-1")) else None
         return nothing if _OF_TWO[self.name](one, filled(self.two, nothing, environ)) else None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import FIELD_NAME, FIELD_VALUE
-from appserver.options import BadValue, option
+from appserver.options import BadValue, octets, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def field(text: str) -> tuple[str, str]:
     """Convert ``add-header``: ``Name: value``."""
     name, colon, value = text.partition(":")
-    name, value = name.strip(), value.strip()
+    name, value = name.strip(), octets(value.strip())
     if not colon or not FIELD_NAME(name) or not FIELD_VALUE(value):
         raise BadValue("Name: value")
     return name, value

@@ -206,6 +206,11 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return convert
 
 
+def octets(text: str) -> str:
+    """Return a text of the configuration as WSGI has texts: its bytes, as latin-1."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
 def regex(text: str) -> re.Pattern[str]:
     """Convert a regular expression."""
     try:

@@ -15,7 +15,7 @@ from appserver.access import UNLOGGED
 from appserver.conditions import NAMES, Condition, condition, filled
 from appserver.exchange import ANSWERED_BY, FIELD_NAME, NO_FIELD_VALUE
 from appserver.headers import HeaderOptions, Headers, field
-from appserver.options import BadValue, Kind, UnsupportedValue, option, regex
+from appserver.options import BadValue, Kind, UnsupportedValue, octets, option, regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,23 +70,23 @@ def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = F
 
 def rule(text: str) -> Rule:
     """Convert ``route``: a regular expression, a blank and an action."""
-    matched, _, rest = text.strip().partition(" ")
-    if not rest.strip():
+    matched, _, rest = octets(text.strip()).partition(" ")
+    if not rest:
         raise BadValue("a regular expression and an action, such as ^/health donotlog:")
-    return action(rest.strip(), regex(matched))
+    return action(rest.lstrip(), regex(matched))
 
 
 def unconditional(text: str) -> Rule:
     """Convert ``route-run``: an action."""
-    return action(text.strip(), _EVERYTHING)
+    return action(octets(text.strip()), _EVERYTHING)
 
 
 def conditional(text: str, *, negated: bool = False) -> Rule:
     """Convert ``route-if``: a condition without blanks, a blank and an action."""
-    tested, _, rest = text.strip().partition(" ")
-    if not rest.strip():
+    tested, _, rest = octets(text.strip()).partition(" ")
+    if not rest:
         raise BadValue("a condition and an action, such as equal:${REQUEST_METHOD};POST addvar:POSTED=1")
-    return action(rest.strip(), condition(tested), negated=negated)
+    return action(rest.lstrip(), condition(tested), negated=negated)
 
 
 def negated(text: str) -> Rule:
@@ -192,7 +192,7 @@ def _field(text: str, match: re.Match[str], environ: dict[str, Any]) -> list[tup
     """Return the field of ``addheader``; none where a client's text makes a name that is no name."""
     name, _, value = text.partition(":")
     name = filled(name.strip(), match, environ)
-    return [(name, _value(filled(value.strip(), match, environ)))] if FIELD_NAME(name) else []
+    return [(name, _value(filled(value.strip(" \t"), match, environ)))] if FIELD_NAME(name) else []
 
 
 def _value(text: str) -> str:

@@ -31,12 +31,23 @@ def test_all_else_goes_through():
     assert ask(HeaderOptions(add_header=(("A", "b"),)), "wrong")[1] == "wrong"
 
 
-@pytest.mark.parametrize("text, pair", [("A: b", ("A", "b")), ("A:b: c", ("A", "b: c")), ("A:", ("A", ""))])
+@pytest.mark.parametrize(
+    "text, pair",
+    [
+        ("A: b", ("A", "b")),
+        ("A:b: c", ("A", "b: c")),
+        ("A:", ("A", "")),
+        ("A: 5 \u20ac", ("A", "5 \xe2\x82\xac")),
+        ("A: \xe0", ("A", "\xc3\xa0")),
+        ("A: \udcff", ("A", "\xff")),
+        ("A: b\tc", ("A", "b\tc")),
+    ],
+)
 def test_values(text, pair):
     assert field(text) == pair
 
 
-@pytest.mark.parametrize("text", ["", "A", ": b", "A b: c", "A: b\nC: d"])
+@pytest.mark.parametrize("text", ["", "A", ": b", "A b: c", "A: b\nC: d", "A: \x7f", "\xc9: b"])
 def test_bad_values(text):
     with pytest.raises(BadValue, match=r"^Name: value$"):
         field(text)

@@ -74,6 +74,29 @@ def test_a_client_breaks_no_header():
     assert ask("--route=^/ redirect:/$1${X}", X="a\r\nSet-Cookie: b")[1] == [("Location", "/aSet-Cookie: b")]
 
 
+E_ACUTE = "\xc3\xa9"  # in UTF-8, as WSGI has it
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "--route=^/\xe9$ {}", "--route-if=equal:${{PATH_INFO}};/\xe9 {}", "--route-if=regexp:${{PATH_INFO}};^/\xe9$ {}",
+        "--route-if=isfile:{directory}/\xe9 {}", "--route-if=isfile:{directory}${{PATH_INFO}} {}",
+        "--route-if-not=equal:${{PATH_INFO}};/e {}", "--route-run={}",
+    ],
+)  # fmt: skip
+def test_rules_are_bytes_as_requests_are(rule, tmp_path):
+    (tmp_path / "\xe9").touch()
+    given = {"PATH_INFO": f"/{E_ACUTE}"}
+    rules = [
+        rule.format(f"{action} \xe9\xe0", directory=tmp_path) for action in ("addheader:X:", "addvar:S=")
+    ]
+    _, headers, environ = ask(*rules, **given)
+    assert headers == [("A", "app"), ("X", f"{E_ACUTE}\xc3\xa0")]
+    assert environ["S"] == f" {E_ACUTE}\xc3\xa0"
+    assert ask(rule.format("redirect:/\xe0", directory=tmp_path), **given)[1] == [("Location", "/\xc3\xa0")]
+
+
 CONTROLS = "".join(map(chr, [*range(9), *range(10, 32), 127]))
 
 

@@ -27,7 +27,7 @@ def server(request, tmp_path_factory):
     (directory / "app_static.py").write_text(APP)
     (directory / "site.ini").write_text(
         f"[uwsgi]\nmaster = {request.param}\nmount = /=app_static.py\nmount = /deep=app_static.py\nmanage-script-name\n"
-        "static-map = /static=files\nadd-header = X-Frame-Options: DENY\ndel-header = X-Powered-By\n"
+        "static-map = /static=files\nadd-header = X-Frame-Options: DENY\nadd-header = X-Price: 5 \u20ac\ndel-header = X-Powered-By\n"
         "route = ^/health donotlog:\nroute = ^/private break:403\n"
         f"check-static = {directory}/files\nroute = /refused$ break:403\nroute = ^/moved redirect:/static/small.txt\n"
         "route = ^/(static|small) addheader:X-Rule: of $1\nroute-if-not = empty:${QUERY_STRING} donotlog:\n"
@@ -81,6 +81,7 @@ def test_fields_are_added_and_taken_away(client):
     for target in ("/", "/static/small.txt", "/private"):
         answer = client.request("GET", target)
         assert answer.header("X-Frame-Options") == "DENY"
+        assert answer.header("X-Price") == "5 \xe2\x82\xac"
         assert answer.header("X-Powered-By") is None
 
 
