@@ -126,4 +126,6 @@ class StaticOptions:
         "direct", "Who sends the files: this server, or the front end that is told the path.",
         aliases=("fileserve-mode",), expects="direct, x-sendfile or x-accel-redirect",
         convert=one_of("direct", "x-sendfile", "x-accel-redirect"), example="x-accel-redirect",
+        note="X-Accel-Redirect has the path escaped, as nginx wants it; what not all front ends read alike "
+        "in X-Sendfile, such as a name with a %, is sent by this server.",
     )  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
 from appserver.dates import http_date
 from appserver.exchange import ANSWERED_BY
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _BLOCK = 65536
 _UNKNOWN = "application/octet-stream"
+# Paths that mean the same to all front ends: lighttpd unescapes an X-Sendfile, and so does mod_xsendfile 1,
+# but 0.12 does not.
+_UNAMBIGUOUS = re.compile(r"[^%\x00-\x1f\x7f]*(?<! )").fullmatch
 
 Headers = list[tuple[str, str]]
 
@@ -64,10 +69,9 @@ class Static:
         kind, coding = self._types.guess_type(found.path)
         headers = [("Content-Type", _UNKNOWN if coding or kind is None else kind)]
         self._expire(headers, found, kind or "", environ)
-        if self._options.file_serve_mode != "direct":
+        if passed := self._passed(found):
             os.close(found.fd)
-            name = "X-Sendfile" if self._options.file_serve_mode == "x-sendfile" else "X-Accel-Redirect"
-            start_response("200 OK", [*headers, (name, os.fsencode(found.path).decode("latin-1"))])
+            start_response("200 OK", [*headers, passed])
             return []
         if self._may_be_zipped(found):
             headers.append(("Vary", "Accept-Encoding"))
@@ -78,6 +82,15 @@ class Static:
                 found = zipped
                 headers.append(("Content-Encoding", "gzip"))
         return _answer(found, headers, environ, start_response)
+
+    def _passed(self, found: Found) -> tuple[str, str] | None:
+        """Return the field by which the front end is told to send a file; None where it is sent here."""
+        mode = self._options.file_serve_mode
+        if mode == "x-accel-redirect":  # a URI to nginx
+            return "X-Accel-Redirect", quote(os.fsencode(found.path))
+        if mode == "x-sendfile" and _UNAMBIGUOUS(found.path):
+            return "X-Sendfile", os.fsencode(found.path).decode("latin-1")
+        return None
 
     def _may_be_zipped(self, found: Found) -> bool:
         options = self._options

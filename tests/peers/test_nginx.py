@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from urllib.parse import quote
 
 import pytest
 
 from tests.peers.client import curl, established, get, together
-from tests.peers.conftest import APPS
+from tests.peers.conftest import APPS, PATHS
 from tests.support.fronts import Nginx, poll
 
 pytestmark = pytest.mark.peers
@@ -81,3 +82,31 @@ def test_unix_sockets(start, pass_):
             assert reply.body == b"%d" % size
         assert server.stop() == 0
         assert not os.path.exists(path)
+
+
+NAMES = ["a b.txt", "a%20b.txt", "what?.txt", "caf\xe9.txt", "a+b#c.txt", "up%2f..%2fa b.txt", "end "]
+
+
+@pytest.mark.parametrize("path", ["nginx-http", "nginx-uwsgi", "nginx-fastcgi", "nginx-scgi"])
+def test_files_that_nginx_sends_are_those_that_were_asked_for(start, path):
+    """nginx unescapes the path of X-Accel-Redirect; its workers are another user, and must read the files."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        for name in NAMES:
+            with open(f"{directory}/{name}", "w") as file:
+                file.write(name)
+        start.configs.edit(
+            "nginx.conf", "accel.conf",
+            (r"location / \{", rf"location {directory}/ {{ internal; root /; }} \g<0>"),
+        )  # fmt: skip
+        start(
+            "site.ini",
+            "--wsgi-file",
+            APPS,
+            f"--static-map=/s={directory}",
+            "--file-serve-mode=x-accel-redirect",
+        )
+        start(Nginx, "accel.conf")
+        for name in NAMES:
+            reply = get(start.configs.url(PATHS[path][0], f"/s/{quote(name, safe='')}"))
+            assert (reply.status, reply.body.decode()) == (200, name)

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 from email.utils import formatdate
+from urllib.parse import unquote
 
 import pytest
 
@@ -288,6 +289,36 @@ def test_the_front_end_may_send_it(tree, mode, name):
     options = StaticOptions(static_map=MAP.static_map, file_serve_mode=mode)
     answer = ask(options, "/static/x.css")
     assert (answer.headers[name], answer.body) == (f"{tree}/static/x.css", b"")
+
+
+ODD = ["a%20b.txt", "what?.txt", "a b.txt", "caf\xe9.txt", "a+b#c.txt", "a;b=c&d.txt", "end ", "q\"'.txt"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nginx_is_told_a_path_that_it_unescapes(tree, name):
+    (tree / "static" / name).write_text("odd")
+    options = StaticOptions(static_map=MAP.static_map, file_serve_mode="x-accel-redirect")
+    told = ask(options, "/static/" + name.encode().decode("latin-1")).headers["X-Accel-Redirect"]
+    assert (unquote(told), told.isascii()) == (f"{tree}/static/{name}", True)
+    assert not {" ", "?", "#", '"'} & set(told)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_x_sendfile_has_what_all_front_ends_read_alike(tree, name):
+    (tree / "static" / name).write_text("odd")
+    octets = name.encode().decode("latin-1")
+    answer = ask(StaticOptions(static_map=MAP.static_map, file_serve_mode="x-sendfile"), f"/static/{octets}")
+    if "%" in name or name.endswith(" "):
+        assert ("X-Sendfile" in answer.headers, answer.body) == (False, b"odd")
+    else:
+        assert answer.headers["X-Sendfile"] == f"{tree}/static/{octets}"
+
+
+def test_a_link_to_a_name_with_a_line_break_is_no_error(tree):
+    (tree / "static/a\nb").write_text("odd")
+    os.symlink("a\nb", tree / "static/odd")
+    options = StaticOptions(static_map=MAP.static_map, file_serve_mode="x-sendfile")
+    assert ask(options, "/static/odd").body == b"odd"
 
 
 def test_no_descriptor_is_left_open(tree):
