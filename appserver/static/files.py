@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SOURCES = (".py", ".pyc", ".ini")
 _DOTS = frozenset({".", ".."})
+_DELETED = " (deleted)"  # behind the path of a file that has it no more (proc(5)); a file may be named so
+_ATTEMPTS = 10  # to open one that is replaced while it is looked at
 
 
 @dataclass
@@ -90,20 +92,25 @@ class Roots:
     def _open(self, root: str, path: str) -> Found | None:
         """Open what is below *root*, or below where links may lead; None for all else.
 
-        What has been opened is looked at, not the path: that could be another file by then.
+        What has been opened is looked at, not the path: that could be another file by then. One that has
+        lost its name meanwhile, as what is deployed by rename(2) does, is opened again.
         """
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        except (OSError, ValueError):
-            return None
-        try:
-            real = os.readlink(f"/proc/self/fd/{fd}")
-            below = _below(real, [root, *self._safe])
-            if below is not None:
-                return Found(fd, real, os.fstat(fd), below)
-        except OSError:
-            pass
-        os.close(fd)
+        for _ in range(_ATTEMPTS):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            except (OSError, ValueError):
+                return None
+            replaced = False
+            try:
+                real, status = os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd)
+                replaced = real.endswith(_DELETED) and not _leads_to(real, status)
+                if not replaced and (below := _below(real, [root, *self._safe])) is not None:
+                    return Found(fd, real, status, below)
+            except OSError:
+                pass
+            os.close(fd)
+            if not replaced:
+                return None
         return None
 
     def beside(self, found: Found, ending: str) -> Found | None:
@@ -124,6 +131,14 @@ def _below(path: str, roots: Iterable[str]) -> str | None:
         if path.startswith(real + "/"):
             return path[len(real) :]
     return None
+
+
+def _leads_to(path: str, status: os.stat_result) -> bool:
+    """Tell whether a path is that of the file with this status."""
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:
+        return False
 
 
 def _is_hidden(below: str) -> bool:

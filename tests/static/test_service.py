@@ -321,6 +321,70 @@ def test_a_link_to_a_name_with_a_line_break_is_no_error(tree):
     assert ask(options, "/static/odd").body == b"odd"
 
 
+@pytest.fixture
+def between(monkeypatch):
+    """Return a list of what is to happen, once each, between a file's opening and the reading of its name."""
+    steps, real = [], os.readlink
+
+    def readlink(path, *more, **given):
+        if steps and str(path).startswith("/proc/self/fd/"):
+            steps.pop(0)()
+        return real(path, *more, **given)
+
+    monkeypatch.setattr("os.readlink", readlink)
+    return steps
+
+
+def replacing(path, text):
+    """Return what puts another file in the place of *path*, as deployments do."""
+
+    def step():
+        new = path.with_name("new")
+        new.write_text(text)
+        os.replace(new, path)
+
+    return step
+
+
+class TestReplacedFiles:
+    """What is replaced by rename(2) after it was opened has no name any more by which to judge it."""
+
+    @pytest.mark.parametrize("linked", [False, True], ids=["one name", "two names"])
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_the_new_file_is_served_as_what_it_is(self, tree, between, times, linked):
+        if linked:
+            os.link(tree / "static/x.css", tree / "static/other")
+        between += [replacing(tree / "static/x.css", f"new{number}") for number in range(times)]
+        answer = ask(MAP, "/static/x.css")
+        assert (answer.body, answer.headers["Content-Type"]) == (b"new%d" % (times - 1), "text/css")
+        assert not between
+
+    @pytest.mark.parametrize("path", ["script.php", "settings.py"])
+    def test_what_may_not_be_served_still_is_not(self, tree, between, path):
+        (tree / "static" / path).write_text("no")
+        between.append(replacing(tree / "static" / path, "no"))
+        options = StaticOptions(static_map=MAP.static_map, static_skip_ext=(".php",))
+        assert ask(options, f"/static/{path}") is None
+        assert not between
+
+    def test_what_is_replaced_all_the_time_is_the_applications(self, tree, between):
+        before = len(os.listdir("/proc/self/fd"))
+        between += [replacing(tree / "static/x.css", "new")] * 1000
+        assert ask(MAP, "/static/x.css") is None
+        assert len(between) > 900
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_what_is_removed_is_the_applications(self, tree, between):
+        between.append((tree / "static/x.css").unlink)
+        assert ask(MAP, "/static/x.css") is None
+
+    def test_a_file_may_be_named_so(self, tree, between):
+        (tree / "static/x.css (deleted)").write_text("odd")
+        assert ask(MAP, "/static/x.css (deleted)").body == b"odd"
+        between.append(replacing(tree / "static/x.css", "new"))
+        assert ask(MAP, "/static/x.css").body == b"new"
+
+
 def test_no_descriptor_is_left_open(tree):
     before = len(os.listdir("/proc/self/fd"))
     options = StaticOptions(
