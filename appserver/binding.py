@@ -140,23 +140,21 @@ def _bind_unix(path: str, options: BindOptions) -> socket.socket:
 
 
 def _make_file(sock: socket.socket, path: str, options: BindOptions) -> None:
-    """Bind, and set the file's owner and mode: before listen(), so that nobody connects meanwhile.
+    """Bind, and set the file's owner: before listen(), so that nobody connects meanwhile.
 
-    Where they are set at all, the file is nobody else's from the moment at which it is there: it never has
-    wider permissions than it ends with, and not those of a group that it is given away from.
+    The file has its mode from the moment at which it is there. Whoever may write in its directory can put
+    a link in its place, so nothing is changed that a link leads to.
     """
-    given = options.chmod_socket is not None or options.chown_socket is not None
-    umask = os.umask(0o177) if given else None
+    umask = None if options.chmod_socket is None else os.umask(0o777 & ~options.chmod_socket)
     try:
         sock.bind(path)
     finally:
         if umask is not None:
             os.umask(umask)
+    if options.chown_socket is None:
+        return
     try:
-        if options.chown_socket is not None:
-            os.chown(path, *options.chown_socket)
-        if umask is not None:
-            os.chmod(path, 0o777 & ~umask if options.chmod_socket is None else options.chmod_socket)
+        os.chown(path, *options.chown_socket, follow_symlinks=False)
     except OSError:
         os.unlink(path)
         raise

@@ -139,34 +139,80 @@ def test_the_mode_is_set_before_anybody_can_connect(tmp_path, monkeypatch, bound
     assert seen == [0o660]
 
 
+@pytest.fixture
+def once_bound(monkeypatch):
+    """Return a function that has something done when bind(2) has returned, before all else."""
+
+    def once_bound(do):
+        class Sock(socket.socket):
+            def bind(self, where):
+                super().bind(where)
+                do()
+
+        monkeypatch.setattr(binding, "_Socket", Sock)
+
+    return once_bound
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize(
-    "options", [{"chmod_socket": 0o660}, {"chmod_socket": 0o600}, {"chown_socket": (os.getuid(), -1)}]
+    "options",
+    [
+        {"chmod_socket": 0o666},
+        {"chmod_socket": 0o660},
+        {"chmod_socket": 0o600},
+        {"chmod_socket": 0o660, "chown_socket": (os.getuid(), os.getgid())},
+        {"chown_socket": (os.getuid(), -1)},
+    ],
 )
-def test_a_socket_that_is_given_permissions_never_has_wider_ones(
-    tmp_path, monkeypatch, bound, options, umask
+def test_a_socket_has_the_mode_that_it_ends_with_from_the_first_moment(
+    tmp_path, monkeypatch, bound, once_bound, *, options, umask
 ):
     path = tmp_path / "x.sock"
     seen = []
 
-    def note(function):
-        def noting(*args):
-            seen.append(stat.S_IMODE(path.stat().st_mode))  # as bind(2) and the steps before have left it
-            return function(*args)
+    def note():
+        seen.append(stat.S_IMODE(path.stat().st_mode))
+        with socket.socket(socket.AF_UNIX) as early, pytest.raises(ConnectionRefusedError):
+            early.connect(str(path))
 
-        return noting
-
-    monkeypatch.setattr(os, "chmod", note(os.chmod))
-    monkeypatch.setattr(os, "chown", note(os.chown))
+    chown = os.chown
+    monkeypatch.setattr(os, "chown", lambda *args, **kwargs: note() or chown(*args, **kwargs))
+    once_bound(note)
     before = os.umask(umask)
     try:
         bound(str(path), **options)
         assert os.umask(umask) == umask, "the process has its umask again"
     finally:
         os.umask(before)
-    assert seen
-    assert set(seen) == {0o600}
-    assert stat.S_IMODE(path.stat().st_mode) == options.get("chmod_socket", 0o777 & ~umask)
+    seen.append(stat.S_IMODE(path.stat().st_mode))
+    assert set(seen) == {options.get("chmod_socket", 0o777 & ~umask)}
+    assert len(seen) == 2 + ("chown_socket" in options)
+
+
+def test_a_bind_that_fails_leaves_the_umask(tmp_path):
+    before = os.umask(0o022)
+    try:
+        refused(f"{tmp_path}/absent/x.sock", chmod_socket=0o660)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_nothing_is_given_away_that_a_link_in_the_place_of_the_socket_leads_to(tmp_path, bound, once_bound):
+    path, precious = tmp_path / "x.sock", tmp_path / "precious"
+    precious.touch(0o640)
+
+    def swap():
+        path.unlink()
+        path.symlink_to(precious)
+
+    before = precious.stat()
+    once_bound(swap)
+    bound(str(path), chown_socket=(pwd.getpwnam("nobody").pw_uid, -1), chmod_socket=0o666)
+    after = precious.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
@@ -179,7 +225,7 @@ def test_the_owner_is_set(tmp_path, bound):
 
 
 def test_a_socket_that_cannot_be_given_away_is_not_left_behind(tmp_path, monkeypatch):
-    def chown(*_):
+    def chown(*_, **__):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "chown", chown)
