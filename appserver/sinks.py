@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -10,6 +11,8 @@ from contextlib import suppress
 from threading import Lock
 from time import time
 from typing import Protocol
+
+_LINKS = 40  # that lead to one file, as in the kernel
 
 
 class Sink(Protocol):
@@ -35,6 +38,41 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Hand over what is held; safe twice."""
+
+
+def open_file(path: str, flags: int, mode: int) -> int:
+    """Open a log file; as root follow no link that another user has made, who would choose the file.
+
+    The kernel refuses those in sticky directories only (proc(5), protected_symlinks). Raise `OSError`.
+    """
+    if os.geteuid():
+        return os.open(path, flags, mode)
+    for _ in range(_LINKS):
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW, mode)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        target = _target(path)
+        if target is None:
+            return os.open(path, flags, mode)
+        path = os.path.join(os.path.dirname(path), target)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _target(path: str) -> str | None:
+    """Return what a link of root's says, None for one that only the kernel can follow; raise `OSError`."""
+    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)  # so that it is no other one meanwhile
+    try:
+        found = os.fstat(link)
+        if found.st_dev == os.lstat("/proc/self").st_dev:  # a descriptor, which may have no path
+            return None
+        if found.st_uid:
+            told = f"a link of user {found.st_uid} is there, which root does not follow; name the file itself"
+            raise OSError(errno.ELOOP, told, path)
+        return os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
 
 
 class _Holding:
@@ -110,7 +148,7 @@ class FileSink(_Holding):
 
     def _open(self, path: str, flags: int) -> int:
         """Open the file; a new one never has wider permissions than it ends with."""
-        return os.open(path, flags, 0o666 if self._mode is None else self._mode)
+        return open_file(path, flags, 0o666 if self._mode is None else self._mode)
 
     def _set_mode(self) -> None:
         if self._mode is not None:

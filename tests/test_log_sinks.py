@@ -173,6 +173,128 @@ class TestFile:
         )
 
 
+@pytest.fixture
+def link(tmp_path, monkeypatch):
+    """Return a function that makes a link as root is to see it, root's own or another user's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def link(name, target, *, foreign):
+        path = tmp_path / name
+        path.symlink_to(target)
+        if foreign and os.getuid() == 0:
+            os.chown(path, 1234, 1234, follow_symlinks=False)
+        return path
+
+    return link
+
+
+class TestLinks:
+    """Links in the place of a log file: root follows its own."""
+
+    TOLD = "a link of user {} is there, which root does not follow; name the file itself"
+    STRANGER = 1234 if os.getuid() == 0 else os.getuid()
+    root = pytest.mark.skipif(os.getuid() != 0, reason="only root has links of root's")
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_another_users_is_refused(self, tmp_path, link, there):
+        precious = tmp_path / "precious"
+        if there:
+            precious.touch(0o600)
+        path = link("log", precious, foreign=True)
+        with pytest.raises(OSError, match=r"^\[Errno 40\] a link of user") as caught:
+            FileSink(str(path), 0o666)
+        assert (caught.value.strerror, caught.value.filename) == (self.TOLD.format(self.STRANGER), str(path))
+        assert precious.exists() == there
+        if there:
+            assert precious.stat().st_mode & 0o777 == 0o600
+
+    def test_the_old_file_is_kept_where_one_is_put_later(self, tmp_path, link):
+        precious = tmp_path / "precious"
+        precious.touch()
+        sink = FileSink(f"{tmp_path}/log")
+        (tmp_path / "log").rename(tmp_path / "log.1")
+        path = link("log", precious, foreign=True)
+        sink.reopen()
+        sink.write("a line")
+        sink.close()
+        told = f"{path} cannot be opened: {self.TOLD.format(self.STRANGER)}"
+        assert (tmp_path / "log.1").read_text() == f"the log goes on in the old file: {told}\na line\n"
+        assert not precious.read_text()
+
+    def test_whoever_is_not_root_follows_all(self, tmp_path, link, monkeypatch):
+        path = link("log", tmp_path / "file", foreign=True)
+        monkeypatch.setattr(os, "geteuid", lambda: 1234)
+        sink = FileSink(str(path))
+        sink.write("a line")
+        sink.close()
+        assert (tmp_path / "file").read_text() == "a line\n"
+
+    @root
+    @pytest.mark.parametrize("relative", [False, True])
+    def test_roots_own_are_followed(self, tmp_path, link, monkeypatch, relative):
+        (tmp_path / "far").mkdir()
+        path = link("log", "far/second", foreign=False)
+        link("far/second", "../third", foreign=False)
+        link("third", tmp_path / "file", foreign=False)
+        monkeypatch.chdir(tmp_path)
+        sink = FileSink("log" if relative else str(path))
+        sink.write("a line")
+        sink.close()
+        assert (tmp_path / "file").read_text() == "a line\n"
+
+    @root
+    def test_another_users_behind_one_of_roots_is_refused(self, tmp_path, link):
+        precious = tmp_path / "precious"
+        link("second", precious, foreign=True)
+        with pytest.raises(OSError, match="a link of user"):
+            FileSink(str(link("log", "second", foreign=False)))
+        assert not precious.exists()
+
+    @root
+    def test_a_circle_has_an_end(self, link):
+        link("other", "log", foreign=False)
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            FileSink(str(link("log", "other", foreign=False)))
+
+    @root
+    def test_what_was_looked_at_is_what_is_followed(self, tmp_path, link, monkeypatch):
+        """Who may write in the directory puts another link there once root's has been found."""
+        path = link("log", "file", foreign=False)
+        fstat = os.fstat
+
+        def swap(fd):
+            if path.is_symlink():
+                path.unlink()
+                link("log", "precious", foreign=True)
+            return fstat(fd)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fstat", swap)
+            sink = FileSink(str(path))
+        sink.write("a line")
+        sink.close()
+        assert (tmp_path / "file").read_text() == "a line\n"
+        assert not (tmp_path / "precious").exists()
+
+    @pytest.mark.usefixtures("link")
+    @pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/dev/fd/{}", "/proc/thread-self/fd/{}"])
+    def test_descriptors_are_files_too(self, path):
+        read, write = os.pipe()
+        sink = FileSink(path.format(write))
+        sink.write("a line")
+        sink.close()
+        os.close(write)
+        with open(read) as file:
+            assert file.read() == "a line\n"
+
+    @pytest.mark.usefixtures("link")
+    def test_stdout_is(self, capfd):
+        sink = FileSink("/dev/stdout")
+        sink.write("a line")
+        sink.close()
+        assert capfd.readouterr().out == "a line\n"
+
+
 FORKED = """
 import os, sys
 from appserver.collector import ZeromqSink

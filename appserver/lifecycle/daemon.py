@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from appserver.lifecycle.error import StartError
 from appserver.options import BadValue, option
+from appserver.sinks import open_file
 
 _READY = b"\0"
 
@@ -133,7 +134,7 @@ def _say(text: str) -> None:
 
 
 def _opened(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)  # uWSGI's mode
+    return open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)  # uWSGI's mode
 
 
 def _redirect(log: int) -> None:

@@ -156,6 +156,17 @@ def test_a_log_that_cannot_be_opened_is_told_in_the_foreground(tmp_path, option)
     assert (caught.value.option, caught.value.value) == (option, path)
 
 
+def test_root_follows_no_link_of_another_user(tmp_path, monkeypatch):
+    log, precious = tmp_path / "log", tmp_path / "precious"
+    log.symlink_to(precious)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if os.getuid() == 0:
+        os.chown(log, 1234, 1234, follow_symlinks=False)
+    with pytest.raises(StartError, match="the log cannot be opened: a link of user"):
+        daemonize(DaemonOptions(daemonize=str(log)))
+    assert not precious.exists()
+
+
 @pytest.mark.parametrize("text", ["127.0.0.1:1717", ":1717", "logs.example.org:1717"])
 def test_udp_is_refused(text):
     with pytest.raises(BadValue, match="instead of UDP use logger = zeromq:ENDPOINT"):
