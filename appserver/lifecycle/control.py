@@ -1,6 +1,6 @@
 """The control socket: one command a connection, its progress in lines, ``ok`` or ``failed: why`` at the end.
 
-Only the user that the server runs as, and root, may connect: the file's mode says so, and the
+Only the user that the master runs as, and root, may connect: the file's mode says so, and the
 credentials of whoever connects are asked for (SO_PEERCRED, unix(7)).
 """
 
@@ -46,7 +46,7 @@ class Control:
         self._commands: set[asyncio.Task[None]] = set()
 
     def bind(self, uid: int = -1) -> None:
-        """Make the socket, and give it to *uid* where the server is to become another user.
+        """Make the socket, and give it to *uid* where the master is to become another user.
 
         Raise `StartError` where it cannot be had, or another server answers on it.
         """

@@ -97,7 +97,8 @@ class ControlOptions:
         convert=path,
         expects="path",
         example="/run/mysite/control.sock",
-        note="own; in the place of `master-fifo` and `stats`.",
+        note="own; in the place of `master-fifo` and `stats`. It is of the master's user, so root's with"
+        " `master-as-root`.",
     )
 
 

@@ -85,7 +85,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     control: Control | None = None
     if settings.of(ControlOptions).control_socket:
         control = Control(settings.of(ControlOptions))
-        control.bind(privileges.user_id(options))
+        control.bind(-1 if options.master_as_root else privileges.user_id(options))
     stats: StatsServer | None = None
     if settings.of(StatsOptions).stats:
         stats = StatsServer(settings)

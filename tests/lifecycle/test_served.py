@@ -179,6 +179,23 @@ class TestPrivileges:
         worker = site.told()["pid"]
         assert status(worker) == {"Uid": [1234] * 4, "Gid": [2345] * 4, "Groups": [2345]}
 
+    @pytest.mark.usefixtures("reachable")
+    @pytest.mark.parametrize("stays, owner", [("true", 0), ("false", 1234)])
+    def test_the_control_socket_is_of_the_masters_user(self, site, stays, owner):
+        """Whoever may connect is heard."""
+        path = site.directory / "control.sock"
+        site.configure(master_as_root=stays, uid="1234", gid=2345, control_socket=path).start()
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (owner, 0o600)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            os.seteuid(owner)
+            try:
+                client.connect(str(path))
+            finally:
+                os.seteuid(0)
+            client.sendall(b"status\n")
+            assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"\nok\n")
+
     def test_root_is_warned_of(self, site):
         site.configure().start()
         assert "WARNING the application runs as root; set uid = USER" in site.log
