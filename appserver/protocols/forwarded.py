@@ -31,6 +31,8 @@ _KEYS = {**FIELDS, STANDARD: "HTTP_FORWARDED"}
 # One `name=value` of a Forwarded element, or what separates them.
 _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]+))\s*(?:([,;])|$)')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?").fullmatch
+# An address with its zone (RFC 4007), such as the name of an interface; `ip_address` takes any text for one.
+_ZONED = re.compile(r"[0-9A-Fa-f:.]+%[0-9A-Za-z._~-]{1,15}").fullmatch
 
 
 class Forwarded:
@@ -151,6 +153,8 @@ def _node(text: str) -> tuple[str, str] | None:
     """Return the address and port that an element names; the port is "" where it is not told."""
     bare = _NODE(text)
     host, port = (bare[1] or bare[2], bare[3] or "") if bare else (text, "")
+    if "%" in host and not _ZONED(host):
+        return None
     try:
         if port and int(port) > 65535:
             return None

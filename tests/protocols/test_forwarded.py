@@ -32,6 +32,8 @@ def told(names=EVERY, trusted="10.0.0.0/8 2001:db8::/32", **given):
         ("192.0.2.1:77", "192.0.2.1", "77"),
         ("2001:db9::1", "2001:db9::1", None),
         ("[2001:db9::1]:77", "2001:db9::1", "77"),
+        ("fe80::1%eth0.100", "fe80::1%eth0.100", None),
+        ("fe80::1%2", "fe80::1%2", None),
         ("198.51.100.7, 192.0.2.1", "192.0.2.1", None),  # the left one is the client's own word
         ("198.51.100.7, 192.0.2.1, 10.9.9.9,10.8.8.8", "192.0.2.1", None),
         ("10.9.9.9, 10.8.8.8", "10.9.9.9", None),  # all are proxies: one of them asks
@@ -48,12 +50,19 @@ def test_the_last_address_that_is_no_proxys_is_the_client(value, address, port):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "nonsense", "192.0.2.1,", "192.0.2.1, 1.2.3", "192.0.2.256", "192.0.2.1:99999", "a, 10.1.1.1", "[192.0.2.1", "192.0.2.1:x", "٣.1.1.1"],
+    "value", ["", "nonsense", "192.0.2.1,", "192.0.2.1, 1.2.3", "192.0.2.256", "192.0.2.1:99999", "a, 10.1.1.1", "[192.0.2.1", "192.0.2.1:x", "٣.1.1.1",
+     "fe80::1%x [core] 8.8.8.8 root", "fe80::1%", 'fe80::1%a"b', "fe80::1%a%b", "fe80::1%\x9b", "fe80::1%eth٣", "192.0.2.1%a",
+     f"fe80::1%{'x' * 16}"],
 )  # fmt: skip
 def test_a_malformed_list_is_ignored_as_a_whole(value):
     environ, ignored = told(HTTP_X_FORWARDED_FOR=value)
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("10.0.0.1", "5")
     assert [name for name, _ in ignored] == ["X-Forwarded-For"]
+
+
+def test_a_zone_is_no_free_text_in_the_standard_field_either():
+    environ, ignored = told(frozenset({"forwarded"}), HTTP_FORWARDED='for="fe80::1%x 8.8.8.8 root"')
+    assert (environ["REMOTE_ADDR"], [name for name, _ in ignored]) == ("10.0.0.1", ["Forwarded"])
 
 
 def test_nothing_of_a_peer_that_is_not_trusted_is_left():
