@@ -109,8 +109,10 @@ OPTIONS: tuple[type, ...] = (
 class LoadError(Exception):
     """Say why there is no application; the cause is the exception of its code, if any.
 
-    ``option`` is the option to look at.
+    ``option`` is the option to look at; no one ``value`` of it is.
     """
+
+    value = ""
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(reason)

@@ -56,6 +56,7 @@ class CommandLine:
         self.all = self._reader.all
         self.problems = [*self._own, *self._reader.problems]
         self.warnings = self._reader.warnings
+        self.secrets = self._reader.secrets()
 
     def _environment(self, environ: Mapping[str, str]) -> None:
         prefixes = [_PREFIX]

@@ -8,13 +8,13 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from appserver.masking import masked
 from appserver.verdict import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from appserver.configuration import Configuration
+    from appserver.masking import Secrets
     from appserver.verdict import Verdict
 
 _WIDTH = 100
@@ -36,21 +36,24 @@ class Report:
     def __init__(self, configuration: Configuration, unloadable: str, noticed: Sequence[str] = ()) -> None:
         self._configuration = configuration
         self._verdicts = [each for each in configuration.verdicts if each.setting.place != "--ini"]
-        self.problems = configuration.problems + ([unloadable] if unloadable else [])
+        self._secrets = configuration.secrets
+        hidden = self._secrets.hidden
         plan = configuration.plan
-        self._noticed = [*(plan.warnings if plan is not None else ()), *noticed]
+        self.problems = configuration.problems + ([hidden(unloadable)] if unloadable else [])
+        self._noticed = [hidden(each) for each in (*(plan.warnings if plan is not None else ()), *noticed)]
+        self._listeners = [(each.name, hidden(each.address)) for each in configuration.listeners]
+        self._application = hidden(configuration.what)
         self.warnings = configuration.warnings + self._noticed
         strict = any(each.place == "--strict" for each in configuration.given)
         self.code = 2 if self.problems else 1 if self.warnings and strict else 0
 
     def json(self) -> str:
         """Return the report for machines."""
-        configuration = self._configuration
-        plan = configuration.plan
+        plan = self._configuration.plan
         data: dict[str, Any] = {
-            "lines": [_plain(each) for each in self._verdicts],
-            "listeners": [{"name": each.name, "address": each.address} for each in configuration.listeners],
-            "application": configuration.what,
+            "lines": [_plain(each, self._secrets) for each in self._verdicts],
+            "listeners": [{"name": name, "address": address} for name, address in self._listeners],
+            "application": self._application,
             "concurrency": plan.reason if plan is not None else None,
             "warnings": self.warnings,
             "problems": self.problems,
@@ -67,15 +70,14 @@ class Report:
             if path != file:
                 lines += [path]
                 file = path
-            lines += _told(verdict, number, colour=colour)
+            lines += _told(verdict, number, self._secrets, colour=colour)
         if lines:
             lines.append("")
-        configuration = self._configuration
-        lines += [f"listener: {each.name} {each.address}" for each in configuration.listeners]
-        if configuration.what:
-            lines.append(f"application: {configuration.what}")
-        if configuration.plan is not None:
-            lines.append(f"concurrency: {configuration.plan.reason}")
+        lines += [f"listener: {name} {address}" for name, address in self._listeners]
+        if self._application:
+            lines.append(f"application: {self._application}")
+        if self._configuration.plan is not None:
+            lines.append(f"concurrency: {self._configuration.plan.reason}")
         lines += [f"warning: {each}" for each in self._noticed]
         count = Counter(each.judgement for each in self._verdicts)
         told = [f"{count[each]} {each.value}" for each in Judgement if count[each]]
@@ -94,12 +96,13 @@ def _place(verdict: Verdict) -> tuple[str, str]:
     return path, number
 
 
-def _told(verdict: Verdict, number: str, *, colour: bool) -> list[str]:
+def _told(verdict: Verdict, number: str, secrets: Secrets, *, colour: bool) -> list[str]:
     setting, judgement = verdict.setting, verdict.judgement
-    value = masked(setting.name, (setting.value if setting.written is None else setting.written) or "")
+    written = setting.value if setting.written is None else setting.written
+    value = secrets.masked(setting.name, written or "")
     key = setting.place if number == "" else setting.name
     line = f"{key} = {value}" if value else key
-    result = masked(setting.name, setting.value or "")
+    result = secrets.masked(setting.name, setting.value or "")
     if setting.written is not None and result != value:
         line += f"  ->  {result}"
     word = f"{judgement.value:12}"
@@ -115,14 +118,14 @@ def _told(verdict: Verdict, number: str, *, colour: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def _plain(verdict: Verdict, secrets: Secrets) -> dict[str, Any]:
     setting = verdict.setting
     path, number = _place(verdict)
     written = setting.value if setting.written is None else setting.written
     return {
         "file": path, "line": int(number) if number else None, "place": setting.place, "option": setting.name,
-        "value": masked(setting.name, setting.value) if setting.value else setting.value,
-        "written": masked(setting.name, written) if written else written,
+        "value": secrets.masked(setting.name, setting.value) if setting.value else setting.value,
+        "written": secrets.masked(setting.name, written) if written else written,
         "verdict": verdict.judgement.value, "text": verdict.text,
     }  # fmt: skip
 

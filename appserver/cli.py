@@ -101,7 +101,7 @@ def _check(configuration: Configuration) -> int:
     try:
         _load(configuration, hooks=False)
     except LoadError as error:
-        unloadable = f"{configuration.place(error.option)}{error}"
+        unloadable = configuration.told(error)
     report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()])
     if "--json" in configuration.commands:
         _print(report.json())
@@ -149,12 +149,8 @@ def _run(configuration: Configuration) -> int:
         finder.begin()
         alone.run(configuration, log, app)
         hooks.run(options, "as-user-atexit")
-    except AddressError as error:
-        return _fail([f"{configuration.placed(error.address)}{error}"])
-    except (LogError, StartError, HookError) as error:
-        return _fail([f"{configuration.place(error.option, error.value)}{error}"])
-    except LoadError as error:
-        return _fail([f"{configuration.place(error.option)}{error}"])
+    except (AddressError, LogError, StartError, HookError, LoadError) as error:
+        return _fail([configuration.told(error)])
     else:
         return 0
     finally:

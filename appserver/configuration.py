@@ -6,11 +6,11 @@ It is read again for each reload, so nothing here may depend on what has been re
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from appserver.access import AccessOptions
+from appserver.address import AddressError
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
@@ -76,6 +76,13 @@ class ConfigurationError(Exception):
         self.problems = problems
 
 
+class _OfAnOption(Protocol):
+    """An error that an option has led to; ``value`` is in the option's value."""
+
+    option: str
+    value: str
+
+
 def _one_application(settings: list[Setting]) -> tuple[list[Setting], list[str]]:
     """Leave out ``wsgi-file`` where there is ``module``, too, in uWSGI's sections, and say so."""
     options = [each for each in settings if each.kind is Kind.OPTION]
@@ -92,8 +99,8 @@ class Configuration:
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
-    looks; ``verdicts`` tell what becomes of each setting. With *reloading* the server runs already.
-    Raise `ConfigurationError` where not even the options can be known.
+    looks; ``verdicts`` tell what becomes of each setting. None of their texts has ``secrets`` in it. With
+    *reloading* the server runs already. Raise `ConfigurationError` where not even the options can be known.
     """
 
     def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
@@ -107,13 +114,15 @@ class Configuration:
             raise ConfigurationError([str(error)]) from None
         line = CommandLine(arguments, self.catalogue, os.environ, reloading=reloading)
         self.commands = line.commands
+        self.secrets = line.secrets
         self.given, told = _one_application(line.settings)
-        self.verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
+        verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
+        self.verdicts = [replace(each, text=self.secrets.hidden(each.text)) for each in verdicts]
         self.settings, problems = self.catalogue.build(self.given)
-        self.mistakes = line.problems + problems
-        self.warnings = line.warnings + told + [str(each) for each in self.verdicts if each.warns]
+        self.mistakes = [self.secrets.hidden(each) for each in line.problems + problems]
+        warnings = line.warnings + told + [str(each) for each in verdicts if each.warns]
+        self.warnings = [self.secrets.hidden(each) for each in warnings]
         self.problems = [*self.mistakes]
-        self.place = partial(self.catalogue.place, self.given)
         self.listeners: list[Listener] = [
             self._kind(classes, owner, setting)(setting.value or "", self.settings)
             for owner, setting in self.settings.mounts
@@ -124,7 +133,7 @@ class Configuration:
         try:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))
         except PlanError as error:
-            self.problems.append(f"{self.place('gevent')}{error}")
+            self.problems.append(self._placed("gevent", "", error))
 
     def _kind(self, classes: dict[str, type[Listener]], owner: type, setting: Setting) -> type[Listener]:
         """Return the class of the listener that a setting mounts."""
@@ -138,14 +147,14 @@ class Configuration:
     def tell(self, log: Logger) -> None:
         """Log what is to be said about the configuration when the server starts."""
         for text in self.settings.of(FileOptions).print:
-            log.info("%s", text)
+            log.info("%s", self.secrets.hidden(text))
         for warning in [*self.warnings, *self.dangers()]:
             log.warning("%s", warning)
 
     def dangers(self) -> list[str]:
         """Return warnings about whom the listeners let in, and whom they believe."""
         return [
-            f"{setting.place}: {danger}"
+            self.secrets.hidden(f"{setting.place}: {danger}")
             for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True)
             for danger in listener.dangers()
         ]
@@ -171,9 +180,16 @@ class Configuration:
         """Whether a master is to keep worker processes."""
         return wants_master(self.settings) or any(each.attendant() for each in self.listeners)
 
-    def placed(self, address: str) -> str:
-        """Return where a listener's address was given, for the start of a message."""
+    def told(self, error: AddressError | _OfAnOption) -> str:
+        """Return what an error says, behind the place of the setting that has led to it."""
+        if not isinstance(error, AddressError):
+            return self._placed(error.option, error.value, error)
         places = [
-            f"{each.place}: " for _, each in self.settings.mounts if Spec(each.value or "").address == address
+            f"{each.place}: "
+            for _, each in self.settings.mounts
+            if Spec(each.value or "").address == error.address
         ]
-        return "".join(places[:1])
+        return self.secrets.hidden("".join([*places[:1], str(error)]))
+
+    def _placed(self, option: str, value: str, error: object) -> str:
+        return self.secrets.hidden(f"{self.catalogue.place(self.given, option, value)}{error}")

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     except LoadError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        return _fail([f"{configuration.place(error.option)}{error}"])
+        return _fail([configuration.told(error)])
     print(f"{configuration.what}: {configuration.plan.reason}")
     found = [*configuration.plan.warnings, *patching.warnings]
     if options.gevent:

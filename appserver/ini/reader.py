@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver.ini.error import IniError
@@ -17,6 +18,7 @@ from appserver.ini.lines import OWN, lines, uncommented
 from appserver.ini.logic import ENDS, Block, Facts
 from appserver.ini.logic import NAMES as LOGIC
 from appserver.ini.magic import Magic
+from appserver.masking import Secrets, is_secret, secret
 from appserver.options import Kind, Setting
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Reader:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._is_option = is_option
+        self._secrets: set[str] = set()  # that expansion has put somewhere
         self._magic = Magic()
         self._facts = Facts(self._first, reloading)
         self._block: Block | None = None
@@ -93,6 +96,10 @@ class Reader:
         else:
             self.problems.append(f"{setting}: it inherits from itself")
         return self._counting()
+
+    def secrets(self) -> Secrets:
+        """Return what is not to be shown of all this, once it has its values."""
+        return Secrets({*self._secrets, *(secret(each.name, each.value or "") for each in self.all)})
 
     def _counting(self) -> list[Setting]:
         return [each for each in self.all if each.kind is not Kind.SKIPPED]
@@ -235,13 +242,20 @@ class Reader:
                 if setting.kind is not Kind.OPTION or setting.value is None or symbol not in setting.value:
                     continue
                 try:
-                    value = expanded(setting.value, symbol, look_up)
+                    value = expanded(setting.value, symbol, partial(self._found, look_up))
                 except IniError as error:
                     self.problems.append(f"{setting}: {error}")
                     continue
                 if value != setting.value:
                     written = setting.value if setting.written is None else setting.written
                     self.all[at] = replace(setting, value=value, written=written)
+
+    def _found(self, look_up: Callable[[str], str | None], name: str) -> str | None:
+        """Return what *look_up* returns, and note what is a secret by its name, without its default."""
+        found = look_up(name)
+        if found and is_secret(name.partition("-")[0] if look_up is environment else name):
+            self._secrets.add(found)
+        return found
 
 
 def _inherits(setting: Setting) -> bool:

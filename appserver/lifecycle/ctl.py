@@ -103,7 +103,7 @@ def _path_in(name: str) -> str:
     reader.read(name)
     given = [setting.value for setting in reader.settings() if setting.name == "control-socket"]
     if reader.problems:
-        raise _Problem(reader.problems[0])
+        raise _Problem(reader.secrets().hidden(reader.problems[0]))
     if not given or not given[-1]:
         raise _Problem(
             f"{name} has no option control-socket: set control-socket = /run/site/control.sock and restart"

@@ -68,7 +68,7 @@ class Preloader:
         try:
             privileges.drop(settings.of(PrivilegeOptions))
         except StartError as error:
-            self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
+            self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         autoreload = settings.of(TouchOptions).py_autoreload
         if autoreload:  # Python takes cached bytecode for that of any file of the same second and size
@@ -81,7 +81,7 @@ class Preloader:
                     self._check_threads()
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
-            self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
+            self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         self._logs.reclaim()
         self._channel.send("loaded")

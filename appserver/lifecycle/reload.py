@@ -48,7 +48,7 @@ def stats_server(old: StatsServer | None, before: Configuration, new: Configurat
     try:
         server.bind(user_id(before.settings.of(PrivilegeOptions)))
     except StartError as error:
-        raise Failed(f"{new.place(error.option, error.value)}{error}") from None
+        raise Failed(new.told(error)) from None
     return server
 
 
@@ -74,5 +74,5 @@ def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], d
     except AddressError as error:
         for listener in bound:
             listener.close()
-        raise Failed(f"{new.placed(error.address)}{error}") from None
+        raise Failed(new.told(error)) from None
     return bound, follows

@@ -51,11 +51,8 @@ def run(configuration: Configuration) -> int:
     try:
         with ExitStack() as stack:
             return _run(configuration, notifier, daemon, stack)
-    except AddressError as error:
-        _tell(daemon, f"{configuration.placed(error.address)}{error}")
-        raise
-    except (LogError, StartError, HookError) as error:
-        _tell(daemon, f"{configuration.place(error.option, error.value)}{error}")
+    except (AddressError, LogError, StartError, HookError) as error:
+        _tell(daemon, configuration.told(error))
         raise
 
 

@@ -63,14 +63,14 @@ class Worker:
         try:
             hooks.run(self._configuration.settings.of(HookOptions), "post-fork")
         except HookError as error:
-            self._channel.send(f"failed {self._configuration.place(error.option, error.value)}{error}")
+            self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         try:
             with Sources(self._channel.send) if autoreload and app is None else nullcontext():
                 app = app or load(self._configuration.settings)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
-            self._channel.send(f"failed {self._configuration.place(error.option)}{error}")
+            self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         self._logs.reclaim()
         SIGNALS.note = self._board.note_signal
