@@ -74,8 +74,13 @@ class LogOptions:
     """Logging."""
 
     logto: str = option(
-        "", "Append the log to this file instead of stderr.", aliases=("logto2",), convert=log_file,
+        "", "Append the log to this file instead of stderr.", convert=log_file,
         expects="file", example="/var/log/mysite.log", note="A path, never a UDP address.",
+    )  # fmt: skip
+    logto2: str = option(
+        "", "The same for a file that `uid` can open anew.", convert=log_file,
+        expects="file", example="/var/log/mysite/log",
+        note="A new file is given to `uid` and `gid`; uWSGI opens it as them. With both this one counts.",
     )  # fmt: skip
     logger: tuple[str, ...] = option(
         (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
@@ -204,13 +209,20 @@ def _together(sinks: list[tuple[str, Sink]], rules: Rules) -> Sink:
 class Log:
     """The open destinations of one server."""
 
-    def __init__(self, options: LogOptions, access: AccessOptions = DEFAULT) -> None:
-        """Open them; raise `LogError` where one cannot be."""
+    def __init__(
+        self, options: LogOptions, access: AccessOptions = DEFAULT, owner: tuple[int, int] = (-1, -1)
+    ) -> None:
+        """Open them; raise `LogError` where one cannot be.
+
+        *owner* are the user and the group that a new file of ``logto2`` is given to.
+        """
         self._options = options
+        self._owner = owner
         self._open: list[Sink] = []
         self._others: list[Callable[[], None]] = []
         named = {
-            "logto": [f"file:{options.logto}"] if options.logto else [],
+            "logto": [f"file:{options.logto}"] if options.logto and not options.logto2 else [],
+            "logto2": [f"file:{options.logto2}"] if options.logto2 else [],
             "logger": options.logger,
             "log-zeromq": options.log_zeromq,
         }
@@ -269,14 +281,15 @@ class Log:
 
                 sink = ZeromqSink(argument, curve=self._curve)
             else:
-                sink = self._file(argument) if engine == "file" else StderrSink()
+                owner = self._owner if option == "logto2" else (-1, -1)
+                sink = self._file(argument, owner) if engine == "file" else StderrSink()
         except OSError as error:
             why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
             raise LogError(option, argument, f"the log cannot be opened: {why}") from None
         self._open.append(sink)
         return name, sink
 
-    def _file(self, argument: str) -> FileSink:
+    def _file(self, argument: str, owner: tuple[int, int]) -> FileSink:
         """Open a file, which may be given as ``logfile=PATH,maxsize=BYTES,backupname=PATH``."""
         options = self._options
         path, most, backup = argument, options.log_maxsize, options.log_backupname
@@ -284,7 +297,7 @@ class Log:
             pairs = dict(each.partition("=")[::2] for each in argument.split(","))
             path, backup = pairs["logfile"], pairs.get("backupname", backup)
             most = int(pairs["maxsize"]) if pairs.get("maxsize", "").isdigit() else most
-        return FileSink(path, options.logfile_chmod, most, backup)
+        return FileSink(path, options.logfile_chmod, most, backup, owner)
 
     def _close_sinks(self) -> None:
         for sink in self._open:

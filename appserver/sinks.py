@@ -131,13 +131,17 @@ class FileSink(_Holding):
     """Append lines to a file; raise `OSError` where it cannot be opened.
 
     At *most* bytes it becomes *backup*, or has the time behind its name, and a new one is begun; *most*
-    0 is no limit. Several processes may have the same file.
+    0 is no limit. Several processes may have the same file. A new one is given to *owner*: a user, a group.
     """
 
-    def __init__(self, path: str, mode: int | None = None, most: int = 0, backup: str = "") -> None:
+    def __init__(
+        self, path: str, mode: int | None = None, most: int = 0, backup: str = "",
+        owner: tuple[int, int] = (-1, -1),
+    ) -> None:  # fmt: skip
         super().__init__()
         self._path = os.path.abspath(path)  # chdir comes later
         self._mode = mode
+        self._owner = owner
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
         self._lock = Lock()
@@ -148,7 +152,14 @@ class FileSink(_Holding):
 
     def _open(self, path: str, flags: int) -> int:
         """Open the file; a new one never has wider permissions than it ends with."""
-        return open_file(path, flags, 0o666 if self._mode is None else self._mode)
+        mode = 0o666 if self._mode is None else self._mode
+        try:
+            fd = open_file(path, flags | os.O_EXCL, mode)
+        except FileExistsError:
+            return open_file(path, flags, mode)
+        with suppress(OSError):  # whoever is not root gives nothing away
+            os.fchown(fd, *self._owner)
+        return fd
 
     def _set_mode(self) -> None:
         if self._mode is not None:

@@ -158,6 +158,12 @@ class TestLog:
         ]
         assert capsys.readouterr().err == ""
 
+    def test_logto2_counts_where_there_is_logto_too(self, opened, tmp_path):
+        opened(logto=str(tmp_path / "one"), logto2=str(tmp_path / "two"))
+        logging.getLogger("appserver").info("ours")
+        assert (tmp_path / "two").read_text().endswith("] INFO ours\n")
+        assert not (tmp_path / "one").exists()
+
     def test_all_destinations_get_the_log(self, opened, collector, capsys, tmp_path):
         where, listen = collector
         sock = listen()
@@ -212,6 +218,7 @@ class TestLog:
         "options, option, value",
         [
             ({"logto": "{0}/absent/log"}, "logto", "{0}/absent/log"),
+            ({"logto2": "{0}/absent/log"}, "logto2", "{0}/absent/log"),
             ({"logger": ("stdio:", "file:{0}/absent/log")}, "logger", "{0}/absent/log"),
             ({"req_logger": ("file:{0}",)}, "req-logger", "{0}"),
             (

@@ -117,6 +117,30 @@ class TestFile:
             each.close()
         sink.rotate()
 
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+    def test_a_new_file_is_given_away_and_one_that_is_there_is_not(self, tmp_path):
+        path, old = tmp_path / "log", tmp_path / "old"
+        path.touch()
+        sink = FileSink(str(path), 0o640, backup=str(old), owner=(1234, 2345))
+        assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
+        for begin in (sink.rotate, lambda: path.unlink() or sink.reopen()):
+            sink.write("a line")
+            begin()
+            status = path.stat()
+            assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 2345, 0o640)
+        sink.close()
+        assert old.stat().st_uid == os.getuid()
+
+    def test_who_gives_nothing_away_logs_all_the_same(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "fchown", refuse)
+        sink = FileSink(str(tmp_path / "log"), owner=(1234, 2345))
+        sink.write("a line")
+        sink.close()
+        assert (tmp_path / "log").read_text() == "a line\n"
+
     def test_a_directory_without_permission(self, tmp_path, monkeypatch):
         def refuse(*_):
             raise PermissionError(13, "Permission denied")

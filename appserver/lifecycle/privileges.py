@@ -108,6 +108,12 @@ def user_id(options: PrivilegeOptions) -> int:
     return int(options.uid) if options.uid[0].isdigit() else getpwnam(options.uid).pw_uid
 
 
+def owner(options: PrivilegeOptions) -> tuple[int, int]:
+    """Return the numbers of the user and the group that `drop` becomes, -1 for none; raise `StartError`."""
+    wanted = _wanted(options)
+    return (-1, -1) if wanted is None else (wanted.uid, wanted.gid)
+
+
 def _wanted(options: PrivilegeOptions) -> _Identity | None:
     if not options.uid and options.gid is None and not options.add_gid:
         return None

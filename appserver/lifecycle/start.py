@@ -64,7 +64,7 @@ def _tell(daemon: Daemon | None, text: str) -> None:
 def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None, stack: ExitStack) -> int:
     settings = configuration.settings
     options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
-    logs = Log(settings.of(LogOptions), settings.of(AccessOptions))
+    logs = Log(settings.of(LogOptions), settings.of(AccessOptions), privileges.owner(options))
     stack.callback(logs.close)
     configuration.tell(log)
     if daemon is not None:

@@ -151,6 +151,19 @@ def test_the_number_of_the_user(text, number):
     assert user_id(PrivilegeOptions(uid=text)) == number
 
 
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, (-1, -1)),
+        ({"uid": "1234", "gid": 2345}, (1234, 2345)),
+        ({"uid": "nobody"}, (65534, 65534)),
+        ({"gid": 2345}, (os.geteuid(), 2345)),
+    ],
+)
+def test_whom_files_are_given_to(options, expected):
+    assert privileges.owner(PrivilegeOptions(**options)) == expected
+
+
 @pytest.mark.parametrize("convert, text, value", [(user, "root", "root"), (user, "12", "12"), (group, "root", 0), (group, "12", 12), (umask, "027", 0o27), (umask, "0", 0), (umask, "0777", 0o777)])  # fmt: skip
 def test_values(convert, text, value):
     assert convert(text) == value

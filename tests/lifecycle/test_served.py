@@ -196,6 +196,20 @@ class TestPrivileges:
             client.sendall(b"status\n")
             assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"\nok\n")
 
+    @pytest.mark.usefixtures("reachable")
+    def test_logto2_can_be_opened_anew_by_the_user(self, site):
+        log, control = site.directory / "log", site.directory / "control.sock"
+        site.configure(uid="1234", gid=2345, logto2=log, control_socket=control).launch()
+        poll(lambda: log.exists() and "INFO ready\n" in log.read_text(), "it is not ready")
+        before = log.stat()
+        assert (before.st_uid, before.st_gid) == (1234, 2345)
+        log.rename(site.directory / "log.1")
+        log.touch(before.st_mode & 0o777)  # as logrotate's `create` has it
+        os.chown(log, before.st_uid, before.st_gid)
+        assert run(site, "ctl", "--ini", site.ini, "reopen-logs")[0] == 0
+        assert run(site, "ctl", "--ini", site.ini, "status")[0] == 0
+        assert "the control socket: status" in log.read_text()
+
     def test_root_is_warned_of(self, site):
         site.configure().start()
         assert "WARNING the application runs as root; set uid = USER" in site.log
