@@ -1,12 +1,12 @@
-"""Times of the clock, as cron and uWSGI write them: which minutes match."""
+"""Times of the clock, as cron and uWSGI write them: which minutes match, and when they have come."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from time import struct_time
+_MINUTE = 60
+_CORRECTED = 3 * 60 * _MINUTE  # seconds; a clock that is off by more was wrong before, as for cron(8)
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Clock:
     month: int
     weekday: int
 
-    def matches(self, now: struct_time) -> bool:
+    def matches(self, now: time.struct_time) -> bool:
         """Tell whether it is time."""
         sunday = 7 if self.weekday == 7 else 0
         pairs = (
@@ -27,3 +27,39 @@ class Clock:
             (self.month, now.tm_mon), (self.weekday, (now.tm_wday + 1) % 7 or sunday),
         )  # fmt: skip
         return all(value % -wanted == 0 if wanted < 0 else wanted == value for wanted, value in pairs)
+
+
+class Schedule:
+    """Whether it is time, for one who again and again sleeps for as long as `pause` says and asks `due`.
+
+    Each minute counts once, also where the clock is stepped back. Several that have passed meanwhile count
+    as one. A clock that is corrected by hours begins anew with the minute that it shows.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = _following(time.time())
+
+    def pause(self) -> float:
+        """Return the seconds until the next minute begins, or until the clock may have been stepped."""
+        return min(max(self._next - time.time(), 0.0), _MINUTE)
+
+    def due(self) -> bool:
+        """Tell whether a minute that matches has begun since the last time that this was asked.
+
+        A sleep may be too short, and localtime() without an argument reads a coarser clock, which may
+        still be in the minute before; so it is the minute that is waited for that is looked at.
+        """
+        now, begun = time.time(), self._next
+        if now < begun - _CORRECTED:
+            self._next = _following(now)
+        if now < begun:
+            return False
+        self._next = _following(now)
+        if now - begun >= _CORRECTED:
+            begun = self._next - _MINUTE
+        return any(self._clock.matches(time.localtime(each)) for each in range(begun, self._next, _MINUTE))
+
+
+def _following(now: float) -> int:
+    return (int(now) // _MINUTE + 1) * _MINUTE

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from appserver.clock import Schedule
 from appserver.identity import worker_id
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ class Signals:
                     return
 
     def _run_alarm(self, alarm: Alarm) -> None:
+        schedule = Schedule(alarm.clock)
         while True:
-            time.sleep(60 - time.time() % 60)
-            if alarm.clock.matches(time.localtime()):
+            time.sleep(schedule.pause())
+            if schedule.due():
                 self.raise_(alarm.number)
 
 

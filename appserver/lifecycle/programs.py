@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from appserver.clock import Schedule
 from appserver.lifecycle import privileges
 from appserver.lifecycle.child import told
 from appserver.lifecycle.lifetime import die_with_parent
@@ -126,9 +127,10 @@ class Programs:
 
     async def _schedule(self, clock: Clock, text: str, *, unique: bool) -> None:
         last: Child | None = None
+        schedule = Schedule(clock)
         while True:
-            await asyncio.sleep(60 - time.time() % 60)
-            if not clock.matches(time.localtime()):
+            await asyncio.sleep(schedule.pause())
+            if not schedule.due():
                 continue
             if unique and last is not None and not last.exited.done():
                 log.warning("%s: it still runs (pid %d), and is not run again", text, last.pid)

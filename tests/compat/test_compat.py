@@ -10,12 +10,15 @@ import urllib.request
 
 import pytest
 
+from appserver import clock as clocks
+from appserver.clock import Clock
 from appserver.compat import finder, signals
 from appserver.compat.features import WHY
 from appserver.compat.module import WithLogvars
-from appserver.compat.signals import Signals, Timer
+from appserver.compat.signals import Alarm, Signals, Timer
 from appserver.configuration import Configuration
 from tests.support.server import Server
+from tests.support.wall import Ended, Wall, seconds
 
 NAMES = ("uwsgi", "uwsgidecorators")
 
@@ -176,6 +179,19 @@ def test_timers_run_from_the_beginning_of_a_worker(modules):
     uwsgi.register_signal(3, "", lambda _: late.set())
     uwsgi.add_rb_timer(3, 0.01, 1)
     assert late.wait(20)
+
+
+@pytest.mark.parametrize("minute, times", [(7, ["10:07"]), (-1, ["10:06", "10:07", "10:08", "10:09"])])
+def test_the_clock_raises_a_signal_in_its_minute(monkeypatch, minute, times):
+    wall = Wall("2026-03-01 10:05:30", "2026-03-01 10:08:30")
+    for module in (signals, clocks):
+        monkeypatch.setattr(module, "time", wall)
+    raised = []
+    made = Signals()
+    made.register(3, "", lambda _: raised.append(wall.now))
+    with pytest.raises(Ended):
+        made._run(Alarm(3, Clock(minute, -1, -1, -1, -1)))
+    assert raised == [seconds(f"2026-03-01 {each}:00") for each in times]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import time
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
 
+from appserver import clock as clocks
 from appserver.clock import Clock
 from appserver.configuration import Configuration
 from appserver.lifecycle import programs
@@ -19,6 +21,7 @@ from appserver.lifecycle.programs import Programs
 from appserver.options import BadValue
 from tests.lifecycle.conftest import Site
 from tests.support.fronts import poll
+from tests.support.wall import Ended, Wall, seconds
 
 
 def lives(pid):
@@ -102,9 +105,7 @@ def test_a_program_with_a_pid_file_is_started_where_it_does_not_run(tmp_path, mo
 def test_commands_run_by_the_clock(tmp_path, monkeypatch, caplog, run, unique):
     # The next minute is always near.
     monkeypatch.setattr(
-        programs,
-        "time",
-        SimpleNamespace(time=lambda: 59.99, localtime=time.localtime, monotonic=time.monotonic),
+        clocks, "time", SimpleNamespace(time=map(float, count(0, 59)).__next__, localtime=time.localtime)
     )
     told = tmp_path / "told"
     option = "unique-cron" if unique else "cron"
@@ -119,6 +120,29 @@ def test_commands_run_by_the_clock(tmp_path, monkeypatch, caplog, run, unique):
     else:
         run(arguments, lambda: len(pids(told)) > 2)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("minute, times", [(7, ["10:07"]), (-1, ["10:06", "10:07", "10:08", "10:09"])])
+def test_the_clock_runs_a_command_in_its_minute(monkeypatch, minute, times):
+    wall = Wall("2026-03-01 10:05:30", "2026-03-01 10:08:30")
+    for module in (programs, clocks):
+        monkeypatch.setattr(module, "time", wall)
+    ran = []
+
+    async def main():
+        ended = asyncio.get_running_loop().create_future()
+        ended.set_result(0)
+        mine = Programs(Configuration(["--http", ":0", "--module", "x"]).settings, Children())
+        monkeypatch.setattr(mine, "_run", lambda _: ran.append(wall.now) or SimpleNamespace(exited=ended))
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        await mine._schedule(Clock(minute, -1, -1, -1, -1), "x", unique=False)
+
+    async def sleep(length):
+        wall.sleep(length)
+
+    with pytest.raises(Ended):
+        asyncio.run(main())
+    assert ran == [seconds(f"2026-03-01 {each}:00") for each in times]
 
 
 def test_values():

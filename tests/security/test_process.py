@@ -78,7 +78,7 @@ def test_P11_each_unix_socket_has_its_own_permissions(tmp_path, options):
 CLOCKS = {
     "access": "the time in a line", "encoders": "the time in a line", "exchange": "the field Date",
     "sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
-    "compat.signals": "cron", "lifecycle.programs": "cron",
+    "clock": "cron",
     "alone": "the start in the statistics", "lifecycle.generation": "the start in the statistics",
 }  # fmt: skip
 
