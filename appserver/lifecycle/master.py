@@ -70,9 +70,11 @@ class Master:
         self._control: Control | None = None
         self._autoreload: Autoreload | None = None
         self._hurry = asyncio.Event()
+        self._begun = asyncio.Event()  # the first generation serves, or there is none
         self._stopping = asyncio.Event()
         self._mercy: float | None = None  # other than the options'
         self._number = 0
+        self._reloads = 0  # asked for
         self._changing: asyncio.Task[asyncio.Task[None]] | None = (
             None  # a reload until the new generation serves
         )
@@ -151,6 +153,7 @@ class Master:
         starting = loop.create_task(succession.start(generation, self.cheaper.wanted, log.info, strict=False))
         stopped = loop.create_task(self._stopping.wait())
         await first(starting, stopped)
+        self._begun.set()  # whoever waits for that goes on when all of this has been noted
         code = 0
         if not starting.done():
             starting.cancel()
@@ -334,12 +337,20 @@ class Master:
     async def reload(self, report: Report, *, chain: bool) -> None:
         """Change to a new generation; raise `Failed` where it cannot serve: this one stays then.
 
-        Another reload that is under way is given up for this one. Returns when the old workers
-        have finished.
+        Another reload that is under way, or waits, is given up for this one; all wait until the first
+        generation serves. Returns when the old workers have finished.
         """
+        self._reloads += 1
+        this = self._reloads
+        if not self._begun.is_set():
+            report("the reload waits until generation 1 serves")
+            await self._begun.wait()
         await self._stop_changing()
         if self.generation is None or self._stopping.is_set():
-            raise Failed("the server is starting or stopping")
+            log.warning("nothing is reloaded: the server is stopping")
+            raise Failed("the server is stopping")
+        if this != self._reloads:
+            raise Failed("given up for another command")
         changing = self._changing = asyncio.create_task(self._change(report, chain=chain))
         await asyncio.wait({changing})
         if self._changing is changing:

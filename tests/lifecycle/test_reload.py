@@ -236,6 +236,42 @@ def test_a_reload_while_one_is_under_way_begins_again(site):
     assert site.told()["version"] == 3
 
 
+def test_reloads_while_the_first_generation_loads_are_done_once_it_serves(site):
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    text = site.app.read_text()
+    site.app.write_text(f"open({str(gate)!r}).read()\n{text}")
+    site.configure(processes=2).launch()
+    with gate.open("w"):  # it is open when the application has come to it
+        site.app.write_text(text.replace("VERSION = 1", "VERSION = 2"))
+        for count in (1, 2, 3):
+            reload(site)
+            site.wait_for("SIGHUP: reload", count)
+        site.wait_for("the reload waits until generation 1 serves", 3)
+        assert not site.count("generation 1: loaded")
+    generation(site, 2)
+    site.server.start()
+    assert site.told()["version"] == 2
+    assert site.server.stop() == 0
+    assert not site.count("generation 3")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_reload_that_the_end_comes_before_is_told(site, fails):
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    site.app.write_text(f"open({str(gate)!r}).read()\n1 / 0\n")
+    site.configure().launch()
+    with gate.open("w"):
+        reload(site)
+        site.wait_until("the reload waits until generation 1 serves")
+        if not fails:
+            site.server.process.send_signal(signal.SIGTERM)
+            site.wait_until("nothing is reloaded: the server is stopping")
+    site.wait_until("nothing is reloaded: the server is stopping")
+    assert site.server.process.wait(30) == int(fails)
+
+
 SECOND_FAILS = """
 serve = application
 
