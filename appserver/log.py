@@ -144,6 +144,7 @@ class LogOptions:
     log_backupname: str = option(
         "", "The name of the file before (default: that of the log with the time behind it).",
         expects="file", example="/var/log/mysite.log.old",
+        note="Without it nothing is overwritten: files of the same second are numbered.",
     )  # fmt: skip
 
 

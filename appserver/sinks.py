@@ -8,6 +8,7 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
+from itertools import chain, count
 from threading import Lock
 from time import time
 from typing import Protocol
@@ -130,8 +131,9 @@ class StderrSink(_Holding):
 class FileSink(_Holding):
     """Append lines to a file; raise `OSError` where it cannot be opened.
 
-    At *most* bytes it becomes *backup*, or has the time behind its name, and a new one is begun; *most*
-    0 is no limit. Several processes may have the same file. A new one is given to *owner*: a user, a group.
+    At *most* bytes it becomes *backup*, or has the time behind its name, and a number where there is such a
+    file already, and a new one is begun; *most* 0 is no limit. Several processes may have the same file. A new
+    one is given to *owner*: a user, a group.
     """
 
     def __init__(
@@ -183,7 +185,7 @@ class FileSink(_Holding):
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 if self._has_path() and os.fstat(self._file.fileno()).st_size >= most:
-                    os.rename(self._path, self._backup or f"{self._path}.{int(time())}")
+                    os.rename(self._path, self._backup or _unused(f"{self._path}.{int(time())}"))
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self.reopen()
@@ -216,6 +218,12 @@ class FileSink(_Holding):
         self.flush()
         with suppress(OSError):
             self._file.close()
+
+
+def _unused(path: str) -> str:
+    """Return *path*, or the first of ``path.1``, ``path.2`` ... that is not there."""
+    names = (f"{path}.{number}" for number in count(1))
+    return next(each for each in chain((path,), names) if not os.path.lexists(each))
 
 
 class Sinks:

@@ -90,6 +90,23 @@ class TestFile:
         for each in (ours, theirs):
             each.close()
 
+    def test_a_file_that_is_full_within_the_same_second_destroys_none(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sinks, "time", lambda: 1700000000.5)
+        path = tmp_path / "log"
+        ours, theirs = (FileSink(str(path), most=4) for _ in range(2))
+        for line in ("one.", "two.", "three"):
+            ours.write(line)
+        theirs.write("four")
+        theirs.rotate()
+        ours.rotate()
+        found = {each.name: each.read_text() for each in tmp_path.iterdir()}
+        assert found == {
+            "log.1700000000": "one.\n", "log.1700000000.1": "two.\n",
+            "log.1700000000.2": "three\nfour\n", "log": "",
+        }  # fmt: skip
+        for each in (ours, theirs):
+            each.close()
+
     def test_a_file_is_nobody_elses_from_the_moment_it_is_there(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fchmod", lambda fd, mode: None)  # which comes a moment later
         path = tmp_path / "log"
