@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from appserver.address import AddressError
 from appserver.binding import BindOptions, bind
 from appserver.lifecycle.error import StartError
+from appserver.listeners.warnings import Warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ log = logging.getLogger("appserver.lifecycle")
 
 _LONGEST = 1000  # bytes of a command
 _PATIENCE = 10.0  # seconds that a client may take to send it, and to read the last line
+_PAUSE = 1.0  # seconds without accepting when descriptors run out
 _UNREAD = 65536  # bytes of progress that wait for a client
 _UCRED = struct.Struct("iII")  # unix(7)
 
@@ -44,6 +46,7 @@ class Control:
         self._handler: Handler | None = None
         self._clients: set[socket.socket] = set()
         self._commands: set[asyncio.Task[None]] = set()
+        self._warnings = Warnings("the control socket")
 
     def bind(self, uid: int = -1) -> None:
         """Make the socket, and give it to *uid* where the master is to become another user.
@@ -63,9 +66,8 @@ class Control:
         *handler* gets the words and a function that reports progress, and returns None or why it
         failed. It goes on when its client leaves.
         """
-        assert self._sock is not None
         self._handler = handler
-        asyncio.get_running_loop().add_reader(self._sock, self._accept)
+        self._go_on()
 
     async def finish(self, seconds: float = _PATIENCE) -> None:
         """Wait until the commands in hand have had their last line."""
@@ -92,13 +94,21 @@ class Control:
         for client in self._clients:
             client.close()
 
+    def _go_on(self) -> None:
+        if self._sock is not None:  # else it has been removed meanwhile
+            asyncio.get_running_loop().add_reader(self._sock, self._accept)
+
     def _accept(self) -> None:
         assert self._sock is not None
         try:
             client, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                log.warning("the control socket cannot accept: %s", error.strerror)
+            self._warnings.tell(f"cannot accept for now: {error.strerror}")
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._sock)  # which stays readable, so the loop would spin
+            loop.call_later(_PAUSE, self._go_on)
             return
         client.setblocking(False)
         self._clients.add(client)

@@ -14,6 +14,7 @@ import select
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from appserver import address
 from appserver.address import AddressError
 from appserver.binding import BindOptions, bind
 from appserver.lifecycle.error import StartError
+from appserver.listeners.warnings import Warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ _PATIENCE = 10.0  # seconds that a client may take to ask and to read
 _CLIENTS = 64  # who may be served at once; the oldest gives way
 _LONGEST = 8192  # bytes of an HTTP request
 _LOOK = 1.0  # seconds between looks at who takes too long, in a thread
+_PAUSE = 1.0  # seconds without accepting when descriptors run out
 _END = b"\r\n\r\n"
 _HEAD = (
     "HTTP/1.0 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
@@ -69,6 +72,8 @@ class StatsServer:
         self._file: tuple[str, os.stat_result] | None = None
         self._epoll: select.epoll | None = None
         self._clients: dict[int, _Client] = {}
+        self._resume = inf  # when to accept again; it does while that is infinite
+        self._warnings = Warnings("the statistics server")
 
     @property
     def address(self) -> str:
@@ -127,6 +132,9 @@ class StatsServer:
                 elif (client := self._clients.get(fd)) is not None:
                     self._go_on(client)
             now = monotonic()
+            if now >= self._resume:
+                self._resume = inf
+                epoll.register(sock.fileno(), select.EPOLLIN)
             for client in [each for each in self._clients.values() if each.deadline < now]:
                 self._end(client)
         except (OSError, ValueError):
@@ -134,18 +142,20 @@ class StatsServer:
                 log.exception("the statistics server failed")
 
     def _accept(self, listening: socket.socket) -> None:
+        assert self._epoll is not None
         try:
             sock, _ = listening.accept()
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
-            log.warning("the statistics server cannot accept: %s", error.strerror)
+            self._warnings.tell(f"cannot accept for now: {error.strerror}")
+            self._epoll.unregister(listening.fileno())  # which stays readable, so the loop would spin
+            self._resume = monotonic() + _PAUSE
             return
         if len(self._clients) >= _CLIENTS:
             self._end(next(iter(self._clients.values())))
         sock.setblocking(False)
         client = self._clients[sock.fileno()] = _Client(sock, monotonic() + _PATIENCE)
-        assert self._epoll is not None
         if self._options.stats_http:
             self._epoll.register(sock.fileno(), select.EPOLLIN)
         else:

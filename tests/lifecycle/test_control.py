@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -124,6 +125,33 @@ def test_a_client_that_says_nothing_is_not_waited_for(path, monkeypatch):
     monkeypatch.setattr(control, "_PATIENCE", 0.01)
     with Running(path):
         assert said(path, b"sta") == "failed: no command came within 0.01 s\n"
+
+
+def test_without_descriptors_the_loop_does_not_spin(running, path, monkeypatch, caplog):
+    asked = []
+
+    def refuse(_):
+        asked.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def turns():
+        while not asked:  # noqa: ASYNC110  (each is a turn of the loop)
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(control, "_PAUSE", 1000)
+    with socket.socket(socket.AF_UNIX) as client, monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "accept", refuse)
+        client.settimeout(20)
+        client.connect(path)
+        asyncio.run_coroutine_threadsafe(turns(), running.loop).result(20)
+        assert len(asked) == 1
+        patched.undo()
+        running.loop.call_soon_threadsafe(running.control._go_on)
+        client.sendall(b"x\n")
+        assert client.recv(100).startswith(b"failed")
+    assert caplog.messages == ["the control socket: cannot accept for now: Too many open files"]
 
 
 def test_strangers_are_refused(path, monkeypatch):

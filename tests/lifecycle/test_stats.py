@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import stat
@@ -610,6 +612,32 @@ def test_the_oldest_gives_way(quick):
     finally:
         for each in socks:
             each.close()
+
+
+def test_without_descriptors_it_does_not_spin(quick, monkeypatch, caplog):
+    """The socket stays readable meanwhile; the master's loop must not be told."""
+    asked = []
+
+    def refuse(_):
+        asked.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server, path = quick(dict)
+    now = monotonic()
+    with connected(path) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "accept", refuse)
+            for later in (0, 0.5, 1.1, 1.1, 1.5):
+                monkeypatch.setattr(stats_server, "monotonic", lambda later=later: now + later)
+                for _ in range(3):
+                    server.turn()
+                assert not select.select([server], [], [], 0)[0]
+        assert len(asked) == 2
+        monkeypatch.setattr(stats_server, "monotonic", lambda: now + 3)
+        for _ in range(2):
+            server.turn()
+        assert client.recv(10) == b"{}"
+    assert caplog.messages == ["the statistics server: cannot accept for now: Too many open files"]
 
 
 @pytest.mark.parametrize("said", [b"x" * 9000, b"GET / HT"])
