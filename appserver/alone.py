@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import logging
 import os
 import signal
+import sys
 from contextlib import ExitStack, suppress
-from time import monotonic, time
-from typing import TYPE_CHECKING
+from time import monotonic, sleep, time
+from typing import TYPE_CHECKING, NoReturn
 
 import gevent
 from gevent import get_hub
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver")
 
 # The real ones, also where gevent replaces them later.
-_start, _Lock = _thread.start_new_thread, _thread.allocate_lock
+_start, _sleep = _thread.start_new_thread, sleep
 
 _MORE_MERCY = 2.0  # seconds more for the process to end by itself than it gives its requests
 _AT_ONCE = 1.0  # seconds that it has when it shall hurry
@@ -54,8 +56,7 @@ class _End:
         self._mercy = mercy
         self._asked = False
         self._loop = get_hub().loop
-        self._going_on = _Lock()
-        self._going_on.acquire()
+        self._what = "a request does"
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Begin to stop: after what is in hand for a first SIGTERM, else at once."""
@@ -64,8 +65,8 @@ class _End:
         _start(self._bring_about, (signal.Signals(number), 0.0 if hurry else self._mercy))
 
     def came(self) -> None:
-        """Note that the process ends by itself."""
-        self._going_on.release()
+        """Note that no request is in hand any more."""
+        self._what = "what runs at the exit does"
 
     def _bring_about(self, number: signal.Signals, mercy: float) -> None:
         log.info("%s: %s", number.name, MASTER[number][0])
@@ -73,10 +74,8 @@ class _End:
             stacks.log_all()
             stacks.wait()
         self._loop.run_callback_threadsafe(self._stop, mercy)
-        if self._going_on.acquire(timeout=mercy + _MORE_MERCY if mercy else _AT_ONCE):
-            self._going_on.release()
-            return
-        log.error("a request does not end; the process does")
+        _sleep(mercy + _MORE_MERCY if mercy else _AT_ONCE)
+        log.error("%s not end; the process does", self._what)
         for listener in self._server.listeners:
             with suppress(Exception):  # the loop may be using it
                 listener.close()
@@ -149,6 +148,15 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             _tell(stats, process, configuration)
         server.serve(process.ready)
         log.info("stopped")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process as a worker ends: its atexit functions are called, and no threads are waited for."""
+    atexit._run_exitfuncs()  # noqa: SLF001  (Python calls them when it has waited for threads)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 class _Process:

@@ -129,6 +129,7 @@ def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
 def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
+    served = False
     options = configuration.settings.of(HookOptions)
     try:
         hooks.run(options, "asap")
@@ -148,14 +149,18 @@ def _run(configuration: Configuration) -> int:
         log.reclaim()
         finder.begin()
         alone.run(configuration, log, app)
+        served = True
         hooks.run(options, "as-user-atexit")
     except (AddressError, LogError, StartError, HookError, LoadError) as error:
-        return _fail([configuration.told(error)])
+        code = _fail([configuration.told(error)])
     else:
-        return 0
+        code = 0
     finally:
         if log is not None:
             log.close()
+    if served:
+        alone.leave(code)
+    return code
 
 
 def _print(text: str) -> None:

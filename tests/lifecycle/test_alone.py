@@ -103,6 +103,44 @@ def test_what_only_a_master_can_do_is_told(alone, number, told):
     assert site.told()["version"] == 1
 
 
+LEFT = """
+import atexit, threading
+threading.Thread(target=threading.Event().wait).start()
+atexit.register(lambda: open(os.path.join(HERE, "left"), "w").close())
+"""
+
+
+@KINDS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_threads_of_the_application_are_not_waited_for(alone, site, number, options):
+    """As in a worker; what is to be done at the exit is."""
+    with site.app.open("a") as file:
+        file.write(LEFT)
+    site = alone(**options)
+    site.server.process.send_signal(number)
+    assert site.server.process.wait(30) == 0
+    site.wait_until("stopped$")
+    assert (site.directory / "left").exists()
+
+
+def test_what_hangs_at_the_exit_is_ended(alone, site):
+    with site.app.open("a") as file:
+        file.write("import atexit, threading\natexit.register(threading.Event().wait)\n")
+    site = alone(worker_reload_mercy="0.1")
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    site.wait_until("what runs at the exit does not end; the process does")
+
+
+def test_the_exit_code_is_that_of_the_last_hook(alone, site):
+    with site.app.open("a") as file:
+        file.write(LEFT)
+    site = alone(exec_as_user_atexit="exit 3")
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 1
+    site.wait_until("exec-as-user-atexit = exit 3: the command exited with 3")
+
+
 def test_stacks_and_logs(alone, site):
     log = site.directory / "log"
     site.configure(master="false", gevent=10, logto=log).launch()
