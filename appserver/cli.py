@@ -85,10 +85,15 @@ def _help(arguments: Sequence[str]) -> int:
 
 
 def _keep_standard_streams() -> None:
-    """Fill descriptors 0 to 2 where they are closed, lest a client's socket become our stderr."""
-    fd = os.open(os.devnull, os.O_RDWR)
-    while fd <= 2:
-        fd = os.open(os.devnull, os.O_RDWR)
+    """Fill descriptors 0 to 2 where they are closed, lest a client's socket become our stderr.
+
+    Python has no streams for those that were closed when it began; a daemon's log wants them.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        name = ("stdin", "stdout", "stderr")[fd]
+        if getattr(sys, name) is None:
+            mode = "w" if fd else "r"
+            setattr(sys, name, open(fd, mode, buffering=1, errors="backslashreplace", closefd=False))  # noqa: SIM115
     os.close(fd)
 
 

@@ -13,6 +13,7 @@ import pytest
 from appserver.lifecycle.daemon import DaemonOptions, daemonize, log_file
 from appserver.lifecycle.error import StartError
 from appserver.options import BadValue
+from tests.support.fronts import poll
 
 BACKGROUND = """
 import json, os, sys
@@ -171,6 +172,19 @@ def test_root_follows_no_link_of_another_user(tmp_path, monkeypatch):
 def test_udp_is_refused(text):
     with pytest.raises(BadValue, match="instead of UDP use logger = zeromq:ENDPOINT"):
         log_file(text)
+
+
+@pytest.mark.parametrize("closed", [">&- 2>&-", "2>&-", "<&- >&- 2>&-"])
+def test_the_log_is_written_also_where_the_terminals_streams_are_closed(tmp_path, closed):
+    (tmp_path / "hello.py").write_text("print('printed', flush=True)\napplication = print\n")
+    server = f"{sys.executable} -m appserver --http 127.0.0.1:0 --module hello --warm-up none"
+    daemon = f"{server} --daemonize log --safe-pidfile pid {closed}"
+    subprocess.run(daemon, shell=True, cwd=tmp_path, stdout=subprocess.DEVNULL, timeout=30, check=True)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    poll(lambda: not (tmp_path / "pid").exists(), "it does not end")
+    log = (tmp_path / "log").read_text()
+    for each in ("INFO ready\n", "INFO SIGTERM: stop\n", "INFO stopped\n", "printed\n"):
+        assert each in log
 
 
 @pytest.mark.parametrize("text", ["/var/log/site.log", "site.log", "a:1/b", "a:b"])
