@@ -99,12 +99,14 @@ class Configuration:
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
-    looks; ``verdicts`` tell what becomes of each setting. None of their texts has ``secrets`` in it. With
-    *reloading* the server runs already. Raise `ConfigurationError` where not even the options can be known.
+    looks; ``verdicts`` tell what becomes of each setting. None of their texts has ``secrets`` in it.
+    ``directory`` is where relative files were looked for. With *reloading* the server runs already. Raise
+    `ConfigurationError` where not even the options can be known.
     """
 
     def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
         self.arguments = list(arguments)
+        self.directory = os.getcwd()
         try:
             classes = listeners()
             self.catalogue = Catalogue(

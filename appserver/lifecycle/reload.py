@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from appserver.address import AddressError
@@ -15,15 +17,37 @@ from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from appserver.listeners.listener import Listener
 
 log = logging.getLogger("appserver.lifecycle")
 
 
+@contextmanager
+def _where(old: Configuration) -> Iterator[None]:
+    """Be where *old* was read: a hook may have changed the directory since, and the files may be relative."""
+    with ExitStack() as stack:
+        try:
+            if os.getcwd() != old.directory:
+                here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+                stack.callback(os.close, here)
+                os.chdir(old.directory)
+                stack.callback(os.fchdir, here)
+        except OSError as error:
+            log.warning(
+                "relative files are not looked for in %s, where the server was started: %s",
+                old.directory, error.strerror,
+            )  # fmt: skip
+        yield
+
+
 def reread(old: Configuration) -> Configuration:
     """Return what the arguments and files of *old* say now; raise `Failed` with all their problems."""
     try:
-        new = Configuration(old.arguments, reloading=True)
+        with _where(old):
+            new = Configuration(old.arguments, reloading=True)
+            new.directory = old.directory
     except ConfigurationError as error:
         raise Failed(str(error)) from None
     if new.problems:
@@ -46,7 +70,8 @@ def stats_server(old: StatsServer | None, before: Configuration, new: Configurat
         return old if spec else None
     server = StatsServer(new.settings)
     try:
-        server.bind(user_id(before.settings.of(PrivilegeOptions)))
+        with _where(before):
+            server.bind(user_id(before.settings.of(PrivilegeOptions)))
     except StartError as error:
         raise Failed(new.told(error)) from None
     return server
@@ -70,7 +95,8 @@ def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], d
                 follows[listener] = same[0]
             else:
                 bound.append(listener)
-                listener.bind({})
+                with _where(old):
+                    listener.bind({})
     except AddressError as error:
         for listener in bound:
             listener.close()

@@ -13,6 +13,7 @@ import pytest
 from tests.lifecycle.conftest import alive, children, refused
 from tests.support.clients import UwsgiClient
 from tests.support.fronts import poll
+from tests.support.server import Server
 
 
 def reload(site, number=signal.SIGHUP):
@@ -158,6 +159,46 @@ def test_a_missing_ini_changes_nothing(site):
     reload(site)
     site.wait_until("the reload failed, generation 1 keeps serving")
     assert site.told()["version"] == 1
+
+
+def test_relative_files_are_those_of_the_start_whatever_directory_hooks_choose(site, tmp_path_factory):
+    """So are the files that the first includes or looks for, and new sockets."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (site.directory / "more.ini").write_text("[appserver]\nprint = once\n")
+    site.configure(
+        f"hook-as-user = chdir:{elsewhere}", f"pythonpath = {site.directory}", "include = more.ini"
+    )
+    site.server = Server(
+        "--ini", "site.ini", cwd=site.directory, env={"PYTHONDONTWRITEBYTECODE": "1"}
+    ).start()  # fmt: skip
+    process = site.server.process
+    assert os.readlink(f"/proc/{process.pid}/cwd") == str(elsewhere)
+    (site.directory / "word").write_text("again\n")
+    (site.directory / "more.ini").write_text(
+        "[appserver]\nprint = @(word) in %v\nif-exists = word\nhttp-socket = ./new.sock\n"
+        "stats = ./stats.sock\nendif =\n"
+    )
+    for number in (2, 3):
+        reload(site)
+        generation(site, number)
+        site.wait_for(f"again in {site.directory}\n", number - 1)
+        assert os.readlink(f"/proc/{process.pid}/cwd") == str(elsewhere)
+    assert [(site.directory / name).is_socket() for name in ("new.sock", "stats.sock")] == [True, True]
+    assert site.told()["version"] == 1
+
+
+def test_a_start_directory_that_has_gone_is_told_and_does_without(site, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    gone = site.directory / "gone"
+    gone.mkdir()
+    site.configure(f"hook-as-user = chdir:{elsewhere}", f"pythonpath = {site.directory}")
+    site.server = Server("--ini", site.ini, cwd=gone, env={"PYTHONDONTWRITEBYTECODE": "1"}).start()
+    gone.rmdir()
+    reload(site)
+    generation(site, 2)
+    site.wait_until(
+        f"WARNING relative files are not .* {gone}, where the server was started: No such file or directory"
+    )
 
 
 def test_the_ini_is_read_again(site):
