@@ -132,8 +132,8 @@ class FileSink(_Holding):
     """Append lines to a file; raise `OSError` where it cannot be opened.
 
     At *most* bytes it becomes *backup*, or has the time behind its name, and a number where there is such a
-    file already, and a new one is begun; *most* 0 is no limit. Several processes may have the same file. A new
-    one is given to *owner*: a user, a group.
+    file already, and a new one is begun; *most* 0 is no limit. Several processes may have the same file.
+    A new one is given to *owner*: a user, a group.
     """
 
     def __init__(
