@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _BLOCKS = "what waits in it holds up all other requests"
 _LOCKS = "a request that waits for it holds up the one that would let it go, for ever"
 _SHARES = "what one request leaves in it is seen by the others"
+LOOPS = "a request that runs asyncio makes the others fail that do, too"
 
 # What matters of all that gevent replaces, and why. The rest looks these up when it is called.
 _PARTS = {
@@ -51,8 +52,19 @@ class _Part(NamedTuple):
     why: str
 
 
+def _of_asyncio() -> Iterator[_Part]:
+    """Yield what asyncio gives to whoever imports it."""
+    module = sys.modules.get("asyncio")
+    if module is not None:
+        yield _Part("asyncio", module, LOOPS)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if getattr(value, "__module__", "").partition(".")[0] in {"asyncio", "_asyncio"}:
+                yield _Part(f"asyncio.{name}", value, LOOPS)
+
+
 class Originals:
-    """The parts of the standard library that were replaced, by what gevent has *saved* of them."""
+    """What is replaced: parts of the standard library that gevent has *saved*, and asyncio."""
 
     def __init__(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
         parts = [
@@ -66,6 +78,7 @@ class Originals:
             for each in parts
             if each.name == "threading.Lock" and not isinstance(each.value, type)
         ]
+        parts += _of_asyncio()
         self._by_identity = {id(each.value): each for each in reversed(parts)}
         self._types = {each.value: each for each in reversed(parts) if isinstance(each.value, type)}
 
@@ -105,24 +118,31 @@ class Originals:
         )
 
 
-def warnings(names: Iterable[str], saved: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a warning for each module of *names* that has something of what gevent has *saved*.
+def kept(names: Iterable[str], saved: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return what modules of *names* have kept of `Originals`, each with the consequence.
 
     *names* are those of the modules that there were when the standard library was patched.
     """
     originals = Originals(saved)
-    found = []
+    found = {}
     for name in names:
         module = sys.modules.get(name)
         if name.partition(".")[0] in _NOT_THEIRS or type(module) is not ModuleType:
             continue
-        kept = dict(originals.kept_by(module))
-        if kept:
-            more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
-            what = ", ".join(list(kept)[:_SHOWN])
-            found.append(
-                f"{name} was imported before the standard library was patched, and has kept {what}{more}: "
-                f"{'; '.join(dict.fromkeys(kept.values()))}; have the application import it, "
-                "and no .pth file, sitecustomize or plug-in"
-            )
+        if has := dict(originals.kept_by(module)):
+            found[name] = has
+    return found
+
+
+def warnings(kept: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a warning for each module that has *kept* something."""
+    found = []
+    for name, has in kept.items():
+        more = f" and {len(has) - _SHOWN} more" if len(has) > _SHOWN else ""
+        what = ", ".join(list(has)[:_SHOWN])
+        found.append(
+            f"{name} was imported before the standard library was patched, and has kept {what}{more}: "
+            f"{'; '.join(dict.fromkeys(has.values()))}; have the application import it, "
+            "and no .pth file, sitecustomize or plug-in"
+        )
     return found

@@ -40,7 +40,10 @@ class Patching:
         if options.gevent:
             before = list(sys.modules)
             _quietly(monkey.patch_all)
-            self.warnings += early.warnings(before, monkey.saved)
+            kept = early.kept(before, monkey.saved)
+            self.warnings += early.warnings(kept)
+            if not any(early.LOOPS in each.values() for each in kept.values()):
+                _renew_asyncio()
         for name in monkey.__all__:
             if name.startswith("patch_") and name not in _NOT_DONE:
                 setattr(monkey, name, self._noting(name, getattr(monkey, name)))
@@ -85,6 +88,17 @@ class Patching:
         self.warnings.append(text)
         if self._live:
             log.warning("%s", text)
+
+
+def _renew_asyncio() -> None:
+    """Have asyncio imported anew, in Python, where it keeps the running loop in a `threading.local`.
+
+    That is one for each greenlet now. In C it is one for each native thread.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "asyncio":  # a master's
+            del sys.modules[name]
+    sys.modules["_asyncio"] = None  # type: ignore[assignment]
 
 
 def _quietly(patch: Callable[..., Any], *args: Any, **options: Any) -> Any:

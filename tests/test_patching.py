@@ -39,11 +39,16 @@ EARLY = {
         "a, which has a threading._CRLock", "for ever"),
     "from threading import local": ("threading.local", "is seen by the others"),
     "import threading\ndata = threading.local()": ("data, which has a threading.local", "is seen by the others"),
+    "import asyncio": ("asyncio", "makes the others fail"),
+    "from asyncio import run as start": ("asyncio.run", "makes the others fail"),
+    "from asyncio import get_running_loop": ("asyncio.get_running_loop", "makes the others fail"),
+    "import asyncio\nclass Echo(asyncio.Protocol): pass\ndel asyncio": (
+        "Echo, which is made of asyncio.Protocol", "makes the others fail"),
 }  # fmt: skip
 
 # What looks up the patched parts by itself when it is called, and what is no concern of ours.
 HARMLESS = """
-import asyncio, logging, queue, select, socket, ssl, subprocess, threading, time
+import logging, queue, select, socket, ssl, subprocess, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from socket import create_connection
@@ -98,6 +103,26 @@ def test_of_many_a_few_are_named(tmp_path):
 
 def test_what_does_no_harm_is_not_named(tmp_path):
     assert warnings(command(tmp_path, "--check", "--gevent", "5", before=HARMLESS)) == []
+
+
+DROPPED = "import asyncio, sys\nsys.before = asyncio\ndel asyncio"
+
+
+def test_an_asyncio_that_others_have_kept_stays_theirs(tmp_path):
+    first = "import asyncio, early\nassert early.asyncio is asyncio"
+    (warning,) = warnings(command(tmp_path, "--check", "--gevent", "5", before="import asyncio", first=first))
+    assert "has kept asyncio: " in warning
+
+
+def test_an_asyncio_that_nobody_has_kept_is_imported_anew(tmp_path):
+    first = "import asyncio, sys\nassert sys.before is not asyncio"
+    assert warnings(command(tmp_path, "--check", "--gevent", "5", before=DROPPED, first=first)) == []
+
+
+@pytest.mark.parametrize("options", [["--gevent", "5", "--gevent-monkey-patch=false"], []])
+def test_asyncio_is_left_as_it_is_where_nothing_is_patched(tmp_path, options):
+    first = "import asyncio, sys\nassert sys.before is asyncio and asyncio.Task.__module__ == '_asyncio'"
+    assert warnings(command(tmp_path, "--check", *options, before=DROPPED, first=first)) == []
 
 
 @pytest.mark.parametrize("options", [["--gevent", "5", "--gevent-monkey-patch=false"], []])
