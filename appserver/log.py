@@ -174,6 +174,13 @@ class _SinkHandler(logging.Handler):
             self._sink.write(line)
 
 
+class _Untold(int):
+    """The root logger's level where nobody has set one: another object than any of the application's."""
+
+
+_UNTOLD = _Untold(logging.INFO)
+
+
 class Errors(local):
     """The text stream that applications see as ``wsgi.errors``: its lines go to the log."""
 
@@ -253,12 +260,25 @@ class Log:
                 date=options.log_date,
             )  # fmt: skip
         self._handler = _SinkHandler(sink, options.log_date)
-        self._loggers = [logging.getLogger(), logging.getLogger(_OURS)]
-        self._before = [(each.handlers[:], each.level, each.propagate) for each in self._loggers]
-        for logger in self._loggers:
-            logger.handlers[:] = [self._handler]
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
+        ours, root = logging.getLogger(_OURS), logging.getLogger()
+        self._before = ours.handlers[:], ours.level, ours.propagate
+        self.reclaim()
+        # What no handler takes is logged here. So the root logger is the application's, as everywhere.
+        self._last_resort, logging.lastResort = logging.lastResort, self._handler
+        if not root.handlers and root.level == logging.WARNING:
+            root.setLevel(_UNTOLD)
+            vars(root)["addHandler"] = self._configured
+
+    def _configured(self, handler: logging.Handler) -> None:
+        """Give the root logger its first handler, and the level that it has elsewhere."""
+        self._give_back_root()
+        logging.getLogger().addHandler(handler)
+
+    def _give_back_root(self) -> None:
+        root = logging.getLogger()
+        vars(root).pop("addHandler", None)
+        if root.level is _UNTOLD:
+            root.setLevel(logging.WARNING)
 
     def reclaim(self) -> None:
         """Undo what an application's ``dictConfig`` did to this server's own loggers."""
@@ -330,9 +350,11 @@ class Log:
 
     def close(self) -> None:
         """Hand over what is held and give ``logging`` back as it was; safe twice."""
-        for logger, (handlers, level, propagate) in zip(self._loggers, self._before, strict=True):
-            if self._handler in logger.handlers:
-                logger.handlers[:] = handlers
-                logger.setLevel(level)
-                logger.propagate = propagate
+        ours = logging.getLogger(_OURS)
+        if self._handler in ours.handlers:
+            ours.handlers[:], level, ours.propagate = self._before
+            ours.setLevel(level)
+        if logging.lastResort is self._handler:
+            logging.lastResort = self._last_resort
+            self._give_back_root()
         self._close_sinks()

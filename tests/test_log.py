@@ -25,10 +25,11 @@ STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]"
 
 
 @pytest.fixture
-def opened(request):
-    """Return a function that opens a log and closes it after the test."""
+def opened(request, monkeypatch):
+    """Return a function that opens a log where nobody has configured `logging`, and closes it after the test."""
 
     def opened(**options):
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
         log = Log(LogOptions(**options))
         request.addfinalizer(log.close)
         return log
@@ -239,14 +240,98 @@ class TestLog:
         assert caught.value.value in str(caught.value)
         assert (logging.getLogger().handlers, logging.getLogger().level) == before
 
-    def test_logging_is_given_back(self):
-        root, ours = logging.getLogger(), logging.getLogger("appserver")
-        before = [(each.handlers[:], each.level, each.propagate) for each in (root, ours)]
+    def test_logging_is_given_back(self, opened):
+        def state():
+            return [(each.handlers[:], each.level, each.propagate) for each in loggers], logging.lastResort
+
+        loggers = logging.getLogger(), logging.getLogger("appserver")
+        opened().close()  # without the handlers of pytest
+        before = state()
         log = Log(LogOptions())
-        assert [(each.handlers[:], each.level, each.propagate) for each in (root, ours)] != before
+        assert state() != before
         log.close()
         log.close()
-        assert [(each.handlers[:], each.level, each.propagate) for each in (root, ours)] == before
+        assert state() == before
+        assert "addHandler" not in vars(loggers[0])
+
+
+class TestTheApplications:
+    """What an application does with `logging` is what it does without a server."""
+
+    def test_basic_config_takes_effect(self, opened, capsys, tmp_path):
+        opened()
+        logging.getLogger("mine").info("before")
+        logging.basicConfig(filename=tmp_path / "app.log", format="APP %(message)s")
+        logging.getLogger("mine").info("no more than others")
+        logging.getLogger("mine").warning("mine")
+        logging.getLogger("appserver.wsgi").info("ours")
+        logging.getLogger().handlers[0].close()
+        assert (tmp_path / "app.log").read_text() == "APP mine\n"
+        assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == [
+            "INFO before", "INFO ours",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
+    @pytest.mark.parametrize("first", ["level", "handler"])
+    def test_a_level_of_its_own_stays(self, opened, monkeypatch, level, first):
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "level", root.level)
+        opened()
+        if first == "level":
+            root.setLevel(level)
+        root.addHandler(logging.NullHandler())
+        if first == "handler":
+            assert root.level == logging.WARNING
+            root.setLevel(level)
+        root.addHandler(logging.NullHandler())
+        assert (root.level, len(root.handlers)) == (level, 2)
+
+    def test_a_level_without_a_handler_holds_for_the_log(self, opened, capsys, monkeypatch):
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "level", root.level)
+        opened()
+        root.setLevel(logging.ERROR)
+        logging.getLogger("mine").warning("too little")
+        root.setLevel(logging.DEBUG)
+        logging.getLogger("mine").debug("enough")
+        assert capsys.readouterr().err.endswith("] DEBUG enough\n")
+        assert logging.lastResort is not None
+
+    def test_nothing_is_written_twice(self, opened, capsys, monkeypatch):
+        opened()
+        mine = logging.getLogger("mine.own")
+        monkeypatch.setattr(mine, "handlers", [logging.StreamHandler()])
+        mine.warning("once")
+        assert capsys.readouterr().err == "once\n"
+
+    def test_who_has_configured_logging_before_is_left_alone(self, opened):
+        root = logging.getLogger()
+        opened().close()
+        root.addHandler(logging.NullHandler())
+        log = Log(LogOptions())
+        assert (root.level, len(root.handlers)) == (logging.WARNING, 1)
+        log.close()
+        assert (root.level, len(root.handlers)) == (logging.WARNING, 1)
+
+    @pytest.mark.parametrize("disable", [True, False])
+    def test_dict_config(self, opened, capsys, monkeypatch, disable):
+        import logging.config
+
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "level", root.level)
+        log = opened()
+        ours = logging.getLogger("appserver.listeners")
+        logging.config.dictConfig({
+            "version": 1, "disable_existing_loggers": disable, "formatters": {"short": {"format": "APP %(message)s"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "short"}},
+            "root": {"level": "INFO", "handlers": ["console"]},
+        })  # fmt: skip
+        log.reclaim()
+        logging.getLogger("mine.configured").info("mine")
+        ours.info("ours")
+        mine, server = capsys.readouterr().err.splitlines()
+        assert mine == "APP mine"
+        assert server.endswith("] INFO ours")
 
 
 def test_files_that_were_moved_away_are_begun_anew(opened, tmp_path):

@@ -179,6 +179,42 @@ def test_an_application_that_configures_logging_does_not_silence_the_server(app,
     assert "by logging" not in server.log
 
 
+CONFIGURED = """
+import logging, sys
+
+log = logging.getLogger("mine")
+log.info("while it is loaded")
+logging.basicConfig(filename="app.log", format="APP %(message)s")
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("OWN %(message)s"))
+logging.getLogger("own").addHandler(handler)
+logging.getLogger("own").propagate = False
+log.info("no more")
+
+def application(environ, start_response):
+    log.info("no more")
+    log.warning("a warning")
+    logging.getLogger("own").warning("another")
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+
+@pytest.mark.parametrize("way", [[], ["--master"], ["--master", "--lazy-apps"]], ids=" ".join)
+def test_an_application_configures_logging_as_it_does_without_a_server(listening, tmp_path, way):
+    (tmp_path / "app.py").write_text(CONFIGURED)
+    app = ["--module", "app", "--warm-up=none", *way]
+    with started(app, listening, cwd=tmp_path) as server:
+        assert fetch(listening) == (200, b"hello")
+        server.wait_until(REQUEST % ("/", 200, 5))
+        assert server.stop() == 0
+    assert (tmp_path / "app.log").read_text() == "APP a warning\n"
+    assert "INFO while it is loaded\n" in server.log
+    assert server.log.count("another\n") == server.log.count("\nOWN another\n") == 1
+    assert "no more" not in server.log
+    assert "a warning" not in server.log
+
+
 @pytest.mark.parametrize("mode", ["closed", "broken", "full"])
 def test_without_a_stderr_requests_go_on(app, listening, tmp_path, mode):
     arguments = command(app, listening)
