@@ -189,11 +189,10 @@ class Errors(local):
         self._begun = ""  # a line whose end is still to come
 
     def write(self, text: str) -> int:
-        """Log the lines that *text* completes."""
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._log.error("%s", line)
+        """Log the lines that *text* completes as one message."""
+        lines, _, self._begun = (self._begun + text).rpartition("\n")
+        if lines.strip():
+            self._log.error("%s", lines.strip("\n"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
