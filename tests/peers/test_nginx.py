@@ -56,7 +56,7 @@ def test_an_operator_s_own_host_counts(start, pass_):
     """Debian's stock files set HTTP_HOST; a line behind the include sets it again, as many sites do."""
     start.configs.edit(
         "nginx.conf", "own.conf",
-        (f"include /etc/nginx/{pass_}_params;", rf"\g<0> {pass_}_param HTTP_HOST $http_host;"),
+        (rf"{pass_}_param HTTP_HOST [^;]+;", f"{pass_}_param HTTP_HOST $http_host;"),
     )  # fmt: skip
     start("site.ini", "--wsgi-file", APPS)
     start(Nginx, "own.conf")
@@ -64,6 +64,26 @@ def test_an_operator_s_own_host_counts(start, pass_):
     reply = get(start.configs.url(port, "/environ"), "-H", "Host: site.example:81")
     assert reply.status == 200
     assert reply.json["HTTP_HOST"] == "site.example:81"
+
+
+@pytest.mark.parametrize("path", ["nginx-http", "nginx-uwsgi", "nginx-fastcgi", "nginx-scgi"])
+@pytest.mark.parametrize(
+    "target, host, told",
+    [
+        ("/environ", "site.example:81", "site.example:81"),
+        ("/environ", "Site.Example:81", "Site.Example:81"),
+        ("/environ", "site.example", "site.example"),
+        ("/environ", "[::1]:81", "[::1]:81"),
+        ("http://site.example/environ", "site.example:81", "site.example:81"),
+        # What a client likes is no host that it has asked for.
+        ("http://site.example/environ", "other.example", "site.example"),
+        ("http://site.example/environ", "other.example:81", "site.example"),
+        ("http://site.example/environ", "not.site.example:81", "site.example"),
+    ],
+)
+def test_the_host_is_the_one_asked_for_with_its_port(site, path, target, host, told):
+    reply = get(site.url(path, "/"), "--request-target", target, "-H", f"Host: {host}")
+    assert reply.json["HTTP_HOST"] == told
 
 
 @pytest.mark.parametrize("pass_", ["uwsgi", "fastcgi", "scgi"])
