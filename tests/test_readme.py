@@ -1,0 +1,54 @@
+"""README.md can be followed: what it shows runs as it is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+APPLICATIONS = [
+    code
+    for code in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    if "def application(" in code
+]
+# Those that name a whole server, without a file that is not here.
+COMMANDS = [each for each in re.findall(r"^appserver (--\S.*)$", README, re.MULTILINE) if ".ini" not in each]
+
+
+def test_there_are_such():
+    assert APPLICATIONS
+    assert COMMANDS
+
+
+@pytest.mark.parametrize("code", APPLICATIONS)
+def test_an_application_survives_the_warm_up(code):
+    statuses = []
+    environ = {}
+    setup_testing_defaults(environ)
+    module = {}
+    exec(code, module)
+    answer = module["application"](environ, lambda status, headers: statuses.append(status))
+    assert b"".join(answer)
+    assert statuses[0] < "5"
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_command_names_what_is_there(arguments):
+    command = shlex.split(arguments)
+    assert (ROOT / command[command.index("--wsgi-file") + 1]).is_file()  # a module would have to be installed
+    checked = subprocess.run(
+        [sys.executable, "-m", "appserver", "--check", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
