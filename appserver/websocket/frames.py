@@ -16,7 +16,7 @@ class Event(NamedTuple):
 
     kind: int
     data: str | bytes
-    size: int = 0  # bytes of a message
+    size: int = 0  # bytes of memory that a message is taken to need
     code: int = 0  # of a close frame; `NO_CODE` where it has none
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _RSV1 = 0x40
 _WORTH_PACKING = 512  # bytes of a message
+_BESIDES = 160  # bytes of a message that waits, besides its payload: also those without any are to be bounded
 
 
 class Messages:
@@ -67,7 +68,7 @@ class Messages:
             self._pieces.append(piece)
         if not each.message_finished:
             return None
-        pieces, size = self._pieces, self._size
+        pieces, size = self._pieces, self._size + _BESIDES
         self._pieces, self._size = [], 0
         if each.opcode is Opcode.TEXT:
             return Event(TEXT, "".join(pieces), size)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ class Session:
         self._options = options
         self._room: Room | None = None
         self._inbox: deque[Event] = deque()
-        self._unread = 0  # bytes of it
+        self._unread = 0  # bytes of it, as `Event` counts them
         self._paused = False
         self._heard = self._pinged = 0.0  # when the client last said something; when it was asked to
         self._close_by = 0.0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, contextmanager
+from select import select
+from threading import Thread
 
 import pytest
 
 from tests.listeners.test_websocket import MODES, client_of
 from tests.support.messages import as_json, netstring
-from tests.support.websockets import FIN, PING
+from tests.support.websockets import BINARY, FIN, PING, PONG, TEXT, masked
 
 OPTIONS = {"websocket_backlog": 256}
 MONGREL2 = ("mongrel2", "mongrel2-shared")
@@ -140,15 +142,41 @@ def test_a_client_that_says_more_than_is_taken_has_to_wait(serve, front, token):
             say_much()
 
 
+@pytest.mark.parametrize("front", ["http", "threads"])
+def test_a_client_of_messages_without_bytes_has_to_wait(serve, front, token):
+    """It is read no further, and nothing is lost."""
+    site = start(serve, front)
+    with client_of(site) as client, client_of(site) as other:
+        client.connect_to(f"/late-reader?{token}")
+        site.log(f"{token} waits")
+        count = 60_000
+        data = masked(FIN | TEXT, b"") * count + masked(FIN | PING, b"read") + masked(FIN | BINARY, b"end")
+        sending = Thread(target=client.send_bytes, args=(data,))
+        sending.start()
+        other.connect_to("/echo")
+        for _ in range(200):  # turns of the loop, in each of which it could read on
+            other.say("a turn")
+            assert other.message() == "a turn"
+        assert select([client.sock], [], [], 0)[0] == [], "the ping has been read"
+        other.say_close()
+        assert other.closed() == (1000, "")
+        with client_of(site) as third:
+            third.connect_to("/go")
+        assert client.frame() == (FIN | PONG, b"read")
+        assert client.message() == str(count)
+        sending.join()
+
+
+@pytest.mark.parametrize(("count", "size"), [(100, 65536), (33_000, 0)])
 @pytest.mark.parametrize("front", MONGREL2)
-def test_a_client_of_mongrel2_that_says_more_than_is_taken_is_let_go(serve, front, token):
+def test_a_client_of_mongrel2_that_says_more_than_is_taken_is_let_go(serve, front, token, count, size):
     """Nothing can make it wait."""
     site = start(serve, front)
     with client_of(site) as client:
         client.connect_to(f"/slow-reader?{token}")
         site.log(f"{token} waits")
-        for _ in range(100):
-            client.say(bytes(65536))
+        for _ in range(count):
+            client.say(bytes(size))
         assert client.closed() == (1008, "too many messages wait for the application")
         site.log(f"{token} (raised Cancelled|found 1008)")  # whatever comes first
 

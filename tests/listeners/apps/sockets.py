@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 import appserver
@@ -11,6 +12,7 @@ from appserver.errors import ApplicationError, ConnectionClosed
 
 TEXT = [("Content-Type", "text/plain")]
 ROUTES = {}
+TOLD = threading.Event()
 
 
 def route(function):
@@ -157,6 +159,21 @@ def slow_reader(environ, socket):
     while not socket.closed:
         time.sleep(0.01)
     tell(environ, f"found {socket.close_code}")
+
+
+@route
+def late_reader(environ, socket):
+    """Take no message until somebody else has come for `go`, then count those up to one of bytes."""
+    socket.accept()
+    tell(environ, "waits")
+    TOLD.wait()
+    socket.send(str(sum(1 for _ in iter(socket.receive, b"end"))))
+
+
+@route
+def go(environ, socket):
+    socket.accept()
+    TOLD.set()
 
 
 @route

@@ -1,0 +1,127 @@
+"""What a session makes of a client's frames, over a wire that keeps what is done to it."""
+
+from __future__ import annotations
+
+import pytest
+from gevent import get_hub
+
+from appserver.websocket.frames import BINARY, TEXT, closing
+from appserver.websocket.messages import Messages
+from appserver.websocket.options import WebSocketOptions
+from appserver.websocket.session import CLOSED, OPEN, Session
+from tests.support.websockets import FIN, KEY, masked
+
+READ_AHEAD = 262_144
+
+
+class Request:
+    """The part of a request that a session knows."""
+
+    def __init__(self):
+        self.environ = {"HTTP_SEC_WEBSOCKET_KEY": KEY}
+        self.uri = "/"
+        self.begun = False
+        self.headers = ()
+        self.sent = 0
+        self.core = None
+
+    def reset(self):
+        pass
+
+    def start_response(self, status, headers):
+        pass
+
+    def switch(self, fields):
+        return b""
+
+
+class Wire:
+    """Keep what goes to the client; *waits* says whether it can be made to."""
+
+    pending = 0
+    together = None
+    cancels = False
+
+    def __init__(self, waits):
+        self.hub = get_hub()
+        self.x = Request()
+        self.waits = waits
+        self.paused = self.ended = False
+        self.written = []
+
+    def deflate(self, limit):
+        return None
+
+    def messages(self, limit, deflate):
+        return Messages(limit)
+
+    def open(self, head, peer):
+        self.peer = peer
+
+    def write(self, data):
+        self.written.append(data)
+
+    def pause(self):
+        self.paused = self.waits
+        return self.waits
+
+    def resume(self):
+        self.paused = False
+
+    def end(self):
+        self.ended = True
+
+
+@pytest.fixture
+def opened():
+    """Return a function that opens a session over a wire of one kind or the other."""
+    sessions = []
+
+    def opening(*, waits=True):
+        session = Session(Wire(waits), WebSocketOptions(websocket_max_size=1))
+        session.accept(None, [])
+        session.receives = True
+        sessions.append(session)
+        return session
+
+    yield opening
+    for each in sessions:
+        each.lost()
+
+
+@pytest.mark.parametrize("kind", [TEXT, BINARY])
+@pytest.mark.parametrize("size", [0, 1])
+def test_messages_without_bytes_are_bounded(opened, kind, size):
+    session = opened()
+    message = masked(FIN | kind, b"x" * size)
+    count = 0
+    while not session.wire.paused:
+        session.feed(message)
+        count += 1
+        assert count < READ_AHEAD / 100, "there is no end"
+    while not session.caught_up:
+        session.pop()
+        count -= 1
+    assert count > 0, "it goes on before all is taken"
+    session.resume()
+    assert not session.wire.paused
+    for _ in range(count):
+        session.pop()
+    with pytest.raises(IndexError):
+        session.pop()
+    for _ in range(10 * READ_AHEAD // 160):  # as many as are taken, however many these are
+        session.feed(message)
+        session.pop()
+    assert not session.wire.paused
+
+
+def test_messages_without_bytes_end_one_that_cannot_be_made_to_wait(opened):
+    session = opened(waits=False)
+    count = 0
+    while session.state == OPEN:
+        session.feed(masked(FIN | BINARY, b""))
+        count += 1
+        assert count < 16 * READ_AHEAD / 100, "there is no end"
+    assert session.state == CLOSED
+    assert session.wire.written == [closing(1008, "too many messages wait for the application")]
+    assert session.wire.ended
