@@ -77,18 +77,29 @@ class Deflate(Extension):
     ) -> bytes | CloseReason | None:
         if self._control or self._unpacks is None or not fin:
             return None
-        unpacks, self._unpacks = self._unpacks, None
-        return self._unpack(unpacks, _TAIL)
+        found = self._unpack(self._unpacks, _TAIL)
+        self._unpacks = None
+        return found
 
     def _unpack(self, unpacks: zlib._Decompress, data: bytes) -> bytes | CloseReason:
-        try:
-            found = unpacks.decompress(data, self.limit - self._size + 1)
-        except zlib.error:
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        self._size += len(found)
-        if self._size > self.limit or unpacks.unconsumed_tail:
-            return CloseReason.MESSAGE_TOO_BIG
-        return found
+        """Unpack a part of a message, in which blocks may follow one with BFINAL (section 7.2.1).
+
+        zlib is at its end there, and would keep whatever follows without a look at it.
+        """
+        found = []
+        while data:
+            if unpacks.eof:
+                unpacks = self._unpacks = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:
+                piece = unpacks.decompress(data, self.limit - self._size + 1)
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            self._size += len(piece)
+            if self._size > self.limit:
+                return CloseReason.MESSAGE_TOO_BIG
+            found.append(piece)
+            data = unpacks.unused_data
+        return b"".join(found)
 
 
 def negotiated(offers: str, limit: int) -> Deflate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -236,7 +237,88 @@ def test_nothing_is_unpacked_further_than_its_limit():
     assert fed(Messages(LIMIT, Deflate(LIMIT)), exact) == [(BINARY, bytes(LIMIT))]
 
 
+def final(payload, level=9):
+    """Return a payload packed into blocks of which the last one has BFINAL set."""
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+    return packer.compress(payload) + packer.flush(zlib.Z_FINISH)
+
+
+def test_the_example_of_the_rfc_for_a_final_block():
+    """RFC 7692 section 7.2.3.4; some senders leave the last byte away."""
+    hello = bytes.fromhex("f348cdc9c90700")
+    frames = Messages(LIMIT, Deflate(LIMIT))
+    wire = client(0xC1, hello + b"\0") + client(0xC1, hello) + client(0xC1, packed(b"next"))
+    assert fed(frames, wire + client(0x81, b"and as it is")) == [
+        (TEXT, "Hello"), (TEXT, "Hello"), (TEXT, "next"), (TEXT, "and as it is"),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.booleans(), st.integers(0, 9)), max_size=6), st.data())
+def test_what_follows_a_final_block_is_unpacked_too(parts, data):
+    """Any blocks in any order, in any fragments, cut anywhere."""
+    payload = b"".join(
+        final(part, level) if ends else packed(part) + b"\0\0\xff\xff" for part, ends, level in parts
+    )
+    payload += b"\0"  # the empty block that a sender takes the end of away
+    middle = data.draw(st.integers(0, len(payload)))
+    wire = client(0x42, payload[:middle]) + client(0x89, b"p") + client(0x80, payload[middle:])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
+    pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
+    assert fed(Messages(10_000, Deflate(10_000)), *pieces) == [
+        (PING, b"p"), (BINARY, b"".join(part for part, _, _ in parts)),
+    ]  # fmt: skip
+
+
+def test_what_follows_a_final_block_is_limited_alike():
+    half = final(bytes(LIMIT // 2))
+    assert fed(Messages(LIMIT, Deflate(LIMIT)), client(0xC2, half * 2)) == [(BINARY, bytes(LIMIT))]
+    assert fed(Messages(LIMIT, Deflate(LIMIT)), client(0xC2, half * 2 + final(b"x"))) == [1009]
+    deflate = Deflate(LIMIT)
+    assert fed(Messages(LIMIT, deflate), client(0x42, half), client(0x00, final(bytes(100 << 20)))) == [1009]
+    assert deflate._size == LIMIT + 1
+
+
+@given(st.binary(max_size=500))
+def test_whatever_follows_a_final_block_is_judged_as_zlib_does(data):
+    unpacks, rest = zlib.decompressobj(-15), data + b"\0\0\xff\xff"
+    wanted = [(BINARY, b"first;")]
+    try:
+        while rest:
+            wanted[0] = (BINARY, wanted[0][1] + unpacks.decompress(rest))
+            rest = unpacks.unused_data
+            if unpacks.eof:
+                unpacks = zlib.decompressobj(-15)
+    except zlib.error:
+        wanted = [1007]
+    assert fed(Messages(1 << 24, Deflate(1 << 24)), client(0xC2, final(b"first;") + data)) == wanted
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["in frames", "in one frame"])
+@pytest.mark.parametrize("block", [final(b""), b"\0\0\0\xff\xff"], ids=["final blocks", "others"])
+def test_nothing_is_kept_of_what_follows_a_final_block(block, one):
+    """Blocks without a byte of the message are no reason to end it, and may come for ever."""
+    deflate = Deflate(LIMIT)
+    frames = Messages(LIMIT, deflate)
+    begun = client(0x42, final(b"first"))
+    if one:
+        begun += client(0x00, b"", key=bytes(4), size=1 << 40)
+    fed(frames, begun)
+    piece = block * 2000 if one else client(0x00, block * 2000)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            fed(frames, piece)
+        assert tracemalloc.get_traced_memory()[0] < 3 * len(piece) + 50_000
+    finally:
+        tracemalloc.stop()
+    assert deflate._size <= 5
+    if not one:
+        assert fed(frames, client(0x80, b"\0")) == [(BINARY, b"first")]
+
+
 @pytest.mark.parametrize(("data", "code"), [
+    (client(0xC1, final(b"first") + b"\xff\xff\xff"), 1007), (client(0xC1, final(b"first") + b"garbage"), 1007),
+    (client(0x41, final(b"first")) + client(0x00, b"x" * 65000), 1007),
     (client(0xC1, b"\xff\xff\xff"), 1007), (client(0xC1, packed(b"\xff")), 1007),
     (client(0x41, b"") + client(0xC0, b""), 1002), (client(0xC9, b""), 1002), (client(0xE1, b""), 1002),
 ])  # fmt: skip
