@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
 _RECV: Final = 131072
+_RECV_FRAMES: Final = 16384  # of frames, of which each may be 6 bytes, and others wait for all of them
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -64,7 +65,7 @@ class Connection:
 
     __slots__ = (
         "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
+        "most", "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -83,6 +84,7 @@ class Connection:
         self.wire: StreamWire | None = None  # of the request that asks for a WebSocket
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
+        self.most = _RECV  # bytes to read at once
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         self.head_until = inf  # when a head that has begun must be whole
@@ -107,7 +109,7 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come."""
-        size = _RECV if self.inlet is None else self.inlet.room
+        size = self.most if self.inlet is None else self.inlet.room
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:
@@ -456,6 +458,7 @@ class Connection:
     def switch(self) -> bytes:
         """Leave all that comes from now on to the wire; return what has come already."""
         self.state = SWITCHED
+        self.most = _RECV_FRAMES
         data = self.codec.buffer + self.backlog
         self.codec.buffer = self.backlog = b""
         return data

@@ -49,6 +49,7 @@ class Session:
         self._inbox: deque[Event] = deque()
         self._unread = 0  # bytes of it, as `Event` counts them
         self._paused = False
+        self._pongs: list[bytes] = []  # frames that answer pings, sent together
         self._heard = self._pinged = 0.0  # when the client last said something; when it was asked to
         self._close_by = 0.0
 
@@ -189,6 +190,7 @@ class Session:
                 self._take(event)
         except Violation as error:
             self.fail(error.code, error.reason)
+        self._answer_pings()
 
     def feed_frame(self, first: int, payload: bytes) -> None:
         """Take a message that has been put together, or a control frame: its first byte and its payload."""
@@ -200,9 +202,7 @@ class Session:
         elif self.state != OPEN or event.kind == frames.PONG:
             pass
         elif event.kind == frames.PING:
-            # Who does not read need not hear every answer (RFC 6455 section 5.5.3).
-            if self.wire.pending <= _HIGH_WATER:
-                self.write(frame(frames.PONG, event.data))  # type: ignore[arg-type]
+            self._pongs.append(frame(frames.PONG, event.data))  # type: ignore[arg-type]
         else:
             self._inbox.append(event)
             self._unread += event.size
@@ -212,8 +212,17 @@ class Session:
                 if not self._paused and self._unread > _MOST_AHEAD + self._options.websocket_max_size * 1024:
                     self.fail(_POLICY, "too many messages wait for the application")
 
+    def _answer_pings(self) -> None:
+        """Answer the pings that have come in one piece, by one call of the system."""
+        if self._pongs:
+            # Who does not read need not hear every answer (RFC 6455 section 5.5.3).
+            if self.state == OPEN and self.wire.pending <= _HIGH_WATER:
+                self.write(b"".join(self._pongs))
+            self._pongs.clear()
+
     def _take_close(self, event: Event) -> None:
         """End, as the client wishes, or as it agrees to."""
+        self._answer_pings()
         if self.state == OPEN:
             assert isinstance(event.data, str)
             self.write(closing(event.code, ""))
@@ -226,6 +235,7 @@ class Session:
         """End a WebSocket whose client does what it may not."""
         if self.state not in {OPEN, CLOSING}:
             return
+        self._answer_pings()
         if self.state == OPEN:
             x = self.wire.x
             log.info("%s: %s is closed with %d: %s", x.environ.get("appserver.listener"), x.uri, code, reason)

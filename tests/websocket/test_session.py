@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from gevent import get_hub
 
-from appserver.websocket.frames import BINARY, TEXT, closing
+from appserver.websocket.frames import BINARY, TEXT, closing, frame
 from appserver.websocket.messages import Messages
 from appserver.websocket.options import WebSocketOptions
 from appserver.websocket.session import CLOSED, OPEN, Session
-from tests.support.websockets import FIN, KEY, masked
+from tests.support.websockets import CLOSE, FIN, KEY, PING, PONG, masked
 
 READ_AHEAD = 262_144
 
@@ -125,3 +125,44 @@ def test_messages_without_bytes_end_one_that_cannot_be_made_to_wait(opened):
     assert session.state == CLOSED
     assert session.wire.written == [closing(1008, "too many messages wait for the application")]
     assert session.wire.ended
+
+
+PINGS = b"".join(masked(FIN | PING, b"%d" % number) for number in range(2000))
+PONGS = b"".join(frame(PONG, b"%d" % number) for number in range(2000))
+
+
+def test_the_pings_of_one_piece_are_answered_by_one_write(opened):
+    session = opened()
+    session.feed(PINGS)
+    assert session.wire.written == [PONGS]
+    session.feed(masked(FIN | PING, b"next"))
+    assert session.wire.written == [PONGS, frame(PONG, b"next")]
+    session.feed(masked(FIN | PONG, b"unasked"))
+    assert session.wire.x.sent == len(PONGS) + 6
+
+
+@pytest.mark.parametrize(("end", "answer"), [
+    (masked(FIN | CLOSE, b"\x03\xe8"), closing(1000, "")), (masked(0x83, b""), closing(1002, "Invalid opcode 0x3")),
+])  # fmt: skip
+def test_pings_are_answered_before_the_end(opened, end, answer):
+    session = opened()
+    session.feed(PINGS + end + masked(FIN | PING, b"too late"))
+    assert session.wire.written == [PONGS, answer]
+    assert session.wire.ended
+
+
+def test_who_does_not_read_need_not_hear_the_answers(opened):
+    session = opened()
+    session.wire.pending = READ_AHEAD + 1
+    session.feed(PINGS)
+    session.wire.pending = 0
+    session.feed(masked(FIN | PING, b"next"))
+    assert session.wire.written == [frame(PONG, b"next")]
+
+
+def test_pings_are_not_answered_after_our_close(opened):
+    session = opened()
+    session.feed(PINGS[:1])
+    session.close(1000, "")
+    session.feed(PINGS[1:] + masked(FIN | CLOSE, b"\x03\xe8"))
+    assert session.wire.written == [closing(1000, "")]
