@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
+from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed
 
-from appserver.websocket.frames import BINARY, CLOSE, TEXT, Event, Violation, frame, payload_of
+from appserver.websocket.frames import CLOSE, Event, Violation, frame, payload_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +30,13 @@ class Messages:
     Those that Mongrel2 has read are not *masked* any more.
     """
 
-    __slots__ = ("_deflate", "_limit", "_pieces", "_protocol", "_size")
+    __slots__ = ("_begun", "_deflate", "_limit", "_protocol")
 
     def __init__(self, limit: int, deflate: Deflate | None = None, *, masked: bool = True) -> None:
         self._limit = limit
         self._deflate = deflate
         self._protocol = FrameProtocol(not masked, [deflate] if deflate is not None else [])
-        self._pieces: list[str | bytes] = []
-        self._size = 0
+        self._begun = bytearray()  # a message, of which each byte may be a fragment
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take bytes and yield what they complete; raise `Violation`, after which nothing more is to come."""
@@ -60,19 +59,18 @@ class Messages:
     def _piece(self, each: Frame) -> Event | None:
         piece = each.payload
         assert isinstance(piece, (str, bytes))
-        if piece:
-            self._size += len(piece) if isinstance(piece, bytes) or piece.isascii() else len(piece.encode())
-            if self._size > self._limit:
-                reason = f"the message has more than {self._limit} bytes"
-                raise Violation(CloseReason.MESSAGE_TOO_BIG, reason)
-            self._pieces.append(piece)
-        if not each.message_finished:
-            return None
-        pieces, size = self._pieces, self._size + _BESIDES
-        self._pieces, self._size = [], 0
-        if each.opcode is Opcode.TEXT:
-            return Event(TEXT, "".join(pieces), size)  # type: ignore[arg-type]
-        return Event(BINARY, b"".join(pieces), size)  # type: ignore[arg-type]
+        data = piece if isinstance(piece, bytes) else piece.encode()
+        size = len(self._begun) + len(data)
+        if size > self._limit:
+            reason = f"the message has more than {self._limit} bytes"
+            raise Violation(CloseReason.MESSAGE_TOO_BIG, reason)
+        if self._begun or not each.message_finished:
+            self._begun += data
+            if not each.message_finished:
+                return None
+            piece = bytes(self._begun) if isinstance(piece, bytes) else self._begun.decode()
+            self._begun.clear()
+        return Event(int(each.opcode), piece, size + _BESIDES)
 
     def message(self, data: str | bytes) -> bytes:
         """Return the frame of a message to the client, packed where that is agreed and worth it."""

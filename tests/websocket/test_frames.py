@@ -156,6 +156,22 @@ def test_a_message_of_the_limit_is_taken_and_one_that_is_announced_too_long_is_n
     assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT + 1), size=1 << 40)) == [1009]
 
 
+@pytest.mark.parametrize(
+    ("kind", "whole"), [(TEXT, "a" * 100_000), (TEXT, "ü" * 50_000), (BINARY, b"a" * 100_000)]
+)
+def test_a_message_in_the_smallest_fragments_takes_what_it_has(kind, whole):
+    frames, piece = Messages(100_000), client(CONTINUATION, payload_of(whole)[1][:2]) * 1000
+    fed(frames, client(kind, b""))
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            assert fed(frames, piece) == []
+        assert tracemalloc.get_traced_memory()[0] < 2 * 100_000
+    finally:
+        tracemalloc.stop()
+    assert fed(frames, client(0x80, b"")) == [(kind, whole)]
+
+
 def test_what_mongrel2_has_read_is_judged_alike():
     """It tells the first byte, and what was in the frame; the mask is gone."""
     for name, (data, code) in VIOLATIONS.items():
