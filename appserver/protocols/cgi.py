@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any, Final
 
 from appserver.exchange import Exchange
@@ -32,6 +33,8 @@ _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
 _OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
+_SLASH = re.compile("%(2[Ff])")  # an escaped one, which Apache can leave as it is
 
 
 class CgiVariables(Variables):
@@ -70,7 +73,7 @@ def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
     script = environ.get("SCRIPT_NAME")
     environ["SCRIPT_NAME"] = script.rstrip("/") if script else ""
     if "PATH_INFO" not in environ:
-        _split_path(environ, uri or "")
+        _find_path(environ, script or "", uri or "")
     if "QUERY_STRING" not in environ:
         environ["QUERY_STRING"] = (uri or "").partition("?")[2]
     if not uri:
@@ -145,19 +148,50 @@ def _scheme(environ: dict[str, Any]) -> str:
     return "https" if https and https.lower() in {"on", "1"} else "http"
 
 
-def _split_path(environ: dict[str, Any], uri: str) -> None:
-    """Take PATH_INFO from the request line where the front end did not split the path.
+def _find_path(environ: dict[str, Any], script: str, uri: str) -> None:
+    """Add PATH_INFO where the front end has not split the path.
 
-    nginx's stock fastcgi_params send the whole path as SCRIPT_NAME and no PATH_INFO; for WSGI that
-    is an application mounted at the root.
+    What the front end's rules were about counts: the path that it has normalised and rewritten. nginx tells
+    it as DOCUMENT_URI, and its stock fastcgi_params once more as SCRIPT_NAME: for WSGI that is an application
+    mounted at the root. Any other SCRIPT_NAME is the mount, also of a path from which a rule has taken it.
     """
-    path = uri.partition("?")[0]
-    if "%" in path:
-        path = decoded(path)
-        check_value("The path", path)
-    script = environ["SCRIPT_NAME"]
-    if script and path.rstrip("/") == script:
+    path: str | None = environ.get("DOCUMENT_URI")
+    if not path:
+        _find_path_in_uri(environ, script, uri)
+        return
+    if path == script:
         environ["SCRIPT_NAME"] = ""
-    elif script and path.startswith(script + "/"):
-        path = path[len(script) :]
+    elif path.startswith(environ["SCRIPT_NAME"] + "/"):
+        path = path[len(environ["SCRIPT_NAME"]) :]
     environ["PATH_INFO"] = path
+
+
+def _find_path_in_uri(environ: dict[str, Any], script: str, uri: str) -> None:
+    """Add PATH_INFO where only the URI and perhaps SCRIPT_NAME tell the path.
+
+    Apache's SCRIPT_NAME is the whole path, normalised, which a client can make the beginning of its URI: with
+    /pub/secret/.. the first is /pub/, and no mount. With AllowEncodedSlashes NoDecode %2F is left in it.
+    """
+    authority = _AUTHORITY(uri)
+    if authority is not None:
+        uri = uri[authority.end() :]
+        if uri[:1] != "/":
+            uri = f"/{uri}"
+    raw = uri.partition("?")[0]
+    path = decoded(raw)
+    check_value("The path", path)
+    mount: str = environ["SCRIPT_NAME"]
+    if path == script or not script:
+        mount = ""
+    elif not path.startswith(f"{mount}/") or (path != f"{mount}/" and mount in _normal_forms(raw)):
+        mount = ""
+        if _SLASH.sub("/", script) != path:
+            path = script
+    environ["SCRIPT_NAME"] = mount
+    environ["PATH_INFO"] = path[len(mount) :]
+
+
+def _normal_forms(raw: str) -> tuple[str, str]:
+    """Return what a front end can make of an escaped path, less a slash at the end: %2F kept, and decoded."""
+    path = normpath("/" + decoded(_SLASH.sub(r"%25\1", raw)).lstrip("/")).rstrip("/")
+    return path, _SLASH.sub("/", path)

@@ -528,6 +528,13 @@ def test_attributes_do_not_replace_what_the_client_said(alone):
     assert got["SSL_KEY_SIZE"] == "256"
 
 
+def test_a_mount_whose_prefix_apache_has_taken_from_the_path(alone):
+    with connected(alone.tcp) as peer:
+        peer.sendall(forward(attributes=b"\x0a" + text("SCRIPT_NAME") + text("/app")))
+        got = json.loads(answered(peer)[1])
+    assert (got["SCRIPT_NAME"], got["PATH_INFO"]) == ("/app", "/environ")
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [

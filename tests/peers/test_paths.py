@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from urllib.parse import unquote
 
 import pytest
 
@@ -114,6 +115,25 @@ def test_a_path_is_decoded_once(site, path, target, decoded):
     assert found["SCRIPT_NAME"] == ""
     assert found["REQUEST_URI"] == f"{target}?q=%2541&r=a+b"
     assert found["QUERY_STRING"] == "q=%2541&r=a+b"
+
+
+@pytest.mark.parametrize(
+    "target, plain",
+    [
+        ("/x//b", "/x/b"),
+        ("/x/y/../b", "/x/b"),
+        ("/x/b/..", "/x/"),
+        ("/x/.", "/x/"),
+        ("//x//", "/x/"),
+        ("/x%2Fb", "/x/b"),
+    ],
+)
+def test_a_path_is_as_the_front_end_understands_it(site, path, target, plain):
+    """nginx's rules are about the path that it has normalised; with proxy_pass it passes on what the client sent."""
+    found = get(site.url(path, target), "--path-as-is").json
+    normalised = path in {"nginx-uwsgi", "nginx-fastcgi", "nginx-scgi"}
+    assert found["PATH_INFO"] == (plain if normalised else unquote(target))
+    assert (found["SCRIPT_NAME"], found["REQUEST_URI"]) == ("", target)
 
 
 def request_over(site, path, *arguments):

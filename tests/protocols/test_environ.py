@@ -195,10 +195,12 @@ def test_the_scheme(variables, scheme):  # E13
     "variables, script, path, query",
     [
         ({"REQUEST_URI": "/a/b%20c?q"}, "", "/a/b c", "q"),
-        ({"REQUEST_URI": "/a/b", "SCRIPT_NAME": "/a/b"}, "", "/a/b", ""),  # nginx's stock fastcgi_params
+        ({"REQUEST_URI": "/a/b", "SCRIPT_NAME": "/a/b"}, "", "/a/b", ""),
         ({"REQUEST_URI": "/a/b", "SCRIPT_NAME": "/a"}, "/a", "/b", ""),
         ({"REQUEST_URI": "/a/b", "SCRIPT_NAME": "/a/"}, "/a", "/b", ""),
-        ({"REQUEST_URI": "/application", "SCRIPT_NAME": "/app"}, "/app", "/application", ""),  # E12
+        ({"REQUEST_URI": "/a/", "SCRIPT_NAME": "/a"}, "/a", "/", ""),
+        ({"REQUEST_URI": "/a/", "SCRIPT_NAME": "/a/"}, "", "/a/", ""),
+        ({"REQUEST_URI": "/a/x/../b", "SCRIPT_NAME": "/a"}, "/a", "/x/../b", ""),
         ({"REQUEST_URI": "/a", "PATH_INFO": "/other", "SCRIPT_NAME": "/"}, "", "/other", ""),
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/p", "QUERY_STRING": "q"}, "", "/p", "q"),
         ({"REQUEST_METHOD": "GET"}, "", "", ""),
@@ -209,6 +211,61 @@ def test_the_path_of_a_front_end(variables, script, path, query):
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"]) == (script, path, query)
     assert environ["REQUEST_URI"] == variables.get("REQUEST_URI", f"{path}?{query}".rstrip("?"))
     assert environ["REQUEST_METHOD"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "uri, document, script, expected",
+    [
+        ("/a//b", "/a/b", "/a/b", ("", "/a/b")),  # stock fastcgi_params
+        ("/a//b", "/a/b", None, ("", "/a/b")),  # stock scgi_params
+        ("/pub/../secret", "/secret", "/secret", ("", "/secret")),
+        ("/pub/secret/..", "/pub/", "/pub/", ("", "/pub/")),
+        ("/a%2Fb", "/a/b", "/a/b", ("", "/a/b")),
+        ("/a%252Fb", "/a%2Fb", "/a%2Fb", ("", "/a%2Fb")),
+        ("//", "/", "/", ("", "/")),
+        ("?x", "/", "/", ("", "/")),  # of http://host?x
+        ("/old/x", "/new/x", "/new/x", ("", "/new/x")),  # rewritten
+        ("/app//x/../y", "/app/y", "/app", ("/app", "/y")),  # fastcgi_split_path_info, or a mount
+        ("/app/", "/app/", "/app", ("/app", "/")),
+        ("/app/x", "/x", "/app", ("/app", "/x")),  # a mount whose prefix a rule takes from the path
+        ("/application", "/application", "/app", ("/app", "/application")),  # E12
+        ("/a/b", "", "/a", ("/a", "/b")),
+    ],
+)
+def test_the_path_as_nginx_has_normalised_and_rewritten_it(uri, document, script, expected):
+    variables = {"REQUEST_URI": uri, "DOCUMENT_URI": document} | ({"SCRIPT_NAME": script} if script else {})
+    [(environ, _)] = scgi(scgi_request(variables))
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["REQUEST_URI"]) == (*expected, uri)
+
+
+@pytest.mark.parametrize(
+    "uri, script, path",
+    [
+        ("/a//b", "/a/b", "/a/b"),
+        ("/a//b/", "/a/b/", "/a/b/"),
+        ("/a//", "/a/", "/a/"),
+        ("/pub/../secret", "/secret", "/secret"),
+        ("/pub/%2e%2e/secret", "/secret", "/secret"),
+        ("//", "/", "/"),
+        ("/secret/..", "/", "/"),
+        ("/pub/secret/..", "/pub/", "/pub/"),
+        ("/pub/secret/..", "/pub", "/pub"),  # rewritten, besides
+        ("/pub/.", "/pub/", "/pub/"),
+        ("/pub/secret%2Fx/../", "/pub/", "/pub/"),
+        ("/pub%2Fx/secret%2Fy/..", "/pub/x/", "/pub/x/"),  # AllowEncodedSlashes On
+        ("/a%2Fb", "/a%2Fb", "/a/b"),  # NoDecode
+        ("/a%2fb%20%2541", "/a%2fb %41", "/a/b %41"),
+        ("/a%252Fb", "/a%2Fb", "/a%2Fb"),
+        ("/secret/../pub/a%2Fb", "/pub/a%2Fb", "/pub/a%2Fb"),
+        ("/application", "/app", "/app"),  # rewritten; E12: no mount with the path "lication"
+        ("http://host/a/b", "/a/b", "/a/b"),
+        ("http://host?x", "/", "/"),
+        ("http://host", "/", "/"),
+    ],
+)
+def test_the_whole_path_as_apache_has_normalised_it(uri, script, path):
+    [(environ, _)] = scgi(scgi_request({"REQUEST_URI": uri, "SCRIPT_NAME": script}))
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["REQUEST_URI"]) == ("", path, uri)
 
 
 def test_empty_content_variables_are_none():

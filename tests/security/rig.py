@@ -131,6 +131,10 @@ _SERVER = """
                          PASS; BARE }
         location /few { NAME_param SERVER_PROTOCOL $server_protocol; PASS; BARE }
         location /own { INCLUDE OWN PASS; }
+        location /closed { return 403; }
+        location /old/ { INCLUDE rewrite ^/old/(.*) /new/$1 break; PASS; }
+        location /mounted/ { INCLUDE NAME_param SCRIPT /mounted; PASS; }
+        location /stripped/ { INCLUDE rewrite ^/stripped(/.*) $1 break; NAME_param SCRIPT /stripped; PASS; }
     }
 """
 _OWN = {
@@ -157,6 +161,7 @@ class Hostile:
             text += (
                 _SERVER.replace("PORT", str(self.ports[name])).replace("INCLUDE", include)
                 .replace("BARE", bare).replace("OWN", _OWN[name]).replace("PASS", passed).replace("NAME", name)
+                .replace("param SCRIPT ", "param SCRIPT_NAME ")
             )  # fmt: skip
         (self.directory / "hostile.conf").write_text(text + "}\n")
         self.nginx = Nginx(configs, "hostile.conf")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flup.server import ajp_base
 
 from appserver.protocols import cgi
-from appserver.protocols.fields import content_length, joined, key_of
+from appserver.protocols.fields import content_length, decoded, joined, key_of
 from appserver_ajp.answer import AjpCodec
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ class AjpRequest(ajp_base.Request):
     def exchange(self, base: dict[str, Any]) -> Exchange:
         """Return the request as appserver sees it; raise `ProtocolError` for one that is refused.
 
-        AJP has no PATH_INFO: `cgi.exchange` decodes it, once, from the REQUEST_URI.
+        AJP has no PATH_INFO: its REQUEST_URI is the path as the front end has normalised it.
         """
         if len([key for key, _ in self._fields if key == "HTTP_HOST"]) > 1:
             joined("HTTP_HOST", "", "")  # refuses it; for a front end's variables the last would count
         line = {name: value for name, value in self.environ.items() if value}
         uri = line.get("REQUEST_URI", "/")
         query = self._attributes.get("QUERY_STRING")
+        line["DOCUMENT_URI"] = decoded(uri.partition("?")[0])
         line["REQUEST_URI"] = f"{uri}?{query}" if query and "?" not in uri else uri
         pairs = [*line.items(), *self._attributes.items(), *self._fields]
         x = cgi.exchange(cgi.merged(pairs) | base, AjpCodec(self))

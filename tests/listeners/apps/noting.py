@@ -25,5 +25,6 @@ def app(environ, start_response):
 def fields(environ):
     return {
         name: value for name, value in environ.items()
-        if name.startswith(("HTTP_", "CONTENT_")) or name in {"PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL"}
+        if name.startswith(("HTTP_", "CONTENT_"))
+        or name in {"SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL"}
     }  # fmt: skip
