@@ -59,6 +59,16 @@ def _stream(x: Exchange, result: Iterable[object]) -> None:
     x.send(b"", False, 0)
 
 
+def _stream_file(x: Exchange, blocks: Iterable[Any]) -> None:
+    """Send each block when it is read, up to the Content-Length; a file may be longer (PEP 3333)."""
+    for data in blocks:
+        length = x.length
+        x.write(data if length is None else data[: length - x.sent])
+        if x.ended:
+            break
+    x.send(b"", False, 0)
+
+
 def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
     """Let the kernel send the rest of a real file where the transport can; else read it."""
     try:
@@ -66,31 +76,27 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         status = fstat(fd)
         offset: int = wrapper.file.tell()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):  # no file of the system
-        _stream(x, wrapper)
+        _stream_file(x, wrapper)
         return
     count = status.st_size - offset
+    if x.length is not None:
+        count = min(count, x.length)
     if not S_ISREG(status.st_mode) or x.begun or count <= 0:
-        _stream(x, wrapper)
+        _stream_file(x, wrapper)
         return
     if count <= BLOCK:  # one send costs less than the kernel's help
         x.send(pread(fd, count, offset), False, count)
         return
     if not x.codec.verbatim:
         x.send(wrapper.file.read(BLOCK), True, count)
-        _stream(x, wrapper)
+        _stream_file(x, wrapper)
         return
     head = x.begin(count)
-    if x.bodiless or x.length is None:
-        channel.send([head], True)
-        _stream(x, wrapper)
-        return
     channel.send([head], True)
-    wanted = min(count, x.length)
-    if not channel.send_file(fd, offset, wanted):
-        _stream(x, wrapper)
+    if x.bodiless or x.length is None or not channel.send_file(fd, offset, count):
+        _stream_file(x, wrapper)
         return
-    x.sent += wanted
-    x.excess += count - wanted
+    x.sent += count
     x.send(b"", False)
 
 

@@ -97,6 +97,19 @@ def test_file_wrapper(client, token, kind, size, offset):
     assert closed(client, token) == 1
 
 
+@pytest.mark.parametrize("kind", ["plain", "bytesio"])
+@pytest.mark.parametrize("length", [0, 1, 1000, 70000, 200000])
+def test_a_part_of_a_file(client, site, token, kind, length):
+    """As for a range: no more than the Content-Length is sent, and that is nobody's error."""
+    answer = client.request("GET", f"/file/{kind}/300000/10/{length}?{token}")
+    assert answer.header("Content-Length") == str(length)
+    assert (answer.body, answer.complete) == ((BLOCK * 5)[10 : 10 + length], True)
+    assert closed(client, token) == 1
+    site.log(rf'\?{token} HTTP/1\.1" 200 \d')
+    assert site.count(rf"{token}: ") == 0
+    assert client.request("POST", "/echo", body=b"next").body == b"next"
+
+
 @over("http")
 def test_file_wrapper_for_http_1_0(client):
     answer = client.request("GET", "/file/plain/100000/0", version="HTTP/1.0")

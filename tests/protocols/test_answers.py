@@ -3,7 +3,9 @@
 import pytest
 from flup.server import fcgi_base as flup
 
+from appserver.answer import answer as send
 from appserver.errors import ApplicationError
+from appserver.file_wrapper import BLOCK, FileWrapper
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import refusal
 
@@ -162,6 +164,25 @@ def test_an_answer_that_is_too_long_is_cut(protocol):
     assert b"wo" not in wire
     assert x.excess == 6
     assert x.sent == 5
+
+
+class Unseen:
+    """A file of which the system knows nothing."""
+
+    def __init__(self, file):
+        self.read = file.read
+
+
+@pytest.mark.parametrize("protocol", CODECS)
+def test_no_more_of_a_file_is_read_than_its_length(protocol, tmp_path):
+    x = exchange(protocol)
+    x.start_response(OK, [("Content-Length", "100000")])
+    with open(tmp_path / "large", "wb+") as file:
+        file.truncate(1 << 22)
+        file.seek(1000)
+        send(FileWrapper(Unseen(file)), x, x.channel)
+        assert file.tell() == 1000 + 2 * BLOCK
+    assert (x.sent, x.excess, x.ended) == (100000, 0, True)
 
 
 @pytest.mark.parametrize("protocol", CODECS)

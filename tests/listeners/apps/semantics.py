@@ -204,14 +204,14 @@ def writing(environ, start_response):
 
 @route
 def file(environ, start_response):
-    """Send a file by wsgi.file_wrapper: ``/file/KIND/SIZE/OFFSET``."""
-    _, _, kind, size, offset = environ["PATH_INFO"].split("/")
+    """Send a file by wsgi.file_wrapper: ``/file/KIND/SIZE/OFFSET``, and LENGTH where it is less than the rest."""
+    _, _, kind, size, offset, *length = environ["PATH_INFO"].split("/")
     data = (BLOCK * (int(size) // len(BLOCK) + 1))[: int(size)]
     opened = io.BytesIO(data) if kind == "bytesio" else _file(data)
     opened.seek(int(offset))
     headers = list(TEXT)
-    if kind == "length":
-        headers.append(("Content-Length", str(int(size) - int(offset))))
+    if kind == "length" or length:
+        headers.append(("Content-Length", length[0] if length else str(int(size) - int(offset))))
     start_response("200 OK", headers)
     return environ["wsgi.file_wrapper"](Noting(environ, opened), 1000)
 
