@@ -50,11 +50,14 @@ def _close(x: Exchange, close: Callable[[], object]) -> None:
 
 
 def _stream(x: Exchange, result: Iterable[object]) -> None:
-    """Send each piece when the application yields it."""
+    """Send each piece when the application yields it, until it is one too many (PEP 3333).
+
+    What stands behind the piece that completes the Content-Length is still run.
+    """
     for data in result:
         if data:
             x.write(data)
-            if x.bodiless:
+            if x.bodiless or x.excess:
                 break
     x.send(b"", False, 0)
 

@@ -59,7 +59,7 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
             _fail(x, channel, error)
     x.channel = None  # they know each other; and an application that keeps ``write`` is done with it
     if x.excess:
-        log_error(x, f"the body is {x.excess} bytes longer than its Content-Length and was cut")
+        log_error(x, f"the body is at least {x.excess} bytes longer than its Content-Length and was cut")
     if access is not None and not x.logged:
         access.line(x, "499" if channel.gone and not x.switched else x.status[:3], monotonic() - started)
 

@@ -131,6 +131,23 @@ def test_one_that_waits_in_a_native_thread_loses_its_client(serve, token):
         assert site.count(rf'"GET /endless/waits/{word} HTTP/1.1" 200 ') == 1
 
 
+@pytest.mark.parametrize("mode", [GREEN, NATIVE], ids=["gevent", "threads"])
+def test_a_call_that_goes_on_behind_its_answer_has_no_longer_than_the_mercy(serve, token, mode):
+    """It may work on for as long as the server does."""
+    listeners, options = mode
+    fronts = [each for each in STREAM_FRONTS if each in listeners]
+    site = serve("semantics:app", listeners, **options, worker_reload_mercy="0.5")
+    with ExitStack() as stack:
+        for number, client in enumerate(clients_of(site, stack, fronts)):
+            answer = client.request("GET", f"/endless/whole/{token}-{number}")
+            assert (answer.body, answer.complete) == (b"first,last", True)
+            site.log(f"begun {token}-{number}")
+        stop(site)
+        assert site.server.process.wait(20) == 0
+    assert site.server.stop() == 0
+    assert "stopped with requests in hand" in site.server.log
+
+
 @pytest.mark.parametrize("kind", ["waits", "length"])
 def test_a_fast_stop_cuts_as_well(serve, token, kind):
     site = serve("semantics:app", list(MOUNTS), gevent=50)

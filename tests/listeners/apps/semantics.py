@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -173,6 +174,34 @@ def lengths(environ, start_response):
 
 
 @route
+def repeat(environ, start_response):
+    """Announce so many bytes, and yield one after the other for ever."""
+    length = environ["PATH_INFO"].split("/")[2]
+    start_response("200 OK", [*TEXT, ("Content-Length", length)])
+
+    def pieces():
+        for number in itertools.count(1):
+            if number > int(length):
+                print(f"asked for {number} {environ['QUERY_STRING']}", file=environ["wsgi.errors"])
+            yield b"x"
+
+    return Closing(environ, pieces())
+
+
+@route
+def then(environ, start_response):
+    """Do something behind the piece that completes the answer."""
+    token = environ["PATH_INFO"].split("/")[2]
+    start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+
+    def pieces():
+        yield b"whole"
+        print(f"and then {token}", file=environ["wsgi.errors"])
+
+    return Closing({**environ, "QUERY_STRING": token}, pieces())
+
+
+@route
 def big(environ, start_response):
     """Stream so many blocks of 64 KiB."""
     start_response("200 OK", TEXT)
@@ -242,7 +271,7 @@ def _file(data):
 def endless(environ, start_response):
     """Begin an answer that does not end by itself, or only when a file is there: ``/endless/KIND``."""
     kind, token = environ["PATH_INFO"].split("/")[2:4]
-    headers = [*TEXT, ("Content-Length", "10")] if kind == "length" else TEXT
+    headers = [*TEXT, ("Content-Length", "10")] if kind in {"length", "whole"} else TEXT
     start_response("200 OK", headers)
 
     def wait():
@@ -259,12 +288,16 @@ def endless(environ, start_response):
 
     def pieces():
         yield b"first,"
+        if kind == "whole":
+            yield b"last"
         print(f"begun {token}", file=environ["wsgi.errors"])
         if kind == "ticks":
             while True:
                 time.sleep(0.005)
                 yield b"more,"
-        {"waits": wait, "file": wait_for_file, "length": wait_for_file, "stubborn": resist}[kind]()
+        {
+            "waits": wait, "whole": wait, "file": wait_for_file, "length": wait_for_file, "stubborn": resist,
+        }[kind]()  # fmt: skip
         yield b"last"
 
     return Closing({**environ, "QUERY_STRING": token}, pieces())
