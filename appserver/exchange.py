@@ -180,8 +180,12 @@ class Exchange:
                 exc_info = None  # breaks the cycle through the frame
         elif self.status:
             raise ApplicationError("start_response was called twice without exc_info")
-        if type(status) is not str or not (status in _known_statuses or _good_status(status)):
-            raise ApplicationError(f"{status!r} is no status: three digits, a blank and a reason")
+        if type(status) is not str:
+            if not isinstance(status, str):
+                raise _no_status(status)
+            status = str.__str__(status)  # str() would format an enum's
+        if not (status in _known_statuses or _good_status(status)):
+            raise _no_status(status)
         if type(headers) is not list:
             raise ApplicationError(f"the headers are a {type(headers).__name__}, not a list")
         length: int | None = None
@@ -192,7 +196,9 @@ class Exchange:
                 raise _no_header(field)
             name, value = field
             if type(name) is not str or type(value) is not str:
-                raise _no_header(field)
+                if not isinstance(name, str) or not isinstance(value, str):
+                    raise _no_header(field)
+                field = name, value = str.__str__(name), str.__str__(value)  # noqa: PLW2901
             kind = _known_names.get(name)
             if kind is None:
                 kind = _kind(name)
@@ -305,6 +311,10 @@ class Exchange:
         self.headers = []
         self.length = None
         self.chunked = False
+
+
+def _no_status(status: object) -> ApplicationError:
+    return ApplicationError(f"{status!r} is no status: three digits, a blank and a reason")
 
 
 def _no_header(field: object) -> ApplicationError:

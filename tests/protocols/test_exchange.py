@@ -1,5 +1,7 @@
 """start_response and what may not go on the wire (PEP 3333)."""
 
+from enum import Enum
+
 import pytest
 
 from appserver.errors import ApplicationError
@@ -49,6 +51,42 @@ def test_bad_statuses(protocol, status):
 def test_headers_are_a_list(headers):
     with pytest.raises(ApplicationError, match="not a list"):
         exchange().start_response("200 OK", headers)
+
+
+class Safe(str):
+    """Text of a framework's own, as SafeString and Markup are."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise AssertionError
+
+
+class Named(str, Enum):  # noqa: UP042  (which a StrEnum formats otherwise)
+    TYPE = "Content-Type"
+    PLAIN = "text/plain"
+    LENGTH = "content-length"
+    OK = "200 OK"
+
+
+@pytest.mark.parametrize("status", [Safe("200 OK"), Named.OK], ids=["str", "enum"])
+@everywhere
+def test_kinds_of_str(protocol, status):
+    x = exchange(protocol)
+    headers = [(Named.TYPE, Named.PLAIN), (Safe("X-A"), "v"), ("X-B", Safe("w")), (Named.LENGTH, Safe("2"))]
+    x.start_response(status, headers)
+    assert (x.status, x.length) == ("200 OK", 2)
+    assert x.headers == [("Content-Type", "text/plain"), ("X-A", "v"), ("X-B", "w"), ("content-length", "2")]
+    assert {type(text) for field in x.headers for text in field} | {type(x.status)} == {str}
+    x.send(b"ab", False)
+    assert b"200 OK\r\n" in x.channel.wire
+    assert b"\r\nContent-Type: text/plain\r\nX-A: v\r\nX-B: w\r\n" in x.channel.wire.partition(b"200 OK")[2]
+
+
+@pytest.mark.parametrize("header", [(Safe("X\r\n"), "v"), ("X", Safe("v\n")), (Safe("X"), b"v")], ids=repr)
+def test_kinds_of_str_are_checked(header):
+    with pytest.raises(ApplicationError):
+        exchange().start_response("200 OK", [header])
 
 
 def test_two_lengths():
