@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from io import FileIO, IOBase
 from os import fstat, pread
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from appserver.exchange import Channel, Exchange
 
 log = logging.getLogger("appserver.wsgi")
+
+# Where a file is that another only wraps: of Django, around one of tempfile; a text; a buffer.
+_LAYERS = ("file", "file", "buffer", "raw")
 
 
 def answer(result: Any, x: Exchange, channel: Channel) -> None:
@@ -78,13 +82,14 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         fd: int = wrapper.file.fileno()  # type: ignore[attr-defined]
         status = fstat(fd)
         offset: int = wrapper.file.tell()  # type: ignore[attr-defined]
+        plain = _is_plain(wrapper.file)
     except (AttributeError, OSError, ValueError):  # no file of the system
         _stream_file(x, wrapper)
         return
     count = status.st_size - offset
     if x.length is not None:
         count = min(count, x.length)
-    if not S_ISREG(status.st_mode) or x.begun or count <= 0:
+    if not plain or not S_ISREG(status.st_mode) or x.begun or count <= 0:
         _stream_file(x, wrapper)
         return
     if count <= BLOCK:  # one send costs less than the kernel's help
@@ -101,6 +106,13 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         return
     x.sent += count
     x.send(b"", False)
+
+
+def _is_plain(file: object) -> bool:
+    """Tell whether a file's descriptor gives what is read of it; that of a gzip file has it compressed."""
+    for name in _LAYERS:
+        file = getattr(file, name, file)
+    return isinstance(file, FileIO) or not isinstance(file, IOBase)
 
 
 def log_error(x: Exchange, what: str, error: BaseException | None = None) -> None:

@@ -1,5 +1,11 @@
 """How answers are framed."""
 
+import bz2
+import gzip
+import lzma
+import os
+import tempfile
+
 import pytest
 from flup.server import fcgi_base as flup
 
@@ -166,11 +172,78 @@ def test_an_answer_that_is_too_long_is_cut(protocol):
     assert x.sent == 5
 
 
+class Around:
+    """A file around another one, as Django's `File` is."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def temporary(path):
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    file.write(path.read_bytes())
+    file.seek(0)
+    return file
+
+
+FILES = {
+    "buffered": lambda path: path.open("rb"),
+    "random": lambda path: path.open("rb+"),
+    "raw": lambda path: path.open("rb", buffering=0),
+    "tempfile": temporary,
+    "django": lambda path: Around(path.open("rb")),
+    "django tempfile": lambda path: Around(temporary(path)),
+    "gzip": gzip.open,
+    "gzip django": lambda path: Around(gzip.GzipFile(path)),
+    "bz2": bz2.open,
+    "lzma": lzma.open,
+}
+
+
+def test_a_file_of_text_is_sent_as_it_is(tmp_path):
+    """By its descriptor, though nobody should open it so."""
+    (tmp_path / "file").write_bytes(b"caf\xc3\xa9\r\n")
+    with open(tmp_path / "file", encoding="utf-8") as file:
+        x = exchange()
+        x.start_response(OK, [])
+        send(FileWrapper(file), x, x.channel)
+    assert x.channel.wire.endswith(b"\r\n\r\ncaf\xc3\xa9\r\n")
+
+
 class Unseen:
     """A file of which the system knows nothing."""
 
     def __init__(self, file):
         self.read = file.read
+
+
+@pytest.mark.parametrize("size", [1000, 200000])
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("protocol", CODECS)
+def test_what_is_read_of_a_file_is_sent(protocol, kind, size, tmp_path):
+    """Compressed ones, and files around them, have a descriptor as well."""
+    data = bytes(range(250)) * (size // 250)
+    path = tmp_path / "file"
+    packing = {"gzip": gzip, "bz2": bz2, "lzma": lzma}.get(kind.partition(" ")[0])
+    path.write_bytes(packing.compress(data) if packing else data)
+    with FILES[kind](path) as file:
+        x = exchange(protocol)
+        x.start_response(OK, [("Content-Length", str(size))])
+        x.channel.send_file = lambda fd, at, count: x.channel.send([os.pread(fd, count, at)], True) is None
+        send(FileWrapper(file), x, x.channel)
+    wire = x.channel.wire
+    if protocol == "fastcgi":
+        wire = b"".join(content for kind, _, content in read(wire) if kind == flup.FCGI_STDOUT)
+    assert wire.partition(b"\r\n\r\n")[2] == data
 
 
 @pytest.mark.parametrize("protocol", CODECS)
