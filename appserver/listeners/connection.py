@@ -44,6 +44,7 @@ _RECV_FRAMES: Final = 16384  # of frames, of which each may be 6 bytes, and othe
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
+_AT_ONCE: Final = 14600  # bytes that TCP sends before it hears of any (RFC 6928)
 _BACKLOG: Final = 65536  # bytes of next requests taken while an answer is made
 
 _SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
@@ -424,7 +425,10 @@ class Connection:
         elif x is None or (not x.keep_alive and (self.backlog or self._more_may_come(x))):
             self.linger()
         elif not x.keep_alive:
-            self.close()
+            if (self.sender is not None or x.sent > _AT_ONCE) and self.codec.goes_on(x):
+                self.linger()  # what comes now would have the kernel drop what it has not sent
+            else:
+                self.close()
         elif not x.body_left or self.codec.multiplexed:
             self._next()
         elif x.body_left > _SKIP:

@@ -93,6 +93,10 @@ class Codec:
         """Tell whether *data*, come while the answer is made, says that nobody wants it."""
         return False
 
+    def goes_on(self, x: Exchange) -> bool:
+        """Tell whether the peer may send its next request before it has seen how *x*'s answer ends."""
+        return False
+
     def ask(self, x: Exchange) -> bytes:
         """Return what invites the peer to send the body; called once, where ``x.expect`` is set."""
         return b""

@@ -264,5 +264,8 @@ class HttpCodec(HttpAnswers):
         elif length is not None:
             x.body_left = content_length(length)
 
+    def goes_on(self, x: Exchange) -> bool:
+        return x.protocol != "HTTP/1.0" and "close" not in x.environ.get("HTTP_CONNECTION", "").lower()
+
     def ask(self, x: Exchange) -> bytes:
         return _CONTINUE

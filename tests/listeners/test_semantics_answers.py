@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import socket
 import time
 
 import pytest
@@ -263,6 +264,26 @@ def test_pipelining(client):
         answer = client.receive()
         assert answer.body == (b"%d" % number if number % 2 else b"")
         assert not answer.closed
+
+
+@over("http")
+@pytest.mark.parametrize("sizes", [(100_000, 4096), (34 << 20, 65536)])
+def test_a_request_behind_a_large_last_answer_loses_nothing_of_that(client, site, token, tmp_path, sizes):
+    """What came to a closed connection would have the kernel drop what the client has not got yet."""
+    size, room = sizes
+    with site.client("http") as busy:
+        busy.send("GET", f"/late/{token}?{tmp_path}/file")
+        site.log(f"begun {token}")
+        client.connect()  # with the request there when it is accepted, so that it need not be watched
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        client.resume("GET", client.encode("GET", f"/large/{size}?close"))
+        (tmp_path / "file").touch()
+        busy.receive()
+    client.wire.fill()
+    client.sock.sendall(client.encode("GET", "/result/list"))
+    answer = client.receive()
+    assert (len(answer.body), answer.complete, answer.closed) == (size, True, True)
+    assert not client.wire.broken
 
 
 @over("http", "fastcgi-kept")

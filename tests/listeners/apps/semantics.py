@@ -211,8 +211,8 @@ def big(environ, start_response):
 
 @route
 def large(environ, start_response):
-    """Answer with so many bytes in one piece."""
-    start_response("200 OK", [])
+    """Answer with so many bytes in one piece; with ``?close`` the connection ends."""
+    start_response("200 OK", [("Connection", environ["QUERY_STRING"] or "keep-alive")])
     return [b"x" * int(environ["PATH_INFO"].split("/")[2])]
 
 
