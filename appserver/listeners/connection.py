@@ -277,10 +277,12 @@ class Connection:
     def _overhear(self, data: bytes) -> None:
         """Keep what comes while an answer is made; something in it may end the answer."""
         if not data:
-            self.keep = False
             self.reader.stop()
             if self.gone or not self.listener.options.ignore_client_abort:
+                self.keep = False
                 self._leave()
+            elif not self.backlog and not self.codec.buffer:  # else its end is found again behind those
+                self.keep = False
             return
         self.backlog += data
         if self.codec.aborted(self.backlog):

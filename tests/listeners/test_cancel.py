@@ -173,6 +173,28 @@ def test_ignore_client_abort(serve, tmp_path, front):
     site.log('"GET /events.* 200 ')
 
 
+@pytest.mark.parametrize("front", ["http", "fastcgi-kept"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_ignore_client_abort_finishes_all_requests_that_came_whole(serve, tmp_path, front, apart):
+    site = serve("waiting:app", {front.partition("-")[0], "http"}, gevent=2, ignore_client_abort="true")
+    released = tmp_path / "released"
+    with site.client(front) as client:
+        first = client.encode("GET", f"/events/{str(released)[1:].replace('/', ':')}")
+        rest = [client.encode("GET", f"/ok?{number}") for number in range(3)]
+        client.connect()
+        turn(site)  # it is watched from now on
+        for each in [first, *rest] if apart else [first + b"".join(rest)]:
+            client.sock.sendall(each)
+            turn(site)
+        client.sock.shutdown(SHUT_WR)
+        turn(site)
+        released.touch()
+        client.methods.extend(["GET"] * 4)
+        bodies = [client.receive().body for _ in range(4)]
+        assert client.sock.recv(1) == b""
+    assert bodies == [b"data: first\n\ndata: last\n\n", b"ok", b"ok", b"ok"]
+
+
 def test_others_go_on(site, token):
     """Fifty calls wait; half of their clients go."""
     clients = [site.client(front) for front in STREAM_FRONTS * 10]
