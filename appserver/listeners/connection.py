@@ -200,6 +200,8 @@ class Connection:
         except ProtocolError as error:
             self._spoil(x, error)
             return
+        if self.codec.replies and not (self.running and (x.ended or self.service.cores.native)):
+            self._reply()  # else behind the answer: a thread may be in the middle of a record
         if self.state == SKIP:
             self.skipped += len(data)
             if not x.body_left:
@@ -382,6 +384,9 @@ class Connection:
         if self.inlet is not None:
             self.inlet.close()
             self.inlet = None
+            x = self.x
+            if self.codec.replies and self.state == RUN and not self.gone and x is not None and x.keep_alive:
+                self._reply()
         if self.state == CLOSED:
             _close(self.fd)
             return

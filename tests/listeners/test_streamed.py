@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from contextlib import suppress
 from socket import SHUT_WR
 
 import pytest
 
+from appserver.protocols.fastcgi import pair, record
 from tests.listeners.conftest import STREAM_FRONTS, over, serving
 from tests.listeners.test_cancel import alone, gone, turn
 from tests.support.fronts import poll
@@ -58,6 +60,36 @@ def test_sizes_of_reads(client, read):
     body = body_of(300_000)
     told = json.loads(client.request("POST", f"/digest/{read}", body=body).body)
     assert told == {"size": 300_000, "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def records(client):
+    """Yield the records that come, as type, request and content."""
+    while True:
+        _, kind, request, size, padding = struct.unpack(">BBHHBx", client._exactly(8))
+        yield kind, request, client._exactly(size + padding)[:size]
+
+
+@over("fastcgi-kept")
+def test_fastcgi_is_answered_outside_the_request_while_its_body_comes(client, site):
+    """Between two records of the answer; behind it where a thread writes that."""
+    asked, values = pair(b"FCGI_MPXS_CONNS", b""), pair(b"FCGI_MPXS_CONNS", b"0")
+    other = record(1, 2, b"\0\1\1" + bytes(5))
+    head = client.encode("POST", "/echo", [("Content-Length", "20")])
+    client.start(head[:-8] + client.record(5, b"first line\n"))
+    came = records(client)
+    said = b""
+    while not said.endswith(b"FIRST LINE\n"):
+        said += next(came)[2]
+    outside = [(10, 0, values), (3, 2, b"\0\0\0\0\1\0\0\0")]
+    client.sock.sendall(record(9, 0, asked) + other)
+    if site.mode != "threads":
+        assert [next(came), next(came)] == outside
+        outside = []
+    client.sock.sendall(client.record(5, b"the last\n") + client.record(5, b""))
+    assert next(came) == (6, 1, b"THE LAST\n")
+    assert [next(came) for _ in range(2)] == [(6, 1, b""), (3, 1, bytes(8))]
+    assert [next(came) for _ in outside] == outside
+    assert client.request("GET", "/ok").body == b"ok"
 
 
 def chunked(client, chunks):
