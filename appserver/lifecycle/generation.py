@@ -316,6 +316,13 @@ class Generation:
                 worker.stopping = True
                 worker.kill()
 
+    def reopen_logs(self) -> None:
+        """Have every process of it open its log files anew; workers yet to come have the preloader's."""
+        if self._preloader is not None:
+            self._preloader.send("reopen-logs")
+        for worker in self.workers:
+            worker.send("reopen-logs")
+
     async def _end_preloader(self) -> None:
         preloader = self._preloader
         if preloader is not None:

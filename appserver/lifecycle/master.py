@@ -326,8 +326,8 @@ class Master:
         """Have every process open its log files anew."""
         self._logs.reopen()
         self.attendants.send("reopen-logs")
-        for worker in self.all_workers():
-            worker.send("reopen-logs")
+        for generation in self.generations:
+            generation.reopen_logs()
 
     def rotate_logs(self) -> None:
         """Move the log files away, and have every process begin new ones."""

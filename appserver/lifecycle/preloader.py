@@ -89,8 +89,12 @@ class Preloader:
             data, fds, _, _ = _recv_fds(self._sock, 4096, 2)
             if not data:
                 return 0
-            number, strict = data.decode().split()[1:]
-            self._spawn(app, int(number), strict == "strict", fds)
+            verb, *words = data.decode().split()
+            if verb == "reopen-logs":
+                self._logs.reopen()
+            else:
+                number, strict = words
+                self._spawn(app, int(number), strict == "strict", fds)
 
     def _check_threads(self) -> None:
         """Warn of threads that a fork does not take along; greenlets it does."""

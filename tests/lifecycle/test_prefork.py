@@ -252,6 +252,31 @@ def test_an_application_that_cannot_be_loaded_ends_the_start(site, code, reason,
     assert "ready" not in site.log
 
 
+@pytest.mark.parametrize("how", ["moved", "rotated"])
+@pytest.mark.parametrize("lazy", ["true", "false"])
+def test_workers_that_start_after_a_rotation_write_to_the_new_file(site, how, lazy):
+    log, old, touched = (site.directory / name for name in ("log", "log.old", "touched"))
+    lines = [
+        "logger = stdio",
+        f"logger = file:{log}",
+        f"log-backupname = {old}",
+        f"touch-logrotate = {touched}",
+    ]
+    site.configure(*lines, lazy_apps=lazy).start()
+    before = site.told()["pid"]
+    if how == "moved":
+        log.rename(old)
+        site.server.process.send_signal(signal.SIGUSR1)
+    else:
+        touched.touch()
+    poll(lambda: old.exists() and log.exists(), "the log is not opened anew")
+    os.kill(before, signal.SIGKILL)
+    site.wait_for(") serves", 2)
+    site.told("/?after")
+    poll(lambda: "/?after" in log.read_text() + old.read_text(), "the request has no line")
+    assert "/?after" in log.read_text()
+
+
 def test_threads_that_a_fork_does_not_take_along_are_told(site):
     site.app.write_text(
         site.app.read_text() + "\nimport threading\n"
