@@ -162,6 +162,9 @@ class Children:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
         asyncio.events._set_running_loop(None)  # noqa: SLF001  (there is no public way)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of 3.14, which has no other way
+            asyncio.set_event_loop_policy(None)  # which has the loop as the current one
         for each in self.private:
             each.close()
         self.private.clear()

@@ -277,6 +277,23 @@ def test_workers_that_start_after_a_rotation_write_to_the_new_file(site, how, la
     assert "/?after" in log.read_text()
 
 
+@pytest.mark.parametrize("lazy", ["true", "false"])
+def test_an_application_has_an_event_loop_of_its_own(site, lazy):
+    """The master's, which runs in the frames below, is never seen."""
+    site.app.write_text(
+        "import asyncio\n\n"
+        "def application(environ, start_response):\n"
+        "    try:\n"
+        "        loop = asyncio.get_event_loop()\n"
+        "    except RuntimeError:  # from Python 3.14 on nobody has one before\n"
+        "        loop = asyncio.new_event_loop()\n"
+        "    start_response('200 OK', [])\n"
+        "    return [loop.run_until_complete(asyncio.sleep(0, b'slept'))]\n"
+    )
+    site.configure(lazy_apps=lazy).start()
+    assert site.get() == (200, b"slept")
+
+
 def test_threads_that_a_fork_does_not_take_along_are_told(site):
     site.app.write_text(
         site.app.read_text() + "\nimport threading\n"
