@@ -114,7 +114,8 @@ class Preloader:
         if between:
             for fd in fds:
                 os.close(fd)
-            _waitpid(between, 0)
+            with suppress(ChildProcessError):  # what the application does about SIGCHLD has reaped it
+                _waitpid(between, 0)
             return
         code = 1
         try:

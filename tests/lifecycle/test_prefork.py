@@ -294,6 +294,24 @@ def test_an_application_has_an_event_loop_of_its_own(site, lazy):
     assert site.get() == (200, b"slept")
 
 
+IGNORING = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+# As its handler of SIGCHLD does where that is quicker.
+REAPING = """
+import os
+pid = os.getpid()
+os.register_at_fork(after_in_parent=lambda: os.getpid() == pid and os.waitpid(-1, 0))
+"""
+
+
+@pytest.mark.parametrize("code", [IGNORING, REAPING], ids=["ignored", "reaped"])
+def test_an_application_may_reap_children_by_itself(site, code):
+    site.app.write_text(code + site.app.read_text())
+    site.configure(processes=2).start()
+    pids = site.pids(2)
+    os.kill(min(pids), signal.SIGKILL)
+    assert poll(lambda: len(site.pids(2) - pids) == 1, "it is not replaced")
+
+
 def test_threads_that_a_fork_does_not_take_along_are_told(site):
     site.app.write_text(
         site.app.read_text() + "\nimport threading\n"
