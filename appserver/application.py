@@ -11,6 +11,7 @@ from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
+from appserver import forks
 from appserver.compat.locks import LockOptions
 from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
@@ -207,14 +208,17 @@ def _application(option: str, what: str, name: str, *, is_file: bool) -> Applica
 def _loaded(option: str, what: str, load: Callable[[], Any]) -> Any:
     """Return what *load* returns; raise `LoadError` for whatever it raises."""
     try:
-        return load()
+        found = load()
     except LoadError:
         raise
     except BaseException as error:
+        forks.leave(error)
         kind = "module" if option == "import" else "application"
         raise LoadError(
             option, f"the {kind} {what} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
+    forks.leave()
+    return found
 
 
 def _module(what: str, option: str, *, is_file: bool | None = None) -> ModuleType:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__, hooks
+from appserver import __version__, forks, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError, load
@@ -150,6 +150,7 @@ def _run(configuration: Configuration) -> int:
         configuration.tell(logging.getLogger("appserver"))
         hooks.run(options, "as-root")
         hooks.run(options, "as-user")
+        forks.begin()
         app = _load(configuration)
         log.reclaim()
         finder.begin()

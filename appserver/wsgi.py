@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
+# Ends a process that the application has forked, and which shall not serve; None in all others.
+end: Callable[[BaseException | None], object] | None = None
+
 _ERROR = b"Internal Server Error\n"
 _TOO_LONG = b"Gateway Timeout\n"
 _ERROR_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
@@ -53,10 +56,14 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
         x.core = None
     except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
         x.core = None
+        if end is not None:
+            end(error)
         if x.switched:
             _fail_switched(x, channel, error)
         elif not channel.gone:
             _fail(x, channel, error)
+    if end is not None:
+        end(None)
     x.channel = None  # they know each other; and an application that keeps ``write`` is done with it
     if x.excess:
         log_error(x, f"the body is at least {x.excess} bytes longer than its Content-Length and was cut")

@@ -7,6 +7,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
+from appserver import forks
 from appserver.compat.decorators import Decorators
 from appserver.compat.module import Uwsgi
 from appserver.compat.signals import SIGNALS
@@ -60,3 +61,4 @@ def begin() -> None:
     if module is not None and callable(last := vars(module).get("atexit")):
         atexit.register(last)
     SIGNALS.begin()
+    forks.leave()

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from appserver import forks
 from appserver.clock import Schedule
 from appserver.identity import worker_id
 
@@ -111,6 +112,7 @@ class Signals:
         while True:
             time.sleep(timer.seconds)
             self.raise_(timer.number)
+            forks.leave()
             if timer.left:
                 timer.left -= 1
                 if not timer.left:
@@ -122,6 +124,7 @@ class Signals:
             time.sleep(schedule.pause())
             if schedule.due():
                 self.raise_(alarm.number)
+                forks.leave()
 
 
 SIGNALS = Signals()

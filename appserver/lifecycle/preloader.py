@@ -18,7 +18,7 @@ import traceback
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from appserver import identity
+from appserver import forks, identity
 from appserver.application import LoadError, load
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Sources
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.lifecycle")
 
 # The real ones, also where gevent replaces them later.
-_fork, _waitpid, _recv_fds = os.fork, os.waitpid, socket.recv_fds
+_waitpid, _recv_fds = os.waitpid, socket.recv_fds
 
 
 class Preloader:
@@ -57,6 +57,7 @@ class Preloader:
 
     def run(self) -> int:
         """Serve the master until its end; return the exit code."""
+        forks.begin()
         for each in IGNORED_BY_WORKERS:
             signal.signal(each, signal.SIG_IGN)
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
@@ -110,7 +111,7 @@ class Preloader:
 
     def _spawn(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> None:
         """Fork a worker, whose channel and board are *fds*."""
-        between = _fork()
+        between = forks.fork()
         if between:
             for fd in fds:
                 os.close(fd)
@@ -119,7 +120,7 @@ class Preloader:
             return
         code = 1
         try:
-            if _fork():
+            if forks.fork():
                 os._exit(0)
             code = self._work(app, number, strict, fds)
         except SystemExit:
