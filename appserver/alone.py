@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import gevent
 from gevent import get_hub
 
-from appserver import __version__, activation, stacks
+from appserver import __version__, activation, forks, stacks
 from appserver.blocking import BlockingOptions
 from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
@@ -139,6 +139,7 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             stack.callback(watcher.cancel)
         before = signal.signal(signal.SIGUSR2, lambda *_: stacks.log_all())
         stack.callback(signal.signal, signal.SIGUSR2, before)
+        forks.own(*MASTER)
         log.info("appserver %s serves %s: %s", __version__, configuration.what, plan.reason)
         for listener in listeners:
             log.info("listening: %s %s", listener.name, listener.address)

@@ -2,17 +2,19 @@
 
 Whatever forks in Python tells of it (`os.register_at_fork`): os.fork, multiprocessing, and subprocess where
 gevent has patched it. The application's child keeps what the application has, and loses the server around it:
-its loop and the answer. It ends where the application's code returns to the server.
+its signals, its loop, and the answer. It ends where the application's code returns to the server.
 """
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gevent
 from gevent.exceptions import LoopExit
@@ -22,22 +24,26 @@ from appserver import stacks, wsgi
 from appserver.errors import ClientGone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from gevent.hub import Hub
 
-_fork = os.fork  # the real one, also where gevent replaces it later
+# The real ones, also where gevent replaces them later.
+_fork, _get_ident = os.fork, _thread.get_ident
 
 # Watchers of the loop. Others are for threads, of which a child has none, or tell of the fork itself.
 _WATCHERS = {"check", "child", "idle", "io", "prepare", "signal", "stat", "timer"}
 _LOOPS = ("gevent.libev", "gevent.libuv")
 
+_handlers: dict[int, Any] = {}  # the server's own, by signal
+_masks: dict[int, set[int]] = {}  # of blocked signals, as they were before a fork, by thread
 _serving = False  # the child that is being forked is the server's own
 
 
 def begin() -> None:
     """Tell the application's children from the server's own, from now on and in the latter as well."""
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals_come, after_in_child=_forked)
 
 
 def fork() -> int:
@@ -50,10 +56,32 @@ def fork() -> int:
         _serving = False
 
 
+def handle(handlers: dict[int, Callable[[int, Any], object]]) -> None:
+    """Handle signals in this process; children that the application forks take them as any process does."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+        signal.siginterrupt(number, False)
+    own(*handlers)
+
+
+def own(*numbers: int) -> None:
+    """Note that the handlers of these signals are the server's."""
+    _handlers.update((number, signal.getsignal(number)) for number in numbers)
+
+
 def leave(error: BaseException | None = None) -> None:
     """End this process if the application has forked it: its code has returned to the server, or raised."""
     if wsgi.end is not None:
         wsgi.end(error)
+
+
+def _hold_signals() -> None:
+    """Have signals wait that come to a child before it has lost the server's handlers."""
+    _masks[_get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
+
+
+def _let_signals_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(_get_ident()))
 
 
 def _forked() -> None:
@@ -65,6 +93,11 @@ def _forked() -> None:
         hub = gevent._hub_local.get_hub_if_exists()  # noqa: SLF001  (get_hub would make one)
         if hub is not None and not _becomes_program(frame):
             _empty(hub)
+        for number, handler in _handlers.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL)
+        _handlers.clear()
+    _let_signals_come()
 
 
 def _take_answer(frame: FrameType | None) -> None:

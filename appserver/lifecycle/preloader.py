@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -26,7 +25,7 @@ from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.signals import IGNORED_BY_WORKERS, ignore
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.lifecycle.worker import Worker
@@ -58,8 +57,7 @@ class Preloader:
     def run(self) -> int:
         """Serve the master until its end; return the exit code."""
         forks.begin()
-        for each in IGNORED_BY_WORKERS:
-            signal.signal(each, signal.SIG_IGN)
+        forks.handle(dict.fromkeys(IGNORED_BY_WORKERS, ignore))
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
         identity.become(0)

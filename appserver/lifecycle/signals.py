@@ -20,3 +20,7 @@ MASTER = {
 IGNORED_BY_WORKERS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
+
+
+def ignore(*_: object) -> None:
+    """Do nothing: a handler in the place of SIG_IGN, which programs that are started would inherit."""

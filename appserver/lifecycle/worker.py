@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import get_hub
 
-from appserver import hooks, stacks
+from appserver import forks, hooks, stacks
 from appserver.application import LoadError, load
 from appserver.blocking import BlockingOptions
 from appserver.compat import finder
@@ -23,7 +23,7 @@ from appserver.harakiri import HarakiriOptions, Watchdog
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.orphan import end_orphaned
-from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.signals import IGNORED_BY_WORKERS, ignore
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.server import Server, StopOptions
@@ -123,9 +123,9 @@ class Worker:
         hub = gevent._hub_local.get_hub_if_exists()  # noqa: SLF001  (get_hub would make one)
         if hub is not None:  # the application made it while it was loaded
             gevent.reinit()
-        for number in IGNORED_BY_WORKERS:
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR2, lambda *_: stacks.log_all())
+        forks.handle(
+            {**dict.fromkeys(IGNORED_BY_WORKERS, ignore), signal.SIGUSR2: lambda *_: stacks.log_all()}
+        )
         self._logs.forked()
         if sys.stderr is not None:
             with suppress(OSError, ValueError):

@@ -1,7 +1,8 @@
-"""What an application forks is no second server."""
+"""What an application forks is no second server, and takes signals as any process does."""
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import pytest
@@ -20,9 +21,10 @@ SERVERS = pytest.mark.parametrize(
 )
 
 APP = """
-import json, os, sys, time
+import json, multiprocessing, os, signal, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+context = multiprocessing.get_context("fork")
 
 
 def note(name):
@@ -72,6 +74,26 @@ class Closing(list):
         Closing.code = forked("return")
 
 
+def terminated():
+    found = []
+    for _ in range(3):
+        child = context.Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+        found.append(child.exitcode)
+    return found
+
+
+def signalled():
+    found = []
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR2):
+        program = subprocess.Popen(["sleep", "1000"])
+        program.send_signal(number)
+        found.append(-program.wait())
+    return found
+
+
 def background(name):
     pid = os.fork()
     if not pid:
@@ -94,6 +116,13 @@ def application(environ, start_response):
         told = forked(query)
     elif path == "/closed":
         told = Closing.code
+    elif path == "/terminate":
+        told = terminated()
+    elif path == "/pool":
+        with context.Pool(2) as pool:
+            told = pool.map(abs, [-1, -2])
+    elif path == "/signal":
+        told = signalled()
     elif path == "/background":
         told = background(query)
     elif path == "/hold":
@@ -175,6 +204,43 @@ def test_a_child_that_is_forked_while_the_application_is_loaded_does_not_serve(s
     assert site.server.stop() == 0
     assert "cannot be loaded" not in site.log
     assert site.count("INFO ready") == site.count("INFO stopped") == 1
+
+
+@SERVERS
+def test_children_can_be_terminated(start, options):
+    site = start(options)
+    pid = site.told()
+    assert site.told("/terminate") == [-signal.SIGTERM] * 3
+    patched = "gevent" in options and "gevent_monkey_patch" not in options
+    if not patched:  # else a pool's threads, which read in C, hold up the loop
+        assert site.told("/pool") == [1, 2]
+    assert site.told() == pid
+    assert not {"replaced:", "stopping", "SIGTERM"} & set(site.log.split())
+
+
+@SERVERS
+def test_programs_take_signals(start, options):
+    site = start(options)
+    taken = [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR2]
+    assert site.told("/signal") == taken
+
+
+HANDLING = """
+import os, signal
+signal.signal(signal.SIGWINCH, lambda *_: os._exit(9))
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    pid = os.fork()
+    if not pid:
+        os.kill(os.getpid(), signal.SIGWINCH)
+    return [str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()]
+"""
+
+
+@SERVERS
+def test_an_applications_own_handlers_are_inherited(start, options):
+    assert start(options, HANDLING).told() == 9
 
 
 @pytest.mark.parametrize("master", ["true", "false"])
