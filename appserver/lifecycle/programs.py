@@ -86,6 +86,8 @@ class Programs:
             os.setsid()
             privileges.drop(self._privileges)
             die_with_parent(master)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would keep that
+                signal.signal(number, signal.SIG_DFL)
             os.execv("/bin/sh", ["/bin/sh", "-c", text])  # noqa: S606  (it is the site's own)
 
         child = self._children.fork(text, lambda _: None, execute)

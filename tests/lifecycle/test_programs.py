@@ -101,6 +101,17 @@ def test_a_program_with_a_pid_file_is_started_where_it_does_not_run(tmp_path, mo
     os.kill(pids(pid)[0], signal.SIGKILL)
 
 
+def test_programs_end_when_nobody_reads_what_they_write(tmp_path, run):
+    """The signals that Python ignores are no program's business."""
+    told = tmp_path / "told"
+    state = "grep ^SigIgn: /proc/self/status"
+    run(
+        [f"--attach-daemon={state} > {told}; sleep 1000"],
+        lambda: told.exists() and told.read_text().endswith("\n"),
+    )
+    assert int(told.read_text().split()[1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
+
+
 @pytest.mark.parametrize("unique", [False, True])
 def test_commands_run_by_the_clock(tmp_path, monkeypatch, caplog, run, unique):
     # The next minute is always near.
