@@ -56,6 +56,7 @@ class Child:
     def __init__(self, children: Children, name: str, heard: Callable[[str], None]) -> None:
         self.name = name
         self.pid = 0
+        self.after = children.strangers  # ends that were noted before it began are not its own
         self._doom = 0  # a signal that came before the pid was known
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._children = children
@@ -127,7 +128,9 @@ class Children:
     def __init__(self) -> None:
         self.private: set[Private] = set()  # closed in every child
         self._by_pid: dict[int, Child] = {}
-        self._early: dict[int, int] = {}  # ends of processes that have not said hello yet
+        self.strangers = 0  # ends of processes that were nobody's then
+        # The last of them, numbered: a process may end before its hello is read. Pids come again.
+        self._early: dict[int, tuple[int, int]] = {}
 
     def fork(self, name: str, heard: Callable[[str], None], run: Callable[[socket.socket], int]) -> Child:
         """Start a process that ends with what *run* returns; *run* has the channel to this one."""
@@ -172,8 +175,9 @@ class Children:
 
     def known(self, child: Child, pid: int) -> None:
         """Note which process a child is."""
-        if pid in self._early:
-            child.exited.set_result(self._early.pop(pid))
+        number, status = self._early.pop(pid, (0, 0))
+        if number > child.after:
+            child.exited.set_result(status)
         else:
             self._by_pid[pid] = child
         child.identify(pid)
@@ -189,7 +193,8 @@ class Children:
                 return
             child = self._by_pid.pop(pid, None)
             if child is None:
-                self._early[pid] = status
+                self.strangers += 1
+                self._early[pid] = (self.strangers, status)
                 while len(self._early) > 1000:  # strangers', as PID 1 of a container has them
                     del self._early[next(iter(self._early))]
             elif not child.exited.done():
