@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ class Finder:
     def __init__(self, settings: Settings, *, supervised: bool) -> None:
         self._settings = settings
         self._supervised = supervised
+        self._server = os.getppid() if supervised else os.getpid()
 
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
@@ -36,7 +38,7 @@ class Finder:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make a module."""
         if spec.name == "uwsgi":
-            return Uwsgi(self._settings, supervised=self._supervised)
+            return Uwsgi(self._settings, supervised=self._supervised, server=self._server)
         return Decorators()
 
     def exec_module(self, module: ModuleType) -> None:

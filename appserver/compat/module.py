@@ -52,9 +52,10 @@ class Uwsgi(ModuleType):
 
     SPOOL_RETRY, SPOOL_IGNORE, SPOOL_OK = -1, 0, -2
 
-    def __init__(self, settings: Settings, *, supervised: bool) -> None:
+    def __init__(self, settings: Settings, *, supervised: bool, server: int) -> None:
         super().__init__("uwsgi", __doc__)
         self._supervised = supervised
+        self._server = server  # the pid that signals are for; what the application forks has other parents
         self._locks = settings.of(LockOptions).locks
         concurrency = settings.of(ConcurrencyOptions)
         self.version = f"appserver {__version__}".encode()
@@ -95,7 +96,7 @@ class Uwsgi(ModuleType):
 
     def masterpid(self) -> int:
         """Return the master's pid, 0 where there is none."""
-        return os.getppid() if self._supervised else 0
+        return self._server if self._supervised else 0
 
     def setprocname(self, name: str) -> None:
         """Give this process a title."""
@@ -109,12 +110,19 @@ class Uwsgi(ModuleType):
         """Have the master reload."""
         if not self._supervised:
             raise NotImplementedError("uwsgi.reload: nothing is reloaded without a master; set master = true")
-        os.kill(os.getppid(), unix.SIGHUP)
-        return True
+        return self._send(unix.SIGHUP)
 
     def stop(self) -> None:
         """Have the server stop."""
-        os.kill(os.getppid() if self._supervised else os.getpid(), unix.SIGTERM)
+        self._send(unix.SIGTERM)
+
+    def _send(self, number: int) -> bool:
+        """Send a signal to the server; tell whether it is still there."""
+        try:
+            os.kill(self._server, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     # Locks
 

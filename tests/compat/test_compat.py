@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import threading
 import urllib.request
@@ -74,6 +75,34 @@ def test_the_options_are_as_uwsgi_has_them(modules):
     assert uwsgi.opt["enable-threads"] is True
     assert uwsgi.numproc == 3
     assert uwsgi.version.startswith(b"appserver ")
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_signals_are_for_the_server_whoever_is_the_parent(monkeypatch, supervised):
+    """A process that the application forks has another one, and so has a worker whose master was killed."""
+    server = os.getppid() if supervised else os.getpid()
+    sent, there = [], True
+
+    def kill(pid, number):
+        sent.append((pid, number))
+        if not there:
+            raise ProcessLookupError
+
+    settings = Configuration(["--http", ":0", "--module", "x"]).settings
+    finder.install(settings, supervised=supervised)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "getpid", lambda: 2)
+    monkeypatch.setattr(os, "kill", kill)
+    uwsgi = importlib.import_module("uwsgi")
+    del sys.modules["uwsgi"]
+    assert uwsgi.masterpid() == (server if supervised else 0)
+    uwsgi.stop()
+    if supervised:
+        assert uwsgi.reload() is True
+        there = False
+        assert uwsgi.reload() is False
+    uwsgi.stop()
+    assert {pid for pid, _ in sent} == {server}
 
 
 def test_what_a_process_is(modules):
