@@ -121,8 +121,12 @@ class Preloader:
             if forks.fork():
                 os._exit(0)
             code = self._work(app, number, strict, fds)
-        except SystemExit:
-            pass
+        except SystemExit as error:
+            forks.leave(error)
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            log.exception(
+                "worker %d ends: the application called sys.exit(%r) outside of a request", number, error.code
+            )
         except BaseException:
             log.exception("worker %d failed", number)
             traceback.print_exc()

@@ -185,6 +185,20 @@ def test_what_an_application_raises_ends_no_worker(site, how):
     assert site.told()["pid"] == before
 
 
+@pytest.mark.parametrize("code, end", [("3", 3), ("", 0), ("'text'", 1)])
+def test_what_ends_a_worker_outside_of_its_requests_is_told(site, code, end):
+    """gevent raises in the main greenlet what ends a process (Hub.SYSTEM_ERROR)."""
+    site.app.write_text(
+        site.app.read_text()
+        + f"\nimport gevent\nDEATHS['spawn'] = lambda: gevent.spawn(lambda: sys.exit({code}))\n"
+    )
+    site.configure(gevent=10).start()
+    site.begin("/die?spawn")()
+    site.wait_until(rf"called sys.exit\({code or None}\) outside of a request$")
+    site.wait_until(r"app.py\", line \d+, in <lambda>$")
+    site.wait_until(rf"ended: exit code {end}$")
+
+
 def test_an_interrupt_inside_a_worker_is_ignored(site):
     site.configure().start()
     assert site.told("/die?interrupt")["pid"] == site.told()["pid"]
