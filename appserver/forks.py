@@ -132,9 +132,8 @@ def _empty(hub: Hub) -> None:
         main = greenlet(_stand_for, hub.parent)
         main.switch(here)
         hub.parent = main
-    if (
-        hub and here is not hub
-    ):  # it has called this greenlet in the middle of the server, and would go on there
+    if hub and here is not hub:
+        # It has called this greenlet in the middle of the server, and would go on there.
         loop.run_callback(here.switch)
         hub.throw()
 
