@@ -60,7 +60,7 @@ class BindOptions:
         expects="octal digits",
     )  # fmt: skip
     chown_socket: tuple[int, int] | None = option(
-        None, "Owner of Unix sockets.", convert=owner, expects="user[:group]"
+        None, "Owner of Unix sockets (default: uid and gid).", convert=owner, expects="user[:group]"
     )
     listen: int = option(
         1024,

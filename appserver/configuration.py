@@ -19,6 +19,7 @@ from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
+from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions
 from appserver.options import Catalogue, Kind, option
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from appserver.listeners.listener import Listener
-    from appserver.options import Setting
+    from appserver.options import Setting, Settings
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ def _one_application(settings: list[Setting]) -> tuple[list[Setting], list[str]]
     return [each for each in settings if each not in files], told
 
 
+def _of_their_user(settings: Settings) -> Settings:
+    """Give Unix sockets to the user that the server becomes, unless ``chown-socket`` says to whom."""
+    options = settings.of(BindOptions)
+    if options.chown_socket is not None:
+        return settings
+    return settings.having(replace(options, chown_socket=owner_of_sockets(settings.of(PrivilegeOptions))))
+
+
 class Configuration:
     """Read *arguments* and the files that they name.
 
@@ -120,14 +129,15 @@ class Configuration:
         self.given, told = _one_application(line.settings)
         verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
         self.verdicts = [replace(each, text=self.secrets.hidden(each.text)) for each in verdicts]
-        self.settings, problems = self.catalogue.build(self.given)
+        built, problems = self.catalogue.build(self.given)
+        self.settings = _of_their_user(built)
         self.mistakes = [self.secrets.hidden(each) for each in line.problems + problems]
         warnings = line.warnings + told + [str(each) for each in verdicts if each.warns]
         self.warnings = [self.secrets.hidden(each) for each in warnings]
         self.problems = [*self.mistakes]
         self.listeners: list[Listener] = [
-            self._kind(classes, owner, setting)(setting.value or "", self.settings)
-            for owner, setting in self.settings.mounts
+            self._kind(classes, mounting, setting)(setting.value or "", self.settings)
+            for mounting, setting in self.settings.mounts
         ]
         if not self.listeners and not self.problems:
             self.problems.append(_NOTHING)

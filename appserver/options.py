@@ -242,6 +242,10 @@ class Settings:
         value: T = self._values[owner]
         return value
 
+    def having(self, value: Any) -> Settings:
+        """Return the same settings but for the options that the dataclass of *value* declares."""
+        return Settings({**self._values, type(value): value}, self.mounts, self.given)
+
 
 class Catalogue:
     """All options of all owners, by name."""

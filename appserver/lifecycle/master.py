@@ -394,7 +394,7 @@ class Master:
         """Return a generation that serves, and the listeners that it does without."""
         configuration = reread(self.configuration)
         before = self._stats
-        stats = stats_server(before, self.configuration, configuration)
+        stats = stats_server(before, configuration)
         if stats is not None:
             self.children.private.add(stats)
         try:

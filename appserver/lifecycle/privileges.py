@@ -114,6 +114,13 @@ def owner(options: PrivilegeOptions) -> tuple[int, int]:
     return (-1, -1) if wanted is None else (wanted.uid, wanted.gid)
 
 
+def owner_of_sockets(options: PrivilegeOptions) -> tuple[int, int] | None:
+    """Return to whom their files are to be given before `drop`, as uWSGI does; None where they stay as they are."""
+    if os.geteuid() or (not options.uid and options.gid is None):
+        return None
+    return user_id(options), -1 if options.gid is None else options.gid
+
+
 def _wanted(options: PrivilegeOptions) -> _Identity | None:
     if not options.uid and options.gid is None and not options.add_gid:
         return None

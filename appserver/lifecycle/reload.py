@@ -12,7 +12,6 @@ from appserver.configuration import Configuration, ConfigurationError
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.generation import Failed
 from appserver.lifecycle.options import OF_A_LIFE
-from appserver.lifecycle.privileges import PrivilegeOptions, user_id
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
 
@@ -60,8 +59,8 @@ def reread(old: Configuration) -> Configuration:
     return new
 
 
-def stats_server(old: StatsServer | None, before: Configuration, new: Configuration) -> StatsServer | None:
-    """Return the statistics server that *new* asks for, bound: *old*, of *before*, where the address stays.
+def stats_server(old: StatsServer | None, new: Configuration) -> StatsServer | None:
+    """Return the statistics server that *new* asks for, bound: *old* where the address stays.
 
     Raise `Failed` where the address cannot be had.
     """
@@ -71,7 +70,7 @@ def stats_server(old: StatsServer | None, before: Configuration, new: Configurat
     server = StatsServer(new.settings)
     try:
         with _where(before):
-            server.bind(user_id(before.settings.of(PrivilegeOptions)))
+            server.bind()
     except StartError as error:
         raise Failed(new.told(error)) from None
     return server

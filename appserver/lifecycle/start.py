@@ -87,7 +87,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     if settings.of(StatsOptions).stats:
         stats = StatsServer(settings)
         stack.callback(stats.remove)
-        stats.bind(privileges.user_id(options))
+        stats.bind()
     if "pidfile" in files:
         files["pidfile"].write()
     stages = settings.of(HookOptions)

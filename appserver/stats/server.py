@@ -13,7 +13,7 @@ import os
 import select
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -80,16 +80,11 @@ class StatsServer:
         """Where it listens; the real address once it is bound."""
         return self._options.stats if self._sock is None else address.name_of(self._sock)
 
-    def bind(self, uid: int = -1) -> None:
-        """Take the address, and give a Unix socket to *uid* unless ``chown-socket`` says to whom.
-
-        Raise `StartError` where it cannot be had.
-        """
-        options = self._settings.of(BindOptions)
-        chosen = replace(options, chown_socket=options.chown_socket or (uid, -1))
+    def bind(self) -> None:
+        """Take the address; raise `StartError` where it cannot be had."""
         spec = self._options.stats
         try:
-            self._sock = bind(spec, chosen, {})
+            self._sock = bind(spec, self._settings.of(BindOptions), {})
         except AddressError as error:
             raise StartError("stats", str(error), spec) from None
         where = address.parse(spec)

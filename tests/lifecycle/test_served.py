@@ -210,6 +210,34 @@ class TestPrivileges:
         assert run(site, "ctl", "--ini", site.ini, "status")[0] == 0
         assert "the control socket: status" in log.read_text()
 
+    @pytest.mark.usefixtures("reachable")
+    @pytest.mark.parametrize(
+        "options, behind, owners",
+        [
+            (["uid = nobody", "gid = 2345"], "", (65534, 2345)),
+            (["uid = nobody", "gid = 2345", "master-as-root"], "", (65534, 2345)),
+            (["uid = nobody"], "", (65534, 0)),
+            (["gid = 2345"], "", (0, 2345)),
+            (["uid = nobody", "gid = 2345", "chown-socket = 1234"], "", (1234, 0)),
+            (["uid = nobody", "gid = 2345"], ", chown-socket=:3456", (0, 3456)),
+        ],
+    )
+    def test_unix_sockets_are_the_users_unless_chown_socket_says_whose(self, site, options, behind, owners):
+        site.configure(f"socket = %duwsgi.sock{behind}", *options).start()
+        made = (site.directory / "uwsgi.sock").stat()
+        assert (made.st_uid, made.st_gid) == owners
+
+    @pytest.mark.usefixtures("reachable")
+    @pytest.mark.parametrize("master", [[], ["master-as-root"]])
+    def test_unix_sockets_of_a_reload_are_the_users_too(self, site, master):
+        options = {"uid": "nobody", "gid": 2345, "control-socket": "%dcontrol.sock"}
+        site.configure(*master, **options).start()
+        site.configure("socket = %duwsgi.sock", "stats = %dstats.sock", *master, **options)
+        assert run(site, "ctl", "--ini", site.ini, "reload")[0] == 0
+        for name in ("uwsgi.sock", "stats.sock"):
+            made = (site.directory / name).stat()
+            assert (made.st_uid, made.st_gid) == (65534, 2345)
+
     def test_root_is_warned_of(self, site):
         site.configure().start()
         assert "WARNING the application runs as root; set uid = USER" in site.log
