@@ -76,6 +76,15 @@ def checked(text: str) -> str:
     return text.strip()
 
 
+def relative(text: str) -> bool:
+    """Tell whether an address is a relative path."""
+    try:
+        found = parse(text)
+    except BadValue:
+        return False
+    return isinstance(found, str) and found[0] not in {"/", "\0"}
+
+
 def public(text: str) -> bool:
     """Tell whether others than this machine and private networks may reach an address as it is written."""
     address = parse(text)

@@ -58,8 +58,10 @@ class ApplicationOptions:
         "", "The callable's name where nothing else gives one (default: application).", example="app"
     )
     chdir: str = option(
-        "", "Working directory, set before the application is loaded.", aliases=("force-cwd",),
-        expects="directory",
+        "", "Working directory, set before the application is loaded. Sockets, the files of touch-...,"
+        " pidfile2 and safe-pidfile are below it, too.", aliases=("force-cwd",), expects="directory",
+        note="`pidfile`, logs and `control-socket` are below the directory of the start, as files of"
+        " configuration are.",
     )  # fmt: skip
     chdir2: str = option("", "Working directory, set once the application is loaded.", expects="directory")
     pythonpath: tuple[str, ...] = option(

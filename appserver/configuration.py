@@ -22,7 +22,7 @@ from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions
-from appserver.options import Catalogue, Kind, option
+from appserver.options import TRUE, Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
@@ -32,7 +32,7 @@ from appserver.verdict import Judge
 from appserver.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from logging import Logger
 
     from appserver.listeners.listener import Listener
@@ -95,6 +95,29 @@ def _one_application(settings: list[Setting]) -> tuple[list[Setting], list[str]]
     return [each for each in settings if each not in files], told
 
 
+def _below_chdir(catalogue: Catalogue, settings: list[Setting]) -> Callable[[Setting], Setting]:
+    """Return what makes relative paths those below ``chdir``, where uWSGI is when it opens them."""
+    values = {
+        declared.name: each.value or ""
+        for each in settings
+        if each.kind is Kind.OPTION and (declared := catalogue.by_name.get(each.name)) is not None
+    }
+    directory = values.get("chdir", "") and os.path.abspath(values["chdir"])
+    # Their names are no paths; those that are no addresses stay what they are.
+    abstract = values.get("abstract-socket", "false").lower() in TRUE
+
+    def below(setting: Setting) -> Setting:
+        declared, value = catalogue.by_name.get(setting.name), (setting.value or "").strip()
+        if setting.kind is not Kind.OPTION or declared is None or declared.relative is None:
+            return setting
+        if not declared.relative(value) or (abstract and declared.expects == "address"):
+            return setting
+        written = setting.value if setting.written is None else setting.written
+        return replace(setting, value=os.path.join(directory, value.removeprefix("./")), written=written)
+
+    return below if directory else lambda setting: setting
+
+
 def _of_their_user(settings: Settings) -> Settings:
     """Give Unix sockets to the user that the server becomes, unless ``chown-socket`` says to whom."""
     options = settings.of(BindOptions)
@@ -126,8 +149,11 @@ class Configuration:
         line = CommandLine(arguments, self.catalogue, os.environ, reloading=reloading)
         self.commands = line.commands
         self.secrets = line.secrets
-        self.given, told = _one_application(line.settings)
-        verdicts = Judge(self.catalogue, line.all, line.problems).verdicts
+        below = _below_chdir(self.catalogue, line.settings)
+        self.given, told = _one_application(list(map(below, line.settings)))
+        # A problem begins with its setting as it was read.
+        everything = line.all if line.problems else list(map(below, line.all))
+        verdicts = Judge(self.catalogue, everything, line.problems).verdicts
         self.verdicts = [replace(each, text=self.secrets.hidden(each.text)) for each in verdicts]
         built, problems = self.catalogue.build(self.given)
         self.settings = _of_their_user(built)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TRUE = frozenset({"", "true", "yes", "on", "1"})
+TRUE = frozenset({"", "true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _COMMENT = re.compile(r"(^|\s)[;#]")
 
@@ -74,6 +74,7 @@ class Option:
     repeats: bool
     mounts: bool
     danger: Callable[[str], str] | None
+    relative: Callable[[str], bool] | None
     example: str
     note: str
 
@@ -120,6 +121,7 @@ def option(
     expects: str = "",
     mounts: bool = False,
     danger: Callable[[str], str] | None = None,
+    relative: Callable[[str], bool] | None = None,
     example: str = "",
     note: str = "",
 ) -> Any:
@@ -127,12 +129,14 @@ def option(
 
     A tuple as *default* makes it repeatable. *convert* takes the text and raises `BadValue`;
     without it the default's type decides. *mounts* marks the option each of whose values mounts
-    one listener. *danger* returns why a value that is allowed is dangerous, or nothing. *example* is
-    a value, and *note* says what is not as in uWSGI; both are for the reference.
+    one listener. *danger* returns why a value that is allowed is dangerous, or nothing. *relative* tells
+    whether a value begins with a path that is meant below ``chdir``, though it is needed before the
+    directory is changed. *example* is a value, and *note* says what is not as in uWSGI; both are for the
+    reference.
     """
     metadata = {
         "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
-        "mounts": mounts, "danger": danger, "example": example, "note": note,
+        "mounts": mounts, "danger": danger, "relative": relative, "example": example, "note": note,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -163,7 +167,7 @@ def options_of(owner: type) -> list[Option]:
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
                 told["aliases"], flag, isinstance(field.default, tuple), told["mounts"], told["danger"],
-                told["example"], told["note"],
+                told["relative"], told["example"], told["note"],
             )
         )  # fmt: skip
     return found
@@ -172,8 +176,8 @@ def options_of(owner: type) -> list[Option]:
 def boolean(text: str) -> bool:
     """Convert the value of a flag; a bare key is true."""
     lower = text.lower()
-    if lower in _TRUE or lower in _FALSE:
-        return lower in _TRUE
+    if lower in TRUE or lower in _FALSE:
+        return lower in TRUE
     raise BadValue("true or false")
 
 
@@ -204,6 +208,11 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return convert
+
+
+def relative_path(text: str) -> bool:
+    """Tell whether a path is relative."""
+    return text[:1] not in {"", "/"}
 
 
 def octets(text: str) -> str:

@@ -71,6 +71,15 @@ class Spec:
         return any(each.field == field for each in self.own)
 
 
+def relative(text: str) -> bool:
+    """Tell whether a listener's address is a relative path."""
+    try:
+        spec = Spec(text)
+    except BadValue:
+        return False
+    return address.relative(spec.address) and not spec.has("abstract_socket")
+
+
 def checked(text: str) -> str:
     """Convert a listener's address with its options: checked, and kept as it is written."""
     address.parse(Spec(text).address)

@@ -21,7 +21,7 @@ from appserver.lifecycle.title import TitleOptions
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.log import LogOptions
-from appserver.options import BadValue, option
+from appserver.options import BadValue, option, relative_path
 from appserver.plan import ConcurrencyOptions
 from appserver.stats.options import StatsOptions
 
@@ -65,7 +65,8 @@ class ProgramOptions:
     )  # fmt: skip
     smart_attach_daemon: tuple[tuple[str, str], ...] = option(
         (), "Start a program that goes to the background whenever its pid file names no process.",
-        convert=smart, expects="pidfile command", example="/run/x.pid memcached -d -P /run/x.pid",
+        convert=smart, expects="pidfile command", relative=relative_path,
+        example="/run/x.pid memcached -d -P /run/x.pid",
         note="It is left alone when the server stops.",
     )  # fmt: skip
     cron: tuple[tuple[Clock, str], ...] = option(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from appserver.lifecycle.error import StartError
-from appserver.options import option
+from appserver.options import option, relative_path
 
 _LONGEST = 32  # bytes; more is no pid file
 
@@ -30,12 +30,14 @@ class PidOptions:
         "",
         "Write the master's pid there, after privileges are dropped.",
         expects="file",
+        relative=relative_path,
         example="/run/mysite.pid",
     )
     safe_pidfile: str = option(
         "",
         "Write the master's pid there once the application is loaded.",
         expects="file",
+        relative=relative_path,
         example="/run/mysite.pid",
     )
 

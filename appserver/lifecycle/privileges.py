@@ -115,7 +115,7 @@ def owner(options: PrivilegeOptions) -> tuple[int, int]:
 
 
 def owner_of_sockets(options: PrivilegeOptions) -> tuple[int, int] | None:
-    """Return to whom their files are to be given before `drop`, as uWSGI does; None where they stay as they are."""
+    """Return to whom to give their files before `drop`, as uWSGI does; None where they stay as they are."""
     if os.geteuid() or (not options.uid and options.gid is None):
         return None
     return user_id(options), -1 if options.gid is None else options.gid

@@ -69,7 +69,7 @@ def stats_server(old: StatsServer | None, new: Configuration) -> StatsServer | N
         return old if spec else None
     server = StatsServer(new.settings)
     try:
-        with _where(before):
+        with _where(new):
             server.bind()
     except StartError as error:
         raise Failed(new.told(error)) from None

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, option
+from appserver.options import BadValue, option, relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,7 @@ class TouchOptions:
         (),
         "Reload when this file changes.",
         expects="file",
+        relative=relative_path,
         example="/srv/mysite/reload",
         note="If the new workers fail, the old ones stay.",
     )
@@ -35,19 +36,22 @@ class TouchOptions:
         (),
         "Reload one worker after the other when this file changes.",
         expects="file",
+        relative=relative_path,
         example="/srv/mysite/reload",
         note="Needs no lazy-apps.",
     )
     touch_logreopen: tuple[str, ...] = option(
-        (), "Open the log files anew when this file changes.", expects="file", example="/srv/mysite/reopen"
-    )
+        (), "Open the log files anew when this file changes.", expects="file", relative=relative_path,
+        example="/srv/mysite/reopen",
+    )  # fmt: skip
     touch_logrotate: tuple[str, ...] = option(
         (), "Move the log files away when this file changes, as log-maxsize does, and begin new ones.",
-        expects="file", example="/srv/mysite/rotate",
+        expects="file", relative=relative_path, example="/srv/mysite/rotate",
     )  # fmt: skip
     touch_exec: tuple[tuple[str, str], ...] = option(
         (), "Run a command by the shell, with the site's privileges, when a file changes.",
-        convert=touched_command, expects="file command", example="/srv/mysite/now /srv/mysite/bin/fetch",
+        convert=touched_command, expects="file command", relative=relative_path,
+        example="/srv/mysite/now /srv/mysite/bin/fetch",
     )  # fmt: skip
     py_autoreload: float = option(
         0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
 from appserver.protocols.fastcgi import FastcgiCodec
-from appserver.spec import checked
+from appserver.spec import checked, relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,9 @@ class FastcgiOptions:
     """FastCGI."""
 
     fastcgi_socket: tuple[str, ...] = option(
-        (), "Serve FastCGI on this address.", convert=checked, expects="address", mounts=True
-    )
+        (), "Serve FastCGI on this address.", convert=checked, expects="address", mounts=True,
+        relative=relative,
+    )  # fmt: skip
     fastcgi_stderr: bool = option(
         False, "Send wsgi.errors to the front end's error log, instead of to ours.", note="own"
     )

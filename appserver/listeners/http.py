@@ -10,7 +10,7 @@ from appserver.options import one_of, option, seconds
 from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
-from appserver.spec import checked
+from appserver.spec import checked, relative
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -26,7 +26,7 @@ class HttpOptions:
 
     http_socket: tuple[str, ...] = option(
         (), "Serve HTTP on this address.", aliases=("http", "http11-socket", "httprouter"), convert=checked,
-        expects="address", mounts=True,
+        expects="address", mounts=True, relative=relative,
         note="`http` and `http11-socket` are the same here: no router, and connections are kept.",
     )  # fmt: skip
     http_timeout: float | None = option(

@@ -8,7 +8,7 @@ from typing import ClassVar
 from appserver.listeners.stream import StreamListener
 from appserver.options import option
 from appserver.protocols.scgi import ScgiCodec
-from appserver.spec import checked
+from appserver.spec import checked, relative
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class ScgiOptions:
     """SCGI."""
 
     scgi_socket: tuple[str, ...] = option(
-        (), "Serve SCGI on this address.", convert=checked, expects="address", mounts=True
-    )
+        (), "Serve SCGI on this address.", convert=checked, expects="address", mounts=True,
+        relative=relative,
+    )  # fmt: skip
 
 
 class ScgiListener(StreamListener):

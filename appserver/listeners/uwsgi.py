@@ -8,7 +8,7 @@ from typing import ClassVar
 from appserver.listeners.stream import StreamListener
 from appserver.options import BadValue, UnsupportedValue, option
 from appserver.protocols.uwsgi import UwsgiCodec
-from appserver.spec import checked
+from appserver.spec import checked, relative
 
 # Those that uWSGI speaks, and this server does not.
 _OTHERS = {"https", "suwsgi", "puwsgi", "raw", "fastcgi-nph", "scgi-nph", "zmq", "mongrel2"}
@@ -28,7 +28,7 @@ class UwsgiOptions:
 
     socket: tuple[str, ...] = option(
         (), "Serve the uwsgi protocol on this address.", short="s", aliases=("uwsgi-socket",),
-        convert=checked, expects="address", mounts=True,
+        convert=checked, expects="address", mounts=True, relative=relative,
         note="Nothing that a request says loads code; HTTP that comes here by mistake is named.",
     )  # fmt: skip
     protocol: str = option(

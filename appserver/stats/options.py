@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appserver.address import checked
+from appserver.address import checked, relative
 from appserver.options import option
 
 
@@ -22,7 +22,7 @@ class StatsOptions:
     stats: str = option(
         "", "Tell whoever connects here what the server does, as a JSON document in uWSGI's form.",
         aliases=("stats-server",), convert=checked, expects="address", example="127.0.0.1:9191",
-        danger=exposed,
+        danger=exposed, relative=relative,
         note="Needs no master. docs/statistics.md tells what is not as there.",
     )  # fmt: skip
     stats_http: bool = option(
