@@ -265,13 +265,21 @@ def _callables(module: ModuleType) -> str:
 
 
 def _from_file(path: str, option: str) -> ModuleType:
+    """Return the module of a file, which is run once, however often it is named."""
     name = os.path.splitext(os.path.basename(path))[0].replace("-", "_").replace(".", "_")
     if not os.path.isfile(path):
         raise LoadError(option, f"there is no file {path} (the directory is {os.getcwd()})")
-    name = f"appserver_wsgi_{name}"
-    loader = SourceFileLoader(name, os.path.abspath(path))  # the name may end with .wsgi as well
-    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=loader.path))
-    module.__file__ = loader.path
+    first = name = f"appserver_wsgi_{name}"
+    path = os.path.abspath(path)
+    number = 1
+    while (other := sys.modules.get(name)) is not None:  # pickle and typing look modules up by name
+        if other.__file__ == path:
+            return other
+        number += 1
+        name = f"{first}_{number}"
+    loader = SourceFileLoader(name, path)  # the name may end with .wsgi as well
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=path))
+    module.__file__ = path
     sys.modules[name] = module
     loader.exec_module(module)
     return module

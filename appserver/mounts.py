@@ -33,7 +33,8 @@ class MountOptions:
     mount: tuple[tuple[str, str], ...] = option(
         (), "An application for the requests whose SCRIPT_NAME is this prefix.", aliases=("worker-mount",),
         convert=mount, expects="/prefix=application", example="/blog=blog.wsgi:application",
-        note="Every application is loaded as `module` and `wsgi-file` are.",
+        note="Every application is loaded as `module` and `wsgi-file` are, all into one interpreter; a"
+        " file that is mounted twice is run once.",
     )  # fmt: skip
     manage_script_name: bool = option(
         False, "Choose by the path instead, and move the prefix from PATH_INFO to SCRIPT_NAME.",

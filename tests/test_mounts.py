@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from appserver.application import ApplicationOptions, LoadError, load, mountpoints
@@ -129,6 +131,44 @@ def test_applications_are_loaded_as_module_and_file(tmp_path, monkeypatch):
     assert ask(mounts, "/one/x") == ("mod_m1", "/one")
     assert ask(mounts, "/two") == ("appserver_wsgi_mod_m2", "/two")
     assert ask(mounts, "/") == "404"
+
+
+@pytest.fixture
+def modules():
+    """Have the modules of a test forgotten after it."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("modules")
+def test_files_of_the_same_name_are_modules_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "import pickle\nimport typing\n"
+        "class Here{name}: pass\n"
+        "class Model:\n    field: 'Here{name}'\n"
+        "def application(environ, start_response):\n"
+        "    typing.get_type_hints(Model)\n"
+        "    return [pickle.loads(pickle.dumps(Model())).__class__ is Model and __name__, __file__]\n"
+    )
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same-base.py").write_text(code.format(name=name))
+    (tmp_path / "a" / "once.py").write_text(
+        "with open('runs', 'a') as file:\n    file.write(__name__ + ' ')\n"
+    )
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nhttp = :0\nmanage-script-name\nimport = a/once.py\nimport = %da/once.py\n"
+        "mount = /a=a/same-base.py\nmount = /b=b/same-base.py\nmount = /c=%da/same-base.py\n"
+    )
+    mounts = load(Configuration(["site.ini"]).settings)
+    first = ["appserver_wsgi_same_base", f"{tmp_path}/a/same-base.py"]
+    assert mounts({"PATH_INFO": "/a"}, None) == first
+    assert mounts({"PATH_INFO": "/b"}, None) == ["appserver_wsgi_same_base_2", f"{tmp_path}/b/same-base.py"]
+    assert mounts({"PATH_INFO": "/c"}, None) == first
+    assert (tmp_path / "runs").read_text() == "appserver_wsgi_once "
 
 
 def test_an_application_that_is_not_there_names_the_option(tmp_path, monkeypatch):
