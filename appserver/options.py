@@ -210,6 +210,13 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return convert
 
 
+def path(text: str) -> str:
+    """Convert a path; an empty variable makes one that must not be taken for the working directory."""
+    if not text.strip():
+        raise UnsupportedValue("a path; an empty one names nothing")
+    return text
+
+
 def relative_path(text: str) -> bool:
     """Tell whether a path is relative."""
     return text[:1] not in {"", "/"}

@@ -9,6 +9,8 @@ import pytest
 
 from appserver.cli import main
 from appserver.configuration import Configuration
+from appserver.lifecycle.touch import TouchOptions
+from appserver.static.options import StaticOptions
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x']\n"
 
@@ -65,6 +67,24 @@ def judged(*lines, section="uwsgi", arguments=()):
 )  # fmt: skip
 def test_verdicts(line, word, text):
     assert judged(line) == [(word, text)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "touch-reload", "touch-chain-reload", "touch-logreopen", "touch-logrotate", "check-static", "static-safe",
+        "static-gzip-dir",
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_working_directory(name):
+    told = "xpected a path; an empty one names nothing"
+    assert judged(f"{name} =") == [("unsupported", f"E{told}.")]
+    lenient = Configuration(["site.ini"])
+    assert lenient.problems == []
+    for owner in (TouchOptions, StaticOptions):
+        assert lenient.settings.of(owner) == owner()
+    assert judged(f"{name} =", section="appserver") == [("wrong", f"E{told}.")]
+    assert Configuration(["site.ini"]).problems == [f"site.ini:4: {name} =: e{told}"]
 
 
 def test_what_a_condition_leaves_out():

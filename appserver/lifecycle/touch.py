@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, option, relative_path
+from appserver.options import BadValue, option, path, relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def touched_command(text: str) -> tuple[str, str]:
     """Convert ``touch-exec``: a file and a shell's command."""
-    path, _, rest = text.strip().partition(" ")
-    if not path or not rest.strip():
+    file, _, rest = text.strip().partition(" ")
+    if not file or not rest.strip():
         raise BadValue("a file, a blank and a shell's command")
-    return path, rest.strip()
+    return file, rest.strip()
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class TouchOptions:
         (),
         "Reload when this file changes.",
         expects="file",
+        convert=path,
         relative=relative_path,
         example="/srv/mysite/reload",
         note="If the new workers fail, the old ones stay.",
@@ -36,17 +37,19 @@ class TouchOptions:
         (),
         "Reload one worker after the other when this file changes.",
         expects="file",
+        convert=path,
         relative=relative_path,
         example="/srv/mysite/reload",
         note="Needs no lazy-apps.",
     )
     touch_logreopen: tuple[str, ...] = option(
-        (), "Open the log files anew when this file changes.", expects="file", relative=relative_path,
+        (), "Open the log files anew when this file changes.", expects="file", convert=path,
+        relative=relative_path,
         example="/srv/mysite/reopen",
     )  # fmt: skip
     touch_logrotate: tuple[str, ...] = option(
         (), "Move the log files away when this file changes, as log-maxsize does, and begin new ones.",
-        expects="file", relative=relative_path, example="/srv/mysite/rotate",
+        expects="file", convert=path, relative=relative_path, example="/srv/mysite/rotate",
     )  # fmt: skip
     touch_exec: tuple[tuple[str, str], ...] = option(
         (), "Run a command by the shell, with the site's privileges, when a file changes.",
@@ -64,15 +67,16 @@ class Touched:
     """Files and how they were at the last look."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._seen = {os.path.abspath(path): _look(path) for path in paths}  # chdir comes later
+        # chdir comes later
+        self._seen = {absolute: _look(absolute) for absolute in map(os.path.abspath, paths)}
 
     def changed(self) -> list[str]:
         """Return the files that have changed or come since the last call; that one goes away is no touch."""
         found = []
-        for path, before in self._seen.items():
-            self._seen[path] = now = _look(path)
+        for file, before in self._seen.items():
+            self._seen[file] = now = _look(file)
             if now not in {before, None}:
-                found.append(path)
+                found.append(file)
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, one_of, option, regex
+from appserver.options import BadValue, one_of, option, path, regex
 
 if TYPE_CHECKING:
     import re
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def mapping(text: str) -> tuple[str, str]:
     """Convert ``static-map``: ``/prefix=path``."""
-    prefix, equals, path = text.partition("=")
-    if not equals or not prefix.startswith("/") or not path.strip():
+    prefix, equals, target = text.partition("=")
+    if not equals or not prefix.startswith("/") or not target.strip():
         raise BadValue("/prefix=directory, or /path=file")
-    return prefix.strip().rstrip("/"), path.strip()
+    return prefix.strip().rstrip("/"), target.strip()
 
 
 def expiry(text: str) -> tuple[re.Pattern[str], int]:
@@ -57,13 +57,13 @@ class StaticOptions:
     )  # fmt: skip
     check_static: tuple[str, ...] = option(
         (), "Serve a file below this directory whenever there is one at the request's path.",
-        aliases=("static-check",), expects="directory",
+        aliases=("static-check",), expects="directory", convert=path,
     )  # fmt: skip
     static_index: tuple[str, ...] = option(
         (), "Serve this file for its directory.", expects="file", example="index.html"
     )
     static_safe: tuple[str, ...] = option(
-        (), "Symbolic links may lead here, too.", expects="directory", example="/srv/shared"
+        (), "Symbolic links may lead here, too.", expects="directory", convert=path, example="/srv/shared"
     )
     static_skip_ext: tuple[str, ...] = option(
         (), "Serve no files whose names end so.", convert=suffix, expects="suffix", example=".php"
@@ -112,7 +112,7 @@ class StaticOptions:
     static_gzip_all: bool = option(False, "Serve file.gz in the place of every file that has one.")
     static_gzip_dir: tuple[str, ...] = option(
         (), "Serve file.gz in the place of files below this directory.", aliases=("static-gzip-prefix",),
-        expects="directory",
+        expects="directory", convert=path,
     )  # fmt: skip
     static_gzip_ext: tuple[str, ...] = option(
         (), "Serve file.gz in the place of files whose names end so.", aliases=("static-gzip-suffix",),
