@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from appserver.options import BadValue, option
+from appserver.options import BadValue, octets, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,13 +49,13 @@ class Mounts:
     """
 
     def __init__(self, apps: dict[str, Application], default: Application | None, *, manage: bool) -> None:
-        self._apps = {"": default, **apps}
+        named = {"": default, **apps}
+        self._apps = {octets(prefix): (prefix, app) for prefix, app in named.items()}
         self._manage = manage
-        self._longest_first = sorted(filter(None, apps), key=len, reverse=True)
+        self._longest_first = sorted(filter(None, self._apps), key=len, reverse=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        prefix = self._managed(environ) if self._manage else self._chosen(environ)
-        app = self._apps[prefix]
+        prefix, app = self._apps[self._managed(environ) if self._manage else self._chosen(environ)]
         if app is None:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [_NOTHING]

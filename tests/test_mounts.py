@@ -108,6 +108,17 @@ def test_values(text, pair):
     assert mount(text) == pair
 
 
+@pytest.mark.parametrize("manage", [True, False])
+@pytest.mark.parametrize("text", ["/\u00fc", "/5\u20ac", "/\udcff"])
+def test_a_prefix_is_found_as_the_bytes_that_the_file_has(text, manage):
+    sent = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    environ = {}
+    mounts = Mounts({text: app("u")}, None, manage=manage)
+    path, script_name = (f"{sent}/x", "") if manage else ("/x", sent)
+    assert ask(mounts, path, script_name, environ) == ("u", sent, "/x")
+    assert environ[MOUNT] == text
+
+
 @pytest.mark.parametrize("text", ["", "/a", "a=b", "/a=", "=b"])
 def test_bad_values(text):
     with pytest.raises(BadValue, match=r"^/prefix=module:callable or /prefix=file.py$"):

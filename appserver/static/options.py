@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, one_of, option, path, regex
+from appserver.options import BadValue, octets, one_of, option, path, regex
 
 if TYPE_CHECKING:
     import re
@@ -25,6 +25,11 @@ def expiry(text: str) -> tuple[re.Pattern[str], int]:
     if not matched.strip() or not (count.isascii() and count.isdigit()):
         raise BadValue("a regular expression, a blank and a number of seconds")
     return regex(matched.strip()), int(count)
+
+
+def expiry_of_request(text: str) -> tuple[re.Pattern[str], int]:
+    """Convert ``static-expires-path-info`` and ``-uri``: as `expiry`, for texts as WSGI has them."""
+    return expiry(octets(text))
 
 
 def expiry_of_type(text: str) -> tuple[str, int]:
@@ -82,20 +87,20 @@ class StaticOptions:
         expects="regex seconds", example="\\.css$ 86400",
     )  # fmt: skip
     static_expires_path_info: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "Let files expire by the request's path, so many seconds after the answer.", convert=expiry,
-        expects="regex seconds", example="^/static/ 86400",
+        (), "Let files expire by the request's path, so many seconds after the answer.",
+        convert=expiry_of_request, expects="regex seconds", example="^/static/ 86400",
     )  # fmt: skip
     static_expires_path_info_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, so many seconds after the file's last change.", convert=expiry,
-        expects="regex seconds", example="^/static/ 86400",
+        (), "The same, so many seconds after the file's last change.",
+        convert=expiry_of_request, expects="regex seconds", example="^/static/ 86400",
     )  # fmt: skip
     static_expires_uri: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "Let files expire by the request's target, so many seconds after the answer.", convert=expiry,
-        expects="regex seconds", example="^/static/.*\\?v= 86400",
+        (), "Let files expire by the request's target, so many seconds after the answer.",
+        convert=expiry_of_request, expects="regex seconds", example="^/static/.*\\?v= 86400",
     )  # fmt: skip
     static_expires_uri_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, so many seconds after the file's last change.", convert=expiry,
-        expects="regex seconds", example="^/static/.*\\?v= 86400",
+        (), "The same, so many seconds after the file's last change.",
+        convert=expiry_of_request, expects="regex seconds", example="^/static/.*\\?v= 86400",
     )  # fmt: skip
     static_expires_type: tuple[tuple[str, int], ...] = option(
         (), "Let files expire by their type, so many seconds after the answer.", convert=expiry_of_type,

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from appserver.file_wrapper import FileWrapper
+from appserver.options import options_of
 from appserver.static.options import StaticOptions, expiry, expiry_of_type
 from appserver.static.service import Static
 
@@ -267,6 +268,16 @@ def test_files_expire(tree, name, value, since, monkeypatch):
     expected = formatdate(PAST + (60 if since else 1060), usegmt=True)
     assert ask(options, "/static/x.css", query="?v=1").headers["Expires"] == expected
     assert "Expires" not in ask(options, "/static/a.txt").headers
+
+
+@pytest.mark.parametrize("since", ["", "_mtime"])
+@pytest.mark.parametrize("of", ["path_info", "uri"])
+def test_files_expire_by_paths_as_the_bytes_that_the_file_has(tree, of, since):
+    (tree / "static" / "\u00e9.txt").write_text("x")
+    name = f"static_expires_{of}{since}"
+    declared = {each.field: each for each in options_of(StaticOptions)}[name]
+    options = StaticOptions(static_map=MAP.static_map, **{name: (declared.convert("/\u00e9\\. 60"),)})
+    assert "Expires" in ask(options, "/static/\u00c3\u00a9.txt").headers
 
 
 def test_there_is_one_time_of_expiry(tree):
