@@ -18,6 +18,8 @@ _NAMED = re.compile(
     re.IGNORECASE,
 ).search
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")  # of a URL (RFC 3986 section 3.2.1); passwords may have an @, too
+# What guards by a rule of ``route`` has behind its realm, or all that it has.
+_GUARD = re.compile(r"(\b(?:(?:basicauth|ldapauth)(?:-next)?:[^,]*,|radius(?:-next)?:)).*", re.DOTALL)
 _ASSIGNED = frozenset({"env", "set", "set-placeholder", "set-ph"})
 _SHORTEST = 6  # characters; what is shorter is also a part of other words
 
@@ -55,7 +57,8 @@ def masked(name: str, value: str) -> str:
     """Return the value of the option *name* as it may be shown by itself.
 
     Of a variable of the environment only the name is shown, as those are where sites keep their secrets;
-    of what is named like a secret nothing, and of URLs all but the user and password.
+    of what is named like a secret nothing, of URLs all but the user and password, and of rules that ask for
+    passwords all but those.
     """
     variable, equals, text = value.partition("=")
     if name == "env" and equals:
@@ -64,7 +67,7 @@ def masked(name: str, value: str) -> str:
         return MASK if value else value
     if name in _ASSIGNED and equals and is_secret(variable):
         return f"{variable}={MASK if text else ''}"
-    return without_userinfo(value)
+    return _GUARD.sub(rf"\1{MASK}", without_userinfo(value))
 
 
 def without_userinfo(text: str) -> str:

@@ -7,6 +7,7 @@ unless the action has answered, or ends the routing.
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,14 @@ _REDIRECTS = {
     "redirect-301": "301 Moved Permanently",
 }  # fmt: skip
 _EVERYTHING = re.compile("")
-_ACTIONS = ("donotlog", "addheader", "addvar", "break", "continue", "last", *_REDIRECTS)
+_STATUSES = frozenset({"break", "break-with-status", "return"})  # answer with a status
+_PASSWORDS = frozenset({"basicauth", "basicauth-next"})  # ask for a user and a password
+_ACTIONS = (
+    "donotlog", "addheader", "addvar", "break", "break-with-status", "return", "continue", "last",
+    "basicauth", "basicauth-next", *_REDIRECTS,
+)  # fmt: skip
+# Without these, what they keep away would be let in.
+_GUARDS = _STATUSES | _PASSWORDS | {"ldapauth", "ldapauth-next", "radius", "radius-next", "spnego", "access"}
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,20 @@ def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = F
     """Return the rule of ``action:argument``; raise `BadValue` or `UnsupportedValue`."""
     name, colon, argument = text.partition(":")
     if not colon or name not in _ACTIONS:
-        raise UnsupportedValue(f"an action of {', '.join(_ACTIONS)}")
+        told = f"an action of {', '.join(_ACTIONS)}"
+        if name in _GUARDS:
+            raise BadValue(
+                f"{told}; {name} guards what it matches, which would be open: try basicauth or the front end"
+            )
+        raise UnsupportedValue(told)
     if name == "addheader":
         field(argument)
     if name == "addvar" and "=" not in argument:
         raise BadValue("addvar:NAME=value")
-    if name == "break":
-        _status(argument)
+    if name in _STATUSES:
+        _status(name, argument)
+    if name in _PASSWORDS:
+        _credentials(name, argument)
     return Rule(matched, name, argument, negated)
 
 
@@ -86,7 +101,14 @@ def conditional(text: str, *, negated: bool = False) -> Rule:
     tested, _, rest = octets(text.strip()).partition(" ")
     if not rest:
         raise BadValue("a condition and an action, such as equal:${REQUEST_METHOD};POST addvar:POSTED=1")
-    return action(rest.lstrip(), condition(tested), negated=negated)
+    try:
+        test = condition(tested)
+    except UnsupportedValue as error:
+        guard = rest.lstrip().partition(":")[0]
+        if guard in _GUARDS:
+            raise BadValue(f"{error}; without the rule what its {guard} guards would be open") from None
+        raise
+    return action(rest.lstrip(), test, negated=negated)
 
 
 def negated(text: str) -> Rule:
@@ -94,20 +116,33 @@ def negated(text: str) -> Rule:
     return conditional(text, negated=True)
 
 
-def _status(text: str) -> str:
-    code = text.partition(" ")[0] or "200"
+def _status(name: str, text: str) -> str:
+    code = text.partition(" ")[0] or ("" if name == "return" else "200")
     try:
         status = HTTPStatus(int(code))
     except ValueError:
-        raise BadValue("break:STATUS, such as break:403") from None
+        raise BadValue(f"{name}:STATUS, such as {name}:403") from None
     return f"{status.value} {status.phrase}"
+
+
+def _credentials(name: str, text: str) -> tuple[str, str]:
+    """Return the realm, and the user and password with a colon between; empty ones are nobody's."""
+    realm, comma, credentials = text.partition(",")
+    if not comma or '"' in realm or "\\" in realm:
+        raise BadValue(f"{name}:REALM,USER:PASSWORD, without quotes or backslashes in the realm")
+    if credentials and ":" not in credentials:
+        raise BadValue(
+            f"{name}:REALM,USER:PASSWORD; files of passwords are not read: let the front end do it"
+        )
+    return realm, credentials
 
 
 def _rules(of: str) -> Any:
     return option(
         (), f"Do an action for the requests whose {of} matches, before a file or the application answers.",
         convert=rule, expects="regex action:argument", example="^/health donotlog:",
-        note="Few of the actions are known; `--check` names them.",
+        note="Few of the actions are known; `--check` names them. A rule that guards and cannot be obeyed"
+        " keeps the server from starting.",
     )  # fmt: skip
 
 
@@ -135,7 +170,8 @@ class RouteOptions:
     route_run: tuple[Rule, ...] = option(
         (), "Do an action for every request, before a file or the application answers.",
         convert=unconditional, expects="action:argument", example="addheader:X-Frame-Options: DENY",
-        note="Few of the actions are known; `--check` names them.",
+        note="Few of the actions are known; `--check` names them. A rule that guards and cannot be obeyed"
+        " keeps the server from starting.",
     )  # fmt: skip
 
 
@@ -160,6 +196,7 @@ class Routes:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         added = []
+        known = False  # whether a rule has had the right password; REMOTE_USER may be what a client has said
         for subject, each in self._rules:
             match = each.match(environ.get(subject, "") if subject else "", environ)
             if match is None:
@@ -173,6 +210,12 @@ class Routes:
                 environ[name] = value
             elif each.action in {"continue", "last"}:
                 break
+            elif each.action in _PASSWORDS:
+                given = _given(environ)
+                known = known or _knows(each, given, environ)
+                if not known and (given is None or each.action == "basicauth"):
+                    environ[ANSWERED_BY] = "route"
+                    return _unauthorized(each, added, start_response)
             else:
                 environ[ANSWERED_BY] = "route"
                 return _answer(each.action, filled(each.argument, match, environ), added, start_response)
@@ -206,6 +249,37 @@ def _answer(
     if name in _REDIRECTS:
         start_response(_REDIRECTS[name], [("Location", _value(argument)), *added])
         return []
-    status = _status(argument)
+    status = _status(name, argument)
     start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *added])
     return [f"{status[4:]}\n".encode()]
+
+
+def _given(environ: dict[str, Any]) -> bytes | None:
+    """Return the user and password of a request; None where it has none."""
+    scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return a2b_base64(encoded) or None
+    except ValueError:
+        return None
+
+
+def _knows(rule: Rule, given: bytes | None, environ: dict[str, Any]) -> bool:
+    """Tell whether the user and password are those of a rule; the user becomes REMOTE_USER then."""
+    from hmac import compare_digest  # noqa: PLC0415  (only for such rules)
+
+    _, credentials = _credentials(rule.action, rule.argument)
+    if given is None or not credentials or not compare_digest(given, credentials.encode("latin-1")):
+        return False
+    environ["REMOTE_USER"] = credentials.partition(":")[0]
+    return True
+
+
+def _unauthorized(
+    rule: Rule, added: list[tuple[str, str]], start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    realm, _ = _credentials(rule.action, rule.argument)
+    challenge = ("WWW-Authenticate", f'Basic realm="{realm}"')
+    start_response("401 Unauthorized", [("Content-Type", "text/plain; charset=utf-8"), challenge, *added])
+    return [b"Unauthorized\n"]

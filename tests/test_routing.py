@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from appserver.access import UNLOGGED
@@ -149,6 +151,80 @@ def test_bad_rules(text):
         rule(text)
 
 
+@pytest.mark.parametrize(
+    "name, text, why",
+    [
+        ("route", "^/a ldapauth:Realm,url=ldap://h", "ldapauth guards what it matches"),
+        ("route", "^/a radius:server=127.0.0.1:1812", "radius guards what it matches"),
+        ("route", "^/a basicauth", "basicauth guards what it matches"),
+        ("route", "^/a basicauth:Realm", "expected basicauth:REALM,USER:PASSWORD"),
+        ("route", "^/a basicauth:Realm,/etc/htpasswd", "files of passwords are not read"),
+        (
+            "route",
+            '^/a basicauth-next:A "B",u:p',
+            "expected basicauth-next:REALM,USER:PASSWORD, without quotes",
+        ),
+        ("route", "^/a return:", "expected return:STATUS"),
+        ("route-run", "return:soon", "expected return:STATUS"),
+        ("route-if", "lord:x return:403", "without the rule what its return guards would be open"),
+        ("route-if", "equal:${qs[a]};b break:403", "without the rule what its break guards would be open"),
+        (
+            "route-if-not",
+            "lord:x basicauth:R,u:p",
+            "without the rule what its basicauth guards would be open",
+        ),
+    ],
+)
+def test_a_guard_that_cannot_be_obeyed_keeps_the_server_from_starting(tmp_path, name, text, why):
+    """All other rules that are not here are left out, with a warning."""
+    file = tmp_path / "site.ini"
+    file.write_text(f"[uwsgi]\nhttp = :0\nmodule = x\n{name} = {text}\n")
+    [problem] = Configuration([str(file)]).problems
+    assert why in problem
+
+
+def basic(credentials):
+    return {"HTTP_AUTHORIZATION": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+
+
+def test_a_rule_asks_for_a_password():
+    rules = [
+        "--route-run=addheader:X: y",
+        "--route=^/a basicauth:A realm,me:pass,w:ord\u00e9",
+        "--route-run=donotlog:",
+    ]
+    status, headers, body = ask(*rules)
+    assert (status, body) == ("401 Unauthorized", b"Unauthorized\n")
+    assert headers[1:] == [("WWW-Authenticate", 'Basic realm="A realm"'), ("X", "y")]
+    for wrong in (
+        basic("me:pass"), basic("me:"), basic("you:pass,w:ord\u00e9"), basic(""), {"HTTP_AUTHORIZATION": "Basic"},
+        {"HTTP_AUTHORIZATION": "Basic bWU"}, {"HTTP_AUTHORIZATION": "Basic \u20ac"}, {"HTTP_AUTHORIZATION": "Bearer x"},
+        {"REMOTE_USER": "me"},
+    ):  # fmt: skip
+        assert ask(*rules, **wrong)[0] == "401 Unauthorized"
+    status, _, environ = ask(*rules, REMOTE_USER="you", **basic("me:pass,w:ord\u00e9"))
+    assert (status, environ["REMOTE_USER"], UNLOGGED in environ) == ("200 OK", "me", True)
+    assert ask(*rules, PATH_INFO="/b")[0] == "200 OK"
+
+
+def test_one_of_several_passwords_is_enough():
+    rules = ["--route=^/a basicauth-next:A,me:one", "--route=^/a basicauth-next:A,you:two"]
+    last = "--route=^/a basicauth:A,"
+    for credentials, user in (("me:one", "me"), ("you:two", "you")):
+        assert ask(*rules, last, **basic(credentials))[2]["REMOTE_USER"] == user
+    for wrong in (basic("me:two"), basic("me:"), basic(":")):
+        assert ask(*rules, last, **wrong)[0] == "401 Unauthorized"
+        assert ask(*rules, **wrong)[0] == "200 OK"
+    for none in ({"HTTP_AUTHORIZATION": "Basic "}, {"HTTP_AUTHORIZATION": "Bearer x"}, {}):
+        status, headers, _ = ask(*rules, **none)
+        assert (status, headers[1:]) == ("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="A"')])
+
+
+@pytest.mark.parametrize("action", ["return:403", "break-with-status:403 Forbidden"])
+def test_rules_answer_with_a_status(action):
+    assert ask(f"--route=^/a {action}", "--route-run=break:500")[::2] == ("403 Forbidden", b"Forbidden\n")
+
+
 def test_rules_without_a_condition():
     assert unconditional("break:403").action == "break"
     with pytest.raises(BadValue):
@@ -214,7 +290,7 @@ def test_more_subjects(option, name):
 )
 def test_conditions_that_are_not_here(text, why):
     with pytest.raises(UnsupportedValue, match=why):
-        conditional(f"{text} break:403")
+        conditional(f"{text} donotlog:")
 
 
 @pytest.mark.parametrize("text", ["equal:a", "regexp:a", "regexp:a;(", "ipv4in:${REMOTE_ADDR};10.0.0.0/99"])

@@ -27,15 +27,21 @@ pytestmark = [
 APP = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"app ", environ["PATH_INFO"].encode("latin-1"), b" ", environ.get("SEEN", "").encode("latin-1")]
+    return [b"app ", environ["PATH_INFO"].encode("latin-1"), b" ", environ.get("SEEN", "").encode("latin-1"),
+            environ.get("REMOTE_USER", "").encode("latin-1")]
 """
 FILE = """[uwsgi]
-plugins = python3,router_redirect
+plugins = python3,router_redirect,router_basicauth
 http-socket = 127.0.0.1:$(PORT)
 wsgi-file = app.py
 static-map = /s=files
 static-map2 = /t=mapped
 check-static = files
+route = ^/basic basicauth:A realm,me:pass,word
+route = ^/chain basicauth-next:A,me:pass,word
+route = ^/chain basicauth-next:B,you:pass
+route = ^/chain basicauth:B,
+route = ^/returned return:418
 route = ^/moved redirect:/s/a.txt?${PATH_INFO}
 route = ^/s/gone redirect-permanent:/s/a.txt
 route = refused break:403 Forbidden
@@ -53,7 +59,7 @@ route = ^/to/ redirect:/\u00e9
 TARGETS = [
     "/", "/s/a.txt", "/a.txt", "/t/a.txt", "/s/refused.txt", "/refused.txt", "/t/odd.txt", "/s/none", "/s/refused/none",
     "/moved", "/s/gone", "/last", "/last.txt", "/s/last.txt",
-    "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/",
+    "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/", "/returned",
 ]  # fmt: skip
 FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Matched", "Content-Type")
 
@@ -97,3 +103,18 @@ def test_answers_are_the_same(servers, target):
         assert ours.body == theirs.body
     for name in FIELDS if theirs.status == 200 else FIELDS[:-1]:
         assert ours.header(name) == theirs.header(name), name
+
+
+@pytest.mark.parametrize(
+    "credentials", ["", "me:pass,word", "me:pass", "you:pass", "you:", ":", "me:pass,words"]
+)
+@pytest.mark.parametrize("target", ["/basic", "/chain"])
+def test_the_same_are_let_in(servers, target, credentials):
+    theirs, ours = (
+        get(f"http://127.0.0.1:{port}{target}", *(["-u", credentials] if credentials else []))
+        for port in servers
+    )
+    assert ours.status == theirs.status
+    assert ours.header("WWW-Authenticate") == theirs.header("WWW-Authenticate")
+    if theirs.status == 200:
+        assert ours.body == theirs.body
