@@ -358,7 +358,8 @@ class Catalogue:
 
         dashed = name.replace("_", "-")
         names = [*self.by_name, *FOREIGN]
-        near = [dashed] if dashed in names else get_close_matches(dashed, names, n=1, cutoff=0.7)
+        near = [dashed] if dashed in names else get_close_matches(dashed, names, n=3, cutoff=0.7)
+        near = [each for each in near if each[0] == dashed[0]]  # few mistake the first letter
         return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -46,7 +46,7 @@ _LANGUAGE = f"""\
 | Includes | {{includes}} |
 | Conditions | {{conditions}}, `else`, up to {{ends}} |
 | Loops | {{loops}}; `%(_)` is the item, or what the condition has found |
-| Variables | `set-placeholder = name=value` (also `set-ph`); `set = name=value` is `name = value` |
+| Variables | `set-placeholder = name=value` (also `set-ph`); `set = name=value` is `name = value`, and `--set name=value` a variable where there is no such option |
 
 Precedence: `APPSERVER_*` variables, then the arguments as they stand, each file where it is named; what is later
 counts. `appserver --processes 4 site.ini` therefore has the file's `processes`, as with uWSGI, and says so;

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from appserver.application import ApplicationOptions
 from appserver.cli import main
 from appserver.configuration import Configuration
 from appserver.lifecycle.touch import TouchOptions
+from appserver.plan import ConcurrencyOptions
 from appserver.static.options import StaticOptions
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x']\n"
@@ -99,6 +101,39 @@ def test_variables_that_are_used_are_honoured():
         ("honoured", "It belongs to the language of the file and has been obeyed."),
         ("honoured", "A variable, for %(b)."),
     ]
+
+
+@pytest.mark.parametrize("section", ["uwsgi", "appserver"])
+@pytest.mark.parametrize("behind", [True, False])
+def test_set_on_the_command_line_makes_variables_too(section, behind):
+    ini("callable = %(base)", section=section)
+    arguments = ["--set", "base=checked", "--set=threads=3"]
+    configuration = Configuration(["site.ini", *arguments] if behind else [*arguments, "site.ini"])
+    assert configuration.problems == []
+    assert configuration.settings.of(ApplicationOptions).callable == "checked"
+    verdict = next(each for each in configuration.verdicts if each.setting.name == "base")
+    assert (verdict.judgement.value, verdict.text) == ("honoured", "A variable, for %(base).")
+    assert configuration.settings.of(ConcurrencyOptions).threads == 3
+
+
+def test_set_of_what_nothing_uses_is_told():
+    ini()
+    configuration = Configuration(["site.ini", "--set", "bufer-size=1", "--set=port=2"])
+    assert configuration.problems == []
+    told = "It is a variable that nothing uses."
+    assert configuration.warnings == [
+        f"--set bufer-size 1: unknown: There is no such option; did you mean buffer-size? {told}",
+        f"--set port 2: unknown: There is no such option. {told}",
+    ]
+
+
+def test_set_of_an_option_is_as_strict_as_the_option():
+    ini()
+    assert Configuration(["site.ini", "--set=threads=x"]).problems == [
+        "--set threads x: expected a whole number, 1 or more"
+    ]
+    [problem] = Configuration(["site.ini", "--set=cache2=x"]).problems
+    assert problem.startswith("--set cache2 x: it is not supported.")
 
 
 def test_a_value_that_does_not_count_says_which_does():

@@ -162,7 +162,10 @@ class Reader:
         kind = Kind.OPTION if setting.name == "set" else Kind.VARIABLE
         if kind is Kind.VARIABLE and self._is_option(name):
             raise IniError(f"{name} is an option and cannot be a variable; use set = {name}={value}")
-        self.all.append(replace(setting, name=name, value=value, kind=kind))
+        place, lenient = setting.place, setting.lenient
+        if place.startswith("-"):  # a command line is for files of both kinds of sections
+            place, lenient = f"{place} {name}", not self._is_option(name)
+        self.all.append(replace(setting, name=name, value=value, place=place, kind=kind, lenient=lenient))
 
     # Files
 
