@@ -65,8 +65,10 @@ class ApplicationOptions:
     )  # fmt: skip
     chdir2: str = option("", "Working directory, set once the application is loaded.", expects="directory")
     pythonpath: tuple[str, ...] = option(
-        (), "Put this directory first on sys.path.", aliases=("python-path", "pp"), expects="directory"
-    )
+        (), "Put this directory first on sys.path, or those that match: *, ? and [...] are those of a shell.",
+        aliases=("python-path", "pp"), expects="directory",
+        note="Of several the first one is first; there the last one is.",
+    )  # fmt: skip
     env: tuple[tuple[str, str], ...] = option(
         (), "Set an environment variable for the application.", convert=variable, expects="NAME=value"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from glob import glob
 from typing import TYPE_CHECKING
 
 from appserver.application import ApplicationOptions, LoadError, change_directory
@@ -34,8 +35,8 @@ def prepare(settings: Settings, *, supervised: bool = False) -> None:
         _activate(os.path.abspath(options.virtualenv))
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    for path in reversed(options.pythonpath):
-        sys.path.insert(0, os.path.abspath(path))
+    paths = [path for pattern in options.pythonpath for path in sorted(glob(pattern)) or [pattern]]
+    sys.path[:0] = map(os.path.abspath, paths)
 
 
 def _read_envdir(directory: str) -> None:

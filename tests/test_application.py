@@ -173,6 +173,15 @@ class TestSurroundings:
         assert os.getcwd() == str(directory / "site")
         assert loaded(wsgi_file="mod_there.py") == "application"
 
+    def test_pythonpath_may_be_a_pattern_below_chdir(self, directory):
+        for name in ("b", "a", "[c]"):
+            write(directory, f"site/more-{name}/mod_glob_{name.strip('[]')}.py")
+        write(directory, "site/more-file", "")
+        patterns = ("more-[ab]", "more-[c]", "nothing-*")
+        loaded(module="mod_glob_b", chdir="../site", pythonpath=patterns)
+        names = ["more-a", "more-b", "more-[c]", "nothing-*"]
+        assert sys.path[:4] == [str(directory / "site" / name) for name in names]
+
     def test_pythonpath_comes_first_in_the_order_given(self, directory):
         for name in ("one", "two", "work"):
             write(directory, f"{name}/mod_path.py", f"def application(*_): return ['{name}']\n")
