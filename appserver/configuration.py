@@ -17,6 +17,7 @@ from appserver.arguments import CommandLine
 from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
+from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
@@ -167,6 +168,10 @@ class Configuration:
         ]
         if not self.listeners and not self.problems:
             self.problems.append(_NOTHING)
+        least, most = self.settings.of(CheaperOptions).cheaper, self.settings.of(ConcurrencyOptions).processes
+        if least > most:
+            expected = f"expected no more than the option processes says, {most}"
+            self.problems.append(f"{self.place('cheaper')}{expected}")
         self.plan: Plan | None = None
         try:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))

@@ -136,6 +136,17 @@ def test_set_of_an_option_is_as_strict_as_the_option():
     assert problem.startswith("--set cache2 x: it is not supported.")
 
 
+@pytest.mark.parametrize("processes, told", [("2", "2"), ("", "1")])
+def test_cheaper_is_no_more_than_processes(processes, told):
+    lines = ["cheaper = 3", f"processes = {processes}" if processes else "master"]
+    ini(*lines)
+    assert Configuration(["site.ini"]).problems == [
+        f"site.ini:4: cheaper = 3: expected no more than the option processes says, {told}"
+    ]
+    ini("cheaper = 3", "processes = 3")
+    assert Configuration(["site.ini"]).problems == []
+
+
 def test_a_value_that_does_not_count_says_which_does():
     assert judged("threads = 2", "threads = 3")[0] == (
         "honoured", "Application calls at once in native threads. The later one counts: site.ini:5: threads = 3.",
