@@ -99,7 +99,8 @@ class Option:
             negative = number[1] == "-" and number[2].strip("0")
             told = "; uWSGI refuses it" if negative else f"; uWSGI takes it for {int(number[2] or 0)}"
         if self.commented(text):
-            told += ", and has no comments behind a value, so put this one on a line of its own"
+            subject = ", and" if told else "; uWSGI"
+            told += f"{subject} has no comments behind a value, so put this one on a line of its own"
         return told
 
 
@@ -331,6 +332,8 @@ class Catalogue:
             return "" if setting.lenient or foreign.unnecessary else f"it is not supported. {foreign.why}"
         if setting.lenient and not strict:
             return ""
+        if not setting.name:
+            return "there is no name before the ="
         return f"there is no such option{self.suggestion(setting.name)}"
 
     def strict(self, given: Iterable[Setting]) -> bool:

@@ -107,8 +107,9 @@ class Judge:
             return Judgement.UNSUPPORTED if setting.lenient else Judgement.WRONG, foreign.why
         if setting.lenient and setting.name in self._used:
             return Judgement.HONOURED, f"A variable, for %({setting.name})."
-        suggestion = self._catalogue.suggestion(setting.name)
-        text = f"There is no such option{suggestion or '.'}"
+        text = f"There is no such option{self._catalogue.suggestion(setting.name) or '.'}"
+        if not setting.name:
+            text = "There is no name before the =."
         if not setting.lenient or self._strict:
             return Judgement.WRONG, text
         return Judgement.UNKNOWN, f"{text} It is a variable that nothing uses."

@@ -60,6 +60,15 @@ def judged(*lines, section="uwsgi", arguments=()):
         ("harakiri = soon", "wrong", "Expected a number of seconds; uWSGI takes it for 0."),
         ("listen = -4", "wrong", "Expected a whole number, 0 or more; uWSGI refuses it."),
         ("chmod-socket = 88", "wrong", "Expected three octal digits, such as 660."),
+        ("chmod-socket = 664 ; mode", "wrong",
+         "Expected three octal digits, such as 660; uWSGI has no comments behind a value, so put this one on a line of its own."),
+        ("http = :20313,127.0.0.1:3031", "wrong",
+         "Expected one address: no router passes requests on to 127.0.0.1:3031, so leave out what follows :20313."),
+        ("http = :20313, 127.0.0.1:3031, allow=127.0.0.1", "wrong",
+         "Expected one address: no router passes requests on to 127.0.0.1:3031, so leave out what follows :20313."),
+        ("http = :x,127.0.0.1:3031", "wrong", "Expected host:port with a port from 0 to 65535."),
+        ("http = :80, allow=x", "wrong", "Expected addresses, networks such as 10.0.0.0/8, unix, or none for allow."),
+        ("= 127.0.0.1:9000", "unknown", "There is no name before the =. It is a variable that nothing uses."),
         ("set = threads", "wrong", "Expected name=value."),
         ("if-exists = %(base)/x", "dangerous", "Nothing is expanded here, as in uWSGI: the text counts as it stands."),
         ("chmod-socket = 666", "dangerous",
@@ -134,6 +143,14 @@ def test_set_of_an_option_is_as_strict_as_the_option():
     ]
     [problem] = Configuration(["site.ini", "--set=cache2=x"]).problems
     assert problem.startswith("--set cache2 x: it is not supported.")
+
+
+def test_a_value_without_a_name_is_told():
+    assert judged("= 127.0.0.1:9000", section="appserver") == [("wrong", "There is no name before the =.")]
+    assert Configuration(["site.ini"]).problems == [
+        "site.ini:4:  = 127.0.0.1:9000: there is no name before the ="
+    ]
+    assert Configuration(["--check", "site.ini:nope"]).problems[0].endswith("; it has [appserver]")
 
 
 @pytest.mark.parametrize("processes, told", [("2", "2"), ("", "1")])

@@ -25,17 +25,18 @@ _OWN_HEADER = re.compile(rf"\[{OWN}\]\s*([;#].*)?")
 
 @dataclass(frozen=True)
 class Line:
-    """A key with its value; ``odd`` are the ``%x`` in it that name nothing."""
+    """A key with its value, or the header of a section; ``odd`` are the ``%x`` in it that name nothing."""
 
     number: int
     section: str
     key: str
     value: str
     odd: tuple[str, ...] = ()
+    is_header: bool = False
 
 
 def lines(text: str, magic: Mapping[str, str]) -> Iterator[Line]:
-    """Yield every key of *text*, and every section as a line without a key; *magic* are the ``%x``."""
+    """Yield every key of *text*, and the header of every section; *magic* are the ``%x``."""
     section = ""
     for number, line, odd in _substituted(text, magic):
         stripped = line.strip(_BLANK)
@@ -43,7 +44,7 @@ def lines(text: str, magic: Mapping[str, str]) -> Iterator[Line]:
             continue
         if stripped[0] == "[":
             section = OWN if _OWN_HEADER.fullmatch(stripped) else stripped[1:][:-1]
-            yield Line(number, section, "", "")
+            yield Line(number, section, "", "", is_header=True)
             continue
         key, _, value = stripped.partition("=")
         yield Line(number, section, key.rstrip(_BLANK), value.strip(_BLANK), odd)

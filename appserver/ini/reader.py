@@ -206,7 +206,7 @@ class Reader:
         found = []
         # All of it first: what it includes gives the variables other values.
         for line in list(lines(text, magic)):
-            if not line.key:
+            if line.is_header:
                 found.append(line.section)
                 continue
             if line.section not in wanted:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from appserver.listeners.stream import StreamListener
-from appserver.options import one_of, option, seconds
+from appserver.options import BadValue, one_of, option, seconds
 from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
-from appserver.spec import checked, relative
+from appserver.spec import Spec, checked, relative
 
 if TYPE_CHECKING:
     from appserver.listeners.listener import Service
@@ -20,12 +20,25 @@ if TYPE_CHECKING:
 _ANY = 1 << 62
 
 
+def served(text: str) -> str:
+    """Convert an address; in uWSGI's ``http`` one of a server for its router may stand behind it."""
+    address, comma, backend = Spec(text).address.partition(",")
+    try:
+        return checked(text)
+    except BadValue:
+        if not comma:
+            raise
+        checked(address)
+        told = f"no router passes requests on to {backend.strip()}, so leave out what follows {address}"
+        raise BadValue(f"one address: {told}") from None
+
+
 @dataclass(frozen=True)
 class HttpOptions:
     """HTTP."""
 
     http_socket: tuple[str, ...] = option(
-        (), "Serve HTTP on this address.", aliases=("http", "http11-socket", "httprouter"), convert=checked,
+        (), "Serve HTTP on this address.", aliases=("http", "http11-socket", "httprouter"), convert=served,
         expects="address", mounts=True, relative=relative,
         note="`http` and `http11-socket` are the same here: no router, and connections are kept.",
     )  # fmt: skip
