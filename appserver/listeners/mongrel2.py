@@ -249,10 +249,11 @@ class Mongrel2Listener:
                     return
             if self._rendezvous is not None:
                 self._rendezvous.close()
-            if self._responder is not None and self._context is not None:
-                self._responder.close()
-                self._context.term()
-                self._context = self._responder = None
+            context, responder = self._context, self._responder
+            self._context = self._responder = None
+        if responder is not None and context is not None:
+            responder.close()
+            context.term()  # which may take its time: what ends the process waits for no lock meanwhile
         self.tell_strange()
 
     def tell_strange(self) -> None:

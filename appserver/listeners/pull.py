@@ -18,6 +18,7 @@ _QUIET = 0.25  # seconds without a message after which the queue counts as dry
 _LULL = 0.005  # seconds without one after which Mongrel2 looks at its peers before it deals again
 _LOOKS = 3  # at a connection that has ended before that is told
 _PATIENCE = 1.0  # seconds that a stop waits for that; under load it may not come
+NOT_ATTACHED = "%s: Mongrel2 has come and nothing can be subscribed to: %s; it is tried again"
 BROKEN_OFF = (
     "%s: Mongrel2's connection to us has ended, perhaps for a message larger than zeromq-max-message: what"
     " it had dealt is lost, and it is made again"
@@ -43,15 +44,20 @@ class Pull:
         self._over = False  # it has ended after that, and what came before is to be taken
         self._retries = False  # libzmq connects again by itself
         self._endpoint = endpoint
+        self._monitor: zmq.Socket[Any] | None = None
         self._socket = context.socket(zmq.PULL)
-        self._socket.linger = 0
-        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
-        self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
-        self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
-        )
-        self._socket.connect(endpoint)
+        try:
+            self._socket.linger = 0
+            self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+            self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
+            self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
+            self._monitor = self._socket.get_monitor_socket(
+                zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+            )
+            self._socket.connect(endpoint)
+        except BaseException:  # a socket that is left open keeps its context from ever ending
+            self.close()
+            raise
 
     @property
     def fd(self) -> int:
@@ -141,6 +147,7 @@ class Pull:
 
     def _next_event(self) -> tuple[int, int] | None:
         """Return what happened to the connection next, with its descriptor; None for nothing new."""
+        assert self._monitor is not None
         try:
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
         except zmq.Again:
@@ -149,6 +156,7 @@ class Pull:
 
     def close(self) -> None:
         """Release the sockets; what has not been taken is lost."""
-        self._socket.disable_monitor()
-        self._monitor.close()
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close()
         self._socket.close()

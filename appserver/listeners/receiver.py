@@ -12,12 +12,14 @@ import select
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import zmq
+
 from appserver.listeners.arrivals import Arrivals
 from appserver.listeners.clients import Clients
 from appserver.listeners.dispatch import Dispatch
 from appserver.listeners.loops import Loops
 from appserver.listeners.outlet import Outlet
-from appserver.listeners.pull import BROKEN_OFF, Pull
+from appserver.listeners.pull import BROKEN_OFF, NOT_ATTACHED, Pull
 from appserver.listeners.replies import Replies
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.listeners.zeromq import context
@@ -61,6 +63,7 @@ class Receiver:
         self._arrivals = Arrivals(name, dispatch, loops, self._clients, listener.count)
         self._replies = Replies(name, dispatch, loops, self._clients)
         self._pull: Pull | None = None
+        self._failed = False  # to subscribe, which has been told
         self._more = False  # there may be messages, though the descriptor does not tell
         self._paused = False  # none are read
         self._look_at = self._follow_at = 0.0
@@ -201,14 +204,25 @@ class Receiver:
         self._follow_at = now + (POLL_ATTACHED if clients.attachment else POLL)
 
     def _attach(self, attachment: int) -> None:
+        """Subscribe, if there are the means; else the next look tries again."""
         listener = self._listener
+        identity = f"appserver-{os.getpid()}"
+        try:
+            self._pull = Pull(self._context, listener.pull, identity, listener.options.zeromq_max_message)
+        except zmq.ZMQError as error:
+            self._fail(error)
+            return
+        self._failed = False
         self._clients.attachment = attachment
         self._replies.adopt()
-        identity = f"appserver-{os.getpid()}"
-        self._pull = Pull(self._context, listener.pull, identity, listener.options.zeromq_max_message)
         self._epoll.register(self._pull.fd, select.EPOLLIN)
         self._more = True
         log.info("%s: subscribed as %s, for all workers", self._name, identity)
+
+    def _fail(self, error: zmq.ZMQError) -> None:
+        if not self._failed:
+            self._failed = True
+            log.error(NOT_ATTACHED, self._name, error)
 
     def _detach(self) -> None:
         if self._pull is not None:

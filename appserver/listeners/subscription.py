@@ -10,17 +10,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
+import zmq
 
 from appserver.errors import ClientGone
 from appserver.listeners.intake import Intake
-from appserver.listeners.pull import BROKEN_OFF, Pull
+from appserver.listeners.pull import BROKEN_OFF, NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import zmq
 
     from appserver.listeners.credits import Credits
     from appserver.listeners.listener import Service
@@ -59,6 +58,7 @@ class Subscription(Intake):
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
         self._context = context
         self._pull: Pull | None = None
+        self._failed = False  # to subscribe, which has been told
         self._watcher: Any = None
         self._again = self.loop.timer(0.0)
         self._following = gevent.spawn(self._follow)
@@ -95,13 +95,24 @@ class Subscription(Intake):
                 request.order(keep_alive=True)
 
     def _attach(self, attachment: int) -> None:
-        self.attachment = attachment
+        """Subscribe, if there are the means; else the next look tries again."""
         most = self.listener.options.zeromq_max_message
-        self._pull = Pull(self._context, self.listener.pull, self.identity, most)
+        try:
+            self._pull = Pull(self._context, self.listener.pull, self.identity, most)
+        except zmq.ZMQError as error:
+            self._fail(error)
+            return
+        self._failed = False
+        self.attachment = attachment
         log.info("mongrel2 %s: subscribed as %s", self.listener.pull, self.identity)
         self._watcher = self.loop.io(self._pull.fd, _READ)
         self._watcher.start(self.read)
         self.read()
+
+    def _fail(self, error: zmq.ZMQError) -> None:
+        if not self._failed:
+            self._failed = True
+            log.error(NOT_ATTACHED, f"mongrel2 {self.listener.pull}", error)
 
     def _detach(self) -> None:
         if self._pull is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import socket
 
@@ -72,6 +74,28 @@ def test_a_fast_stop_of_subscribed_threads(site):
             poll((site.directory / f"{number}.held").exists, "the request does not run")
         site.server.process.send_signal(signal.SIGINT)
         assert site.server.process.wait(30) == 0
+    finally:
+        front.close()
+
+
+def test_mongrel2_is_served_once_there_are_descriptors_for_it(site):
+    """It comes when there is one, which is for the answers; whoever stops the server then stops it."""
+    specs = f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv"
+    site.server = Server("--gevent", 2, "--zeromq", ",".join(specs), "--module", "app", cwd=site.directory)
+    site.server.start()
+    pid = site.server.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    free = min(set(range(soft)) - taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free + 1, hard))
+    front = Mongrel2(*specs)
+    try:
+        site.wait_until("ERROR mongrel2 ipc:.*nothing can be subscribed to: Too many open files")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        front.wait_for_peers(1, 1)
+        assert Mongrel2Client(front).request("GET", "/").status == 200
+        assert site.server.stop() == 0
+        assert site.count("nothing can be subscribed to") == 1
     finally:
         front.close()
 

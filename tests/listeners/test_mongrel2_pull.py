@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -97,6 +98,32 @@ def test_a_connection_that_libzmq_makes_again_is_made_once(monkeypatch):
                 monitor.close()
         finally:
             pull.close()
+
+
+@pytest.mark.parametrize("fails", ["setsockopt", "get_monitor_socket", "connect"])
+def test_one_that_fails_half_way_leaves_nothing_open(fails):
+    """Its context would wait for it for ever, and with it the end of the process."""
+    made = []
+
+    class Failing(zmq.Socket):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            made.append(self)
+
+    def fail(*_):
+        raise zmq.ZMQError(errno.EMFILE)
+
+    if fails != "connect":  # which the monitor does as well
+        setattr(Failing, fails, fail)
+    with zmq.Context() as context:
+        context._socket_class = Failing
+        try:
+            with pytest.raises(zmq.ZMQError):
+                Pull(context, "nowhere", "here")
+            assert made
+            assert all(each.closed for each in made)
+        finally:
+            context.destroy(linger=0)
 
 
 def says(monitor, event):

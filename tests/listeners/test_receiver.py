@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -9,7 +10,9 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+import zmq
 
+from appserver.listeners.pull import Pull
 from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
 from appserver.protocols import handoff
@@ -645,6 +648,23 @@ def test_an_answer_of_which_mongrel2_takes_only_a_part_is_not_continued(start):
         assert other.answer().body == b"other"
         assert b"0\r\n\r\n" not in client.messages
         assert 1 < len(client.messages) < 4001
+
+
+def test_it_subscribes_once_there_are_the_means(start, monkeypatch, caplog):
+    failures = iter([zmq.ZMQError(errno.EMFILE)] * 3)
+
+    def failing(*arguments):
+        for error in failures:
+            raise error
+        return Pull(*arguments)
+
+    monkeypatch.setattr("appserver.listeners.receiver.Pull", failing)
+    running = start()
+    loop = running.loop()
+    client = running.request()
+    loop.answer(loop.take()[0], "late")
+    assert client.answer().body == b"late"
+    assert caplog.text.count("nothing can be subscribed to: Too many open files") == 1
 
 
 # What another receiver has left

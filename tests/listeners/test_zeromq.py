@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import zmq
 
+from appserver.configuration import Configuration
+from appserver.listeners.mongrel2 import Mongrel2Listener
 from appserver.listeners.zeromq import context
-from tests.support.fronts import poll
+from tests.support.fronts import GUARD, poll
 
 
 def threads():
@@ -26,3 +30,22 @@ def test_its_threads_are_batch_threads():
     # Each becomes one by itself, once it runs.
     poll(lambda: policies(threads() - before) == {os.SCHED_BATCH}, "there is another thread")
     made.term()
+
+
+def test_nobody_waits_for_a_context_that_does_not_end():
+    """Who ends a process that does not end by itself closes its listeners, too."""
+    terminating, go_on = Event(), Event()
+    listener = Mongrel2Listener("tcp://127.0.0.1:1,tcp://127.0.0.1:2", Configuration([]).settings)
+    listener._context = SimpleNamespace(term=lambda: (terminating.set(), go_on.wait(GUARD)))
+    listener._responder = SimpleNamespace(close=lambda: None)
+    first, second = (Thread(target=listener.close) for _ in range(2))
+    first.start()
+    try:
+        assert terminating.wait(GUARD)
+        second.start()
+        second.join(GUARD)
+        assert not second.is_alive()
+        assert first.is_alive()
+    finally:
+        go_on.set()
+        first.join()
