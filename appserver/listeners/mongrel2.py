@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
+_LARGEST = 2**63 - 1  # bytes that libzmq has a number for
 _DETAILS = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d+")
 
 
@@ -63,6 +64,13 @@ def dispatch(text: str) -> str:
     if text not in {"auto", "worker", "shared"}:
         raise BadValue("auto, worker or shared")
     return text
+
+
+def most(text: str) -> int:
+    """Convert ``zeromq-max-message``."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > _LARGEST:
+        raise BadValue(f"bytes, a whole number from 0 (any size) to {_LARGEST}")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class Mongrel2Options:
         268435456,
         "Bytes of the largest message from Mongrel2: its limits.content_length and a head. A larger one ends"
         " the connection to Mongrel2, and what it has dealt to us is lost; 0 = any size.",
-        expects="bytes", note="own; it is a guard against who is not Mongrel2: limit-post refuses bodies.",
+        convert=most, expects="bytes",
+        note="own; it is a guard against who is not Mongrel2: limit-post refuses bodies.",
     )  # fmt: skip
     mongrel2_keepalive: float = option(
         30.0, "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never."

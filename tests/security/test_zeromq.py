@@ -19,7 +19,7 @@ import appserver
 from appserver.collector import ZeromqSink
 from appserver.curve import Curve, keys, server_key
 from appserver.endpoint import endpoint, exposed
-from appserver.listeners.mongrel2 import reachable, specs
+from appserver.listeners.mongrel2 import most, reachable, specs
 from appserver.log import Log, LogError, LogOptions
 from appserver.options import BadValue
 from tests.security.rig import APP
@@ -148,6 +148,16 @@ def test_the_default_is_above_what_is_usual():
     from appserver.listeners.mongrel2 import Mongrel2Options
 
     assert Mongrel2Options().zeromq_max_message == 256 << 20
+
+
+@pytest.mark.parametrize("text", ["-1", "", "1.5", "many", str(2**63), "9" * 5000])
+def test_no_size_that_libzmq_has_a_number_for(text):
+    with pytest.raises(BadValue, match="from 0"):
+        most(text)
+
+
+def test_the_largest_sizes():
+    assert [most("0"), most(str(2**63 - 1))] == [0, 2**63 - 1]
 
 
 # CURVE, for collectors of logs
