@@ -63,7 +63,7 @@ class Arrivals:
         if not self._clients.flow_control and message.find(_CREDITS, 0, _HEAD) >= 0:
             with suppress(ProtocolError):  # a loop refuses it
                 if parse(message).credits:
-                    self._clients.learn(flow_control=True)
+                    self._clients.learn()
         self._request(connection, message)
 
     def _request(self, connection: Connection, message: bytes) -> None:
@@ -86,7 +86,7 @@ class Arrivals:
         clients, connection = self._clients, notice.connection
         job = self._dispatch.holder(connection)
         if notice.credits:
-            clients.learn(flow_control=True)
+            clients.learn()
             if clients.credits.give((clients.attachment, connection), notice.credits) and job is not None:
                 self._loops.tell(job, GO_ON)
             return

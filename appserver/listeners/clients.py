@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from appserver.errors import ClientGone
 from appserver.listeners.credits import Credits
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
-from appserver.protocols.handoff import FLOW, GONE, WAIT
+from appserver.protocols.handoff import FLOW, GO_ON, GONE, WAIT
 from appserver.protocols.mongrel2 import MOST_TARGETS, addressees, control, envelope, envelope_to
 
 if TYPE_CHECKING:
@@ -30,18 +30,19 @@ class Clients:
 
     def __init__(self, name: str, dispatch: Dispatch, loops: Loops, outlet: Outlet, timeout: float) -> None:
         self.attachment = 0  # of the Mongrel2 that has them; 0 = there is none
-        self.flow_control = False  # Mongrel2 tells what they have read
+        self.flow_control = False  # it is known that Mongrel2 tells what they have read
         self.credits = Credits(outlet.put, timeout)
         self._name = name
         self._dispatch = dispatch
         self._loops = loops
         self._outlet = outlet
 
-    def learn(self, *, flow_control: bool) -> None:
-        """Note whether Mongrel2 controls the flow to them, and have the loops know."""
-        if self.flow_control != flow_control:
-            self.flow_control = flow_control
-            self._loops.tell_all(FLOW, int(flow_control))
+    def learn(self) -> None:
+        """Note that Mongrel2 controls the flow to them, and have the loops know."""
+        if not self.flow_control:
+            self.flow_control = True
+            self.credits.learn(self.attachment)
+            self._loops.tell_all(FLOW, 1)
 
     @property
     def expected(self) -> bool:
@@ -49,10 +50,8 @@ class Clients:
         if self.credits.waits:
             return True
         jobs = self._dispatch.jobs.values()
-        return any(
-            (job.uploads or job.switched or (job.begun and self.flow_control)) and not job.gone
-            for job in jobs
-        )
+        tells = self.credits.uncontrolled != self.attachment
+        return any((job.uploads or job.switched or (job.begun and tells)) and not job.gone for job in jobs)
 
     # What they are sent
 
@@ -61,7 +60,7 @@ class Clients:
         if close:
             self._dispatch.closed(connection)
         try:
-            if self.flow_control:
+            if attachment != self.credits.uncontrolled:
                 self.credits.put((attachment, connection), data, close=close)
                 return True
             if data:
@@ -96,7 +95,7 @@ class Clients:
         for (attachment, uuid), group in groups.items():
             for at in range(0, len(group), MOST_TARGETS):
                 some = group[at : at + MOST_TARGETS]
-                if self.flow_control:
+                if attachment != self.credits.uncontrolled:
                     lines = {(attachment, job.connection): job for job in some}
                     for line in self.credits.put_together(list(lines), data):
                         self.piece(lines[line], data)
@@ -128,7 +127,9 @@ class Clients:
         for job in self._dispatch.lose_all():
             self._loops.tell(job, GONE)
         self.credits.lost(self.attachment)
-        self.learn(flow_control=False)
+        if self.flow_control:
+            self.flow_control = False
+            self._loops.tell_all(FLOW, 0)
         self.attachment = 0
 
     def lose_addressees(self, messages: Iterable[tuple[bytes, int]]) -> None:
@@ -141,6 +142,13 @@ class Clients:
         }
         for connection in lost:
             self.lose(connection)
+
+    def settle(self) -> None:
+        """Note that Mongrel2 has said nothing of what they were sent, and have streams go on."""
+        for _, connection in self.credits.settle(self.attachment):
+            job = self._dispatch.holder(connection)
+            if job is not None:
+                self._loops.tell(job, GO_ON)
 
     def look(self) -> None:
         """Drop clients that read nothing; to be called now and then."""

@@ -3,11 +3,17 @@
 Mongrel2 drops a client for which it is sent more than it has told (src/connection.c). What it has
 passed on to the client it gives back in notices. The account is a connection's, not a request's: it is
 kept in the one place that all answers of the connection go through.
+
+That it does so is a setting of the whole Mongrel2, of which only the first request of a connection tells, or
+a notice; and who has just come meets connections that are older. So until it is known what clients are sent
+is accounted for. It begins with a few bytes, which Mongrel2 is rid of at once: where it says nothing of
+those, it never will.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 
 _AHEAD = 65536  # bytes that may wait before a stream is held up
 _MOST = 32768  # bytes of a message: a slow client has to read them before credit comes back
+_FIRST = 8192  # bytes of a first one, while it is not known whether it does
+_SILENCE = 0.5  # seconds in which Mongrel2 would have given some of that back
 _WORTH = 16384  # bytes of credit that are worth a message, where more than that waits
 _PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the client is there
 
@@ -51,10 +59,44 @@ class Credits:
     """
 
     def __init__(self, deliver: Deliver, timeout: float) -> None:
+        self.controlled = 0  # the attachment of which it is known that Mongrel2 controls the flow,
+        self.uncontrolled = 0  # or that it does not
+        self.due = inf  # when that is known of the present one, should it say nothing
         self._deliver = deliver
         self._timeout = timeout
         self._lock = Lock()
         self._accounts: dict[Line, _Account] = {}
+
+    def learn(self, attachment: int) -> None:
+        """Note that Mongrel2 controls the flow."""
+        with self._lock:
+            self.controlled = attachment
+            self.due = inf
+            if self.uncontrolled == attachment:  # it was slow to tell
+                self.uncontrolled = 0
+
+    def settle(self, attachment: int) -> list[Line]:
+        """Note that Mongrel2 does not control the flow, and send what waits; return streams that can go on.
+
+        To be called when it is `due`, and all has been read that Mongrel2 has said.
+        """
+        freed: list[Line] = []
+        with self._lock:
+            if monotonic() < self.due:
+                return freed
+            for line, account in list(self._accounts.items()):
+                if line[0] != attachment:
+                    continue
+                try:
+                    if not self._send_all(line, account):
+                        return freed  # the rest at the next look: nothing may get before it
+                except ClientGone:
+                    self._accounts.pop(line, None)
+                if account.held_up:
+                    freed.append(line)
+            self.uncontrolled = attachment
+            self.due = inf
+        return freed
 
     def put(self, line: Line, data: bytes, *, close: bool = False) -> bool:
         """Send *data* to a client, or have it wait for credit; with *close* the connection ends after it.
@@ -109,6 +151,7 @@ class Credits:
                 if not account.outstanding:
                     self._begin(account)
                 account.outstanding += len(data)
+            self._expect(attachment)
             return others
 
     def give(self, line: Line, credit: int) -> bool:
@@ -142,14 +185,19 @@ class Credits:
     def _send(self, line: Line, account: _Account) -> None:
         """Send what there is credit for; forget an account that is even."""
         attachment, connection = line
+        if attachment == self.uncontrolled:
+            self._send_all(line, account)
+            return
         waiting = account.waiting
         while waiting:
             credit = MOST_CREDITS - account.outstanding
             if credit < min(account.waiting_size, _WORTH):
                 return
-            piece = waiting[0][: min(credit, _MOST)]
+            most = _MOST if account.outstanding or attachment == self.controlled else _FIRST
+            piece = waiting[0][: min(credit, most)]
             if not self._deliver(envelope(connection, piece), attachment):
                 return
+            self._expect(attachment)
             size = len(piece)
             account.outstanding += size
             account.waiting_size -= size
@@ -163,6 +211,24 @@ class Credits:
             del self._accounts[line]
         elif not account.outstanding:
             del self._accounts[line]
+
+    def _send_all(self, line: Line, account: _Account) -> bool:
+        """Send what waits as one message; return False where Mongrel2 does not take it now."""
+        attachment, connection = line
+        if account.waiting:
+            if not self._deliver(envelope(connection, *account.waiting), attachment):
+                return False
+            account.waiting.clear()
+            account.waiting_size = 0
+        if account.closing and not self._deliver(envelope(connection), attachment):
+            return False
+        del self._accounts[line]
+        return True
+
+    def _expect(self, attachment: int) -> None:
+        """Note that Mongrel2 has something of which it would tell."""
+        if attachment != self.controlled and self.due == inf:
+            self.due = monotonic() + _SILENCE
 
     def _begin(self, account: _Account) -> None:
         account.since = monotonic()
@@ -206,6 +272,7 @@ class Credits:
         with self._lock:
             for line in [each for each in self._accounts if each[0] == attachment]:
                 del self._accounts[line]
+            self.due = inf
 
     @property
     def waits(self) -> bool:

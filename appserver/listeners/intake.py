@@ -144,6 +144,10 @@ class Intake:
         """Tell whether Mongrel2 tells what the client of a request has read (``download.flow_control``)."""
         raise NotImplementedError
 
+    def accounted(self, request: Request) -> bool:
+        """Tell the same, or that this is not known yet."""
+        raise NotImplementedError
+
     def held_up(self, request: Request) -> bool:
         """Tell whether a stream has to wait for its client; `Request.go_on` is called when that changes."""
         raise NotImplementedError

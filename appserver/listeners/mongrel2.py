@@ -147,7 +147,7 @@ class Mongrel2Listener:
         self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, self.several)
         self.streams = self.shared or not self.several  # later pieces of a body find their request
         self.turns = Turns()
-        self.flow_control = 0  # the attachment of which it is known that Mongrel2 controls the flow
+        self.told = False  # that Mongrel2 controls the flow, which cannot be obeyed
         self.accounts: Credits | None = None  # of this process's subscriptions
         self.kept_alive = 0.0  # when that was last done for this process's requests
         self.strange: Counter[str] = Counter()  # malformed messages of nobody, by kind

@@ -198,10 +198,14 @@ class Receiver:
             self._follow_at = now + POLL_ATTACHED
             return
         clients.look()
+        if self._pull is not None and now >= clients.credits.due:
+            self._read(self._pull)  # perhaps what has been waited for
+            if not self._more:
+                clients.settle()
         if now >= self._keep_alive_at:
             clients.keep_alive()
             self._keep_alive_at = now + self._listener.options.mongrel2_keepalive
-        self._follow_at = now + (POLL_ATTACHED if clients.attachment else POLL)
+        self._follow_at = min(now + (POLL_ATTACHED if clients.attachment else POLL), clients.credits.due)
 
     def _attach(self, attachment: int) -> None:
         """Subscribe, if there are the means; else the next look tries again."""

@@ -101,7 +101,7 @@ class Request:
             return True
         if self.switched:
             return not self.gone and not self.ended
-        return self.x is not None and self.x.begun and not self.ended and self.intake.credited(self)
+        return self.x is not None and self.x.begun and not self.ended and self.intake.accounted(self)
 
     @property
     def switched(self) -> bool:

@@ -310,6 +310,9 @@ class Share(Intake):
     def credited(self, request: Request) -> bool:
         return self._flow_control
 
+    def accounted(self, request: Request) -> bool:
+        return True  # by the receiver, if at all
+
     def learn(self, origin: int) -> None:
         self._flow_control = True
 

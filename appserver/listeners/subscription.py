@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.request import Request
     from appserver.listeners.responder import Responder
+    from appserver.listeners.turns import Line
     from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Message
 
@@ -80,7 +81,21 @@ class Subscription(Intake):
                 log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
                 self.listener.turns.gone(line)
             self._keep_alive()
-            gevent.sleep(POLL_ATTACHED if self.attachment else POLL)
+            now = monotonic()
+            if now >= self.accounts.due:
+                self._settle()
+            gevent.sleep(min(POLL_ATTACHED if self.attachment else POLL, max(self.accounts.due - now, POLL)))
+
+    def _settle(self) -> None:
+        """Go on where Mongrel2 has said nothing of what clients were sent."""
+        if self._read_all():
+            for line in self.accounts.settle(self.attachment):
+                self._go_on(line)
+
+    def _go_on(self, line: Line) -> None:
+        request = self.listener.turns.first(line)
+        if request is not None:
+            request.intake.loop.run_callback_threadsafe(request.go_on)
 
     def _keep_alive(self) -> None:
         """Have Mongrel2 not take long work for an idle connection, whichever thread does it."""
@@ -104,6 +119,8 @@ class Subscription(Intake):
             return
         self._failed = False
         self.attachment = attachment
+        if self.listener.several:  # what Mongrel2 tells would reach any of them
+            self.accounts.uncontrolled = attachment
         log.info("mongrel2 %s: subscribed as %s", self.listener.pull, self.identity)
         self._watcher = self.loop.io(self._pull.fd, _READ)
         self._watcher.start(self.read)
@@ -126,15 +143,20 @@ class Subscription(Intake):
 
     def read(self) -> None:
         """Take what waits. The descriptor signals only once, so go on until there is nothing."""
+        self._read_all()
+
+    def _read_all(self) -> bool:
+        """Do so; return False where more may wait."""
         pull = self._pull
         if pull is None:
-            return
+            return False
         for _ in range(_BATCH):
             message = pull.take()
             if message is None:
-                return
+                return True
             self.take(message, self.attachment)
         self._again.start(self.read)
+        return False
 
     def submit(self, request: Request) -> None:
         if self.listener.turns.enter(request):
@@ -145,9 +167,7 @@ class Subscription(Intake):
         if message.credits:
             self.learn(origin)
             if self.accounts.give(line, message.credits):
-                request = self.listener.turns.first(line)
-                if request is not None:
-                    request.intake.loop.run_callback_threadsafe(request.go_on)
+                self._go_on(line)
         elif message.notice == "disconnect":
             self.accounts.forget(line)
             self.listener.turns.gone(line)
@@ -179,7 +199,7 @@ class Subscription(Intake):
     def send_together(self, requests: list[Request], data: bytes) -> list[Request]:
         ours = [each for each in requests if each.origin == requests[0].origin]
         others = [each for each in requests if each not in ours]
-        if self.credited(ours[0]):
+        if self.accounted(ours[0]):
             left = set(self.accounts.put_together([each.line for each in ours], data))
             return [*others, *(each for each in ours if each.line in left)]
         message = envelope_to(ours[0].client[0], [each.client[1] for each in ours], data)
@@ -189,28 +209,29 @@ class Subscription(Intake):
         return requests
 
     def credited(self, request: Request) -> bool:
-        return request.origin == self.listener.flow_control
+        return request.origin == self.accounts.controlled
+
+    def accounted(self, request: Request) -> bool:
+        return request.origin != self.accounts.uncontrolled
 
     def learn(self, origin: int) -> None:
         listener = self.listener
-        if listener.flow_control == origin:
-            return
         if listener.several:
-            if not listener.flow_control:
+            if not listener.told:
+                listener.told = True
                 log.error(
                     "mongrel2 %s: download.flow_control needs zeromq-dispatch = shared where there are "
                     "several processes: credits reach any of them, and answers above %d bytes may be cut off",
                     listener.pull, MOST_CREDITS,
                 )  # fmt: skip
-                listener.flow_control = -1
-            return
-        listener.flow_control = origin
+        elif self.accounts.controlled != origin:
+            self.accounts.learn(origin)
 
     def held_up(self, request: Request) -> bool:
         return self.accounts.held_up(request.line)
 
     def send(self, request: Request, pieces: Sequence[Piece], last: bool) -> None:
-        if self.credited(request):
+        if request.origin != self.accounts.uncontrolled:
             self._put(request, b"".join(pieces), last)
             return
         if pieces:
@@ -224,7 +245,7 @@ class Subscription(Intake):
             self.accounts.put(request.line, data, close=close)
 
     def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
-        if self.credited(request):
+        if request.origin != self.accounts.uncontrolled:
             self._put(request, b"".join(pieces), last)
             return True
         if pieces and not self.responder.try_send(envelope(request.client, *pieces), request.origin):

@@ -13,6 +13,7 @@ MOST = 16  # messages that a client may have to read (DELIVER_OUTSTANDING_MSGS)
 @pytest.fixture(scope="module")
 def peer(dispatch):
     with Mongrel2() as peer, serving(peer):
+        peer.settle()
         yield peer
 
 

@@ -126,6 +126,36 @@ def test_a_client_that_never_reads_is_dropped(tmp_path):
         server.wait_until("a client that reads nothing is dropped")
 
 
+def known_before(peer):
+    """Return a client whose first request another server has had: nothing tells of its credit any more."""
+    client = peer.client()
+    client.begun = True
+    return client
+
+
+@pytest.mark.parametrize("target", [f"/large?size={MIB}", f"/stream?pieces=16&size=65536&length={MIB}"])
+@pytest.mark.parametrize("options", [("--gevent", "2"), ("--threads", "2")], ids=["gevent", "threads"])
+def test_a_connection_that_is_older_than_the_server(options, target):
+    """Of a server that is started again, or of another one behind the same Mongrel2."""
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=options):
+        for _ in range(2):
+            client = known_before(peer).send(target)
+            client.read_until(lambda data: len(data) > MIB)
+            assert len(client.answer().body) == MIB
+        assert not peer.overrun
+
+
+@pytest.mark.parametrize("options", [("--gevent", "2"), ("--threads", "2")], ids=["gevent", "threads"])
+def test_a_mongrel2_that_tells_nothing_does_not_control_the_flow(options, tmp_path):
+    """The first answer shows that; those behind it are sent at once."""
+    with Mongrel2() as peer, serving(peer, options=options):
+        target = f"/counted?path={tmp_path}/count&pieces=64&size=65536"
+        assert len(peer.client().send(target).answer().body) == 64 * 65536
+        client = peer.client().send(f"/large?size={MIB}")
+        assert len(client.answer().body) == MIB
+        assert len(client.messages) == 1
+
+
 def test_a_stop_waits_for_what_waits_for_credit():
     with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--gevent", "2"]) as server:
         client = peer.client().send(f"/large?size={MIB}")

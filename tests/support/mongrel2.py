@@ -230,6 +230,10 @@ class Mongrel2:
         while len(names) < threads:
             names.add(self.get("/thread").body)
 
+    def settle(self):
+        """Go on until the server knows that clients may be sent any answer at once, by one that it cuts before."""
+        assert self.get("/large?size=200000").status == 200
+
     def client(self):
         return Client(self, next(_ids))
 

@@ -1,0 +1,111 @@
+"""What clients are sent while it is not known whether Mongrel2 controls the flow to them."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from appserver.errors import ClientGone
+from appserver.listeners.credits import Credits
+from appserver.protocols.mongrel2 import MOST_CREDITS
+
+LINE = (1, (b"uuid", b"7"))
+OTHER = (1, (b"uuid", b"8"))
+DATA = b"x" * 500_000
+
+
+class Site:
+    """The accounts, a Mongrel2 that takes messages, and the time."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        self.takes = self.here = True
+        self.sent = []
+        monkeypatch.setattr("appserver.listeners.credits.monotonic", lambda: self.now)
+        self.credits = Credits(self._deliver, 60.0)
+
+    def _deliver(self, message, attachment):
+        if not self.here:
+            raise ClientGone
+        if self.takes:
+            assert attachment == 1
+            self.sent.append(message.split(b", ", 1)[1])
+        return self.takes
+
+    def silence(self):
+        self.now = self.credits.due
+        return self.credits.settle(1)
+
+
+@pytest.fixture
+def site(monkeypatch):
+    return Site(monkeypatch)
+
+
+def test_no_more_is_sent_than_mongrel2_may_take(site):
+    """A message is short where nothing was sent before: it is in the kernel at once, and Mongrel2 tells that."""
+    assert not site.credits.put(LINE, DATA)
+    assert len(site.sent[0]) == 8192
+    assert MOST_CREDITS - 16384 < sum(map(len, site.sent)) <= MOST_CREDITS
+
+
+def test_what_mongrel2_tells_is_waited_for(site):
+    site.credits.put(LINE, DATA)
+    sent = sum(map(len, site.sent))
+    site.credits.learn(1)
+    site.credits.give(LINE, sent)
+    assert sent < sum(map(len, site.sent)) <= sent + MOST_CREDITS
+    assert site.credits.due == inf
+    assert site.credits.settle(1) == []
+    assert sum(map(len, site.sent)) < len(DATA)
+
+
+def test_where_it_says_nothing_the_rest_is_sent_at_once(site):
+    """As one message, and the end behind it: Mongrel2 takes 16 at a time."""
+    site.credits.put(LINE, DATA, close=True)
+    assert site.credits.settle(1) == [], "it is too early"
+    before = len(site.sent)
+    assert site.silence() == [LINE]
+    assert [len(each) for each in site.sent[before:]] == [len(DATA) - sum(map(len, site.sent[:before])), 0]
+    assert b"".join(site.sent) == DATA
+    assert (site.credits.uncontrolled, site.credits.due, site.credits.waits) == (1, inf, False)
+    assert not site.credits.held_up(LINE)
+
+
+def test_who_was_late_to_ask_has_it_sent_as_well(site):
+    """Another thread may have looked just before that became known."""
+    site.credits.put(OTHER, b"small")
+    site.silence()
+    site.credits.put(LINE, DATA)
+    assert site.sent == [b"small", DATA]
+    assert not site.credits.waits
+
+
+def test_nothing_gets_before_what_mongrel2_does_not_take_now(site):
+    site.credits.put(LINE, DATA)
+    site.takes = False
+    assert site.silence() == []
+    assert site.credits.uncontrolled == 0
+    site.credits.put(LINE, b"more")
+    site.takes = True
+    site.credits.settle(1)
+    assert b"".join(site.sent) == DATA + b"more"
+    assert site.credits.uncontrolled == 1
+
+
+def test_a_mongrel2_that_is_slow_to_tell_is_believed(site):
+    site.credits.put(LINE, b"small")
+    site.silence()
+    site.credits.learn(1)
+    site.credits.put(LINE, DATA)
+    assert sum(map(len, site.sent)) <= MOST_CREDITS + len(b"small")
+
+
+def test_the_next_mongrel2_may_be_another(site):
+    site.credits.put(LINE, DATA)
+    site.here = False
+    assert site.silence() == [LINE]
+    site.credits.lost(1)
+    assert site.credits.due == inf
+    assert 2 not in {site.credits.controlled, site.credits.uncontrolled}
