@@ -7,13 +7,13 @@ other, by the same loop as long as it can. What no loop has room for waits here.
 from __future__ import annotations
 
 from collections import deque
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from appserver.listeners.turns import PIPELINED, REMEMBERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from appserver.listeners.consumer import Consumer
     from appserver.protocols.mongrel2 import Connection
@@ -43,10 +43,14 @@ class Job:
 
 
 class Dispatch:
-    """Hold at most *limit* requests for loops that are busy, and deal them out."""
+    """Hold at most *limit* requests for loops that are busy, and deal them out.
 
-    def __init__(self, limit: int) -> None:
+    *discard* is called with the message of each that no loop will get.
+    """
+
+    def __init__(self, limit: int, discard: Callable[[bytes], None] = lambda _: None) -> None:
         self.limit = limit
+        self._discard = discard
         self.consumers: list[Consumer] = []
         self.jobs: dict[int, Job] = {}  # those that loops have, by number
         self.switched: dict[Connection, Job] = {}
@@ -71,10 +75,14 @@ class Dispatch:
                 job.gone = True
                 self.size += 1
                 self._ready.append(job)
+            else:
+                self._discard(message)
             return True
-        if full and line is None:
-            return False
         full = full or (line is not None and len(line) >= PIPELINED)
+        if full:
+            self._discard(message)
+            if line is None:
+                return False
         job = Job(next(self._numbers), connection, b"" if full else message, attachment)
         job.refused = full
         self.size += 1
@@ -197,11 +205,10 @@ class Dispatch:
 
     def lose_all(self) -> list[Job]:
         """Drop all, as Mongrel2 has left, and return what loops have."""
-        self._ready.clear()
+        self._drop()
         self._lines.clear()
         self._closed.clear()
         self.switched.clear()
-        self.size = 0
         for job in self.jobs.values():
             job.gone = True
         return list(self.jobs.values())
@@ -209,10 +216,17 @@ class Dispatch:
     def refuse_all(self) -> list[Job]:
         """Drop all that waits and return it."""
         jobs = [job for line in self._lines.values() for job in line if job.number not in self.jobs]
-        self._ready.clear()
+        self._drop()
         self._lines = {job.connection: deque((job,)) for job in self.jobs.values() if not job.gone}
-        self.size = 0
         return jobs
+
+    def _drop(self) -> None:
+        """Have nothing wait any more."""
+        for job in {*chain(self._ready, *self._lines.values())}:
+            if job.message and job.number not in self.jobs:
+                self._discard(job.message)
+        self._ready.clear()
+        self.size = 0
 
     def of(self, consumer: Consumer) -> list[Job]:
         """Return the requests that a loop has."""

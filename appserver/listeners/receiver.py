@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import select
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import zmq
 
+from appserver.listeners import upload
 from appserver.listeners.arrivals import Arrivals
 from appserver.listeners.clients import Clients
 from appserver.listeners.dispatch import Dispatch
@@ -57,7 +59,11 @@ class Receiver:
         self._context = context()
         self._responder = Responder(self._context, listener.publish, listener.timeout)
         self._outlet = Outlet(name, self._responder, listener.timeout)
-        self._dispatch = dispatch = Dispatch(listener.options.zeromq_queue)
+        options = listener.options
+        discard = partial(
+            upload.discard, directory=options.mongrel2_upload_dir, chroot=options.mongrel2_chroot
+        )
+        self._dispatch = dispatch = Dispatch(options.zeromq_queue, discard)
         self._loops = loops = Loops(name, rendezvous, dispatch, self._epoll)
         self._clients = Clients(name, dispatch, loops, self._outlet, listener.timeout)
         self._arrivals = Arrivals(name, dispatch, loops, self._clients, listener.count)
@@ -67,7 +73,7 @@ class Receiver:
         self._more = False  # there may be messages, though the descriptor does not tell
         self._paused = False  # none are read
         self._look_at = self._follow_at = 0.0
-        self._keep_alive_at = 0.0 if listener.options.mongrel2_keepalive else float("inf")
+        self._keep_alive_at = 0.0 if options.mongrel2_keepalive else float("inf")
 
     def run(self) -> int:
         """Serve until the master says otherwise, and return the exit code."""

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
+from appserver.listeners import upload
 from appserver.listeners.intake import Intake
 from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff
@@ -190,10 +191,12 @@ class Share(Intake):
             if not request.gone and not request.ended:
                 request.depart()
                 found += frame(handoff.ORPHAN, request.begun, b"%b %b " % request.client)
+        options = self.listener.options
         while packet := self._unread():
             for each in frames(packet):
                 client = sender(each.data) if each.kind == handoff.REQUEST else None
                 if client is not None:
+                    upload.discard(each.data, options.mongrel2_upload_dir, options.mongrel2_chroot)
                     found += frame(handoff.ORPHAN, 0, b"%b %b " % client)
         return found
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import IO
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.mongrel2 import DONE, START, Message
+from appserver.protocols.mongrel2 import DONE, START, Message, parse
 
 _ERROR = "500 Internal Server Error"
 _MOST = 2**31 - 1  # bytes that Mongrel2 takes for a length
+_DONE, _HEAD = DONE.encode(), 65536  # what is looked for in so many bytes of a message
 
 
 def announced(message: Message) -> bool:
@@ -62,6 +64,16 @@ def take(message: Message, directory: str, chroot: str) -> tuple[IO[bytes], int]
     if name in {"", ".", ".."} or "\0" in name:
         raise ProtocolError(BAD_REQUEST, "The upload's file has no name.")
     return _open(directory, name)
+
+
+def discard(message: bytes, directory: str, chroot: str) -> None:
+    """Remove the file of a finished upload whose message nobody will read; all others have none."""
+    if message.find(_DONE, 0, _HEAD) < 0:
+        return
+    with suppress(ProtocolError):
+        parsed = parse(message)
+        if DONE in parsed.fields and announced(parsed):
+            take(parsed, directory, chroot)[0].close()
 
 
 def _open(directory: str, name: str) -> tuple[IO[bytes], int]:

@@ -50,6 +50,29 @@ def numbers(made):
     return [job.number for job in made.deal()]
 
 
+def test_what_no_loop_gets_is_discarded():
+    """What one has had is its own affair, and what is refused in its turn need not be kept for that."""
+    discarded = []
+    made = Dispatch(2, discarded.append)
+    made.consumers.append(Loop())
+    add(made, 1)
+    assert dealt(made)
+    assert add(made, 2, 3) == [True, True]
+    assert discarded == []
+    assert add(made, 4, 2) == [False, True]
+    assert discarded == [b"4", b"2"]
+    made.closed(client(9))
+    add(made, 9)
+    assert discarded[2:] == [b"9"]
+    made.refuse_all()
+    assert sorted(discarded[3:]) == [b"2", b"3"]
+    add(made, 5, 1)
+    made.lose_all()
+    assert sorted(discarded[5:]) == [b"1", b"5"]
+    made.lose_all()
+    assert len(discarded) == 7
+
+
 # Who gets what
 
 

@@ -15,10 +15,11 @@ import zmq
 from appserver.listeners.pull import Pull
 from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
+from appserver.listeners.share import Share
 from appserver.protocols import handoff
 from appserver.protocols.handoff import Frames, frame, frames
 from tests.support.fronts import poll
-from tests.support.mongrel2 import TIMEOUT, Client, Mongrel2
+from tests.support.mongrel2 import TIMEOUT, Client, Mongrel2, tnetstring
 
 LARGE = b"x" * 5_000_000
 
@@ -89,13 +90,17 @@ class Between:
 class Running:
     """A receiver in a thread, the other ends of all that it has."""
 
-    def __init__(self, peer, *, queue=100, timeout=60.0, run=True):
+    def __init__(self, peer, *, queue=100, timeout=60.0, uploads="", run=True):
         self.peer = peer
         self.counted = []
         self.reopened = []
         self.listener = SimpleNamespace(
             pull=peer.send_spec, publish=peer.recv_spec, timeout=timeout, count=self.counted.append,
-            tell_strange=lambda: None, options=SimpleNamespace(zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0),
+            tell_strange=lambda: None,
+            options=SimpleNamespace(
+                zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0,
+                mongrel2_upload_dir=str(uploads), mongrel2_chroot="",
+            ),
         )  # fmt: skip
         self.rendezvous = Rendezvous()
         self.master, self._control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -341,6 +346,81 @@ def test_nobody_who_has_left_is_refused(start):
     loop.answer(loop.take()[0])
     fence.answer()
     assert client.messages == []
+
+
+def uploaded(running, directory, name, client=None):
+    """Send the end of an upload whose file is there; return the file."""
+    file = directory / name
+    file.write_bytes(b"body")
+    headers = {"x-mongrel2-upload-start": name, "x-mongrel2-upload-done": name, "content-length": "4"}
+    running.request(f"/{name}", client, method="POST", headers=headers)
+    return file
+
+
+def test_the_files_of_uploads_that_there_is_no_room_for_are_removed(start, tmp_path):
+    """At once, in their turn, and behind an answer that has ended the connection."""
+    running = start(queue=1, uploads=tmp_path)
+    loop = running.loop()
+    client = running.request("/first")
+    number, _ = loop.take()
+    waiting = uploaded(running, tmp_path, "waiting")
+    refused = [uploaded(running, tmp_path, "refused"), uploaded(running, tmp_path, "behind", client)]
+    refused.append(uploaded(running, tmp_path, "last", client))
+    forged = tmp_path / "forged"
+    forged.write_bytes(b"body")
+    headers = {"x-mongrel2-upload-start": "forged", "x-mongrel2-upload-done": "forged"}
+    assert running.request("/forged", method="POST", headers=headers, body=b"body").answer().status == 503
+    assert not any(each.exists() for each in refused)
+    assert waiting.exists()
+    assert forged.exists()
+    loop.say(handoff.LAST_CLOSE, number, answer("first"))
+    client.closed()
+    assert loop.take()[1] == "/waiting"
+    assert waiting.exists(), "it is the loop's"
+
+
+def test_the_files_of_uploads_that_nobody_is_left_for_are_removed(start, tmp_path):
+    running = start(uploads=tmp_path)
+    loop = running.loop()
+    running.request("/first")
+    loop.take()
+    waiting = uploaded(running, tmp_path, "waiting")
+    running.drain()
+    loop.close()
+    assert running.ended()
+    assert not waiting.exists()
+
+
+def test_the_files_of_uploads_to_a_mongrel2_that_has_gone_are_removed(start, tmp_path):
+    running = start(uploads=tmp_path)
+    loop = running.loop()
+    client = running.request("/first")
+    number, _ = loop.take()
+    waiting = uploaded(running, tmp_path, "waiting")
+    behind = uploaded(running, tmp_path, "behind", client)
+    poll(lambda: running.receiver._dispatch.size == 2, "they have not come")
+    running.peer.restart()
+    told = loop.hear()
+    assert (told.kind, told.number) == (handoff.GONE, number)
+    assert not waiting.exists()
+    assert not behind.exists()
+
+
+def test_the_files_of_uploads_that_a_loop_cannot_tell_of_are_removed(tmp_path):
+    """It gives up what waits for it when the receiver has gone."""
+    file = tmp_path / "m2.a"
+    file.write_bytes(b"body")
+    fields = {"x-mongrel2-upload-start": "m2.a", "x-mongrel2-upload-done": "m2.a", "content-length": "4"}
+    message = b"uuid 7 /a " + tnetstring(fields) + b"0:,"
+    packets = iter([frame(handoff.PROBE, 0) + frame(handoff.REQUEST, 1, message), b""])
+    share = object.__new__(Share)
+    share._requests = {}
+    share._packets = SimpleNamespace(recv=lambda _: next(packets))
+    share.listener = SimpleNamespace(
+        options=SimpleNamespace(mongrel2_upload_dir=str(tmp_path), mongrel2_chroot="")
+    )
+    assert share._orphans() == frame(handoff.ORPHAN, 0, b"uuid 7 ")
+    assert not file.exists()
 
 
 # Loops that end
