@@ -218,6 +218,7 @@ class Mongrel2Listener:
 
     def start(self, service: Service) -> None:
         """Subscribe in this thread's loop, or join the receiver."""
+        from appserver.listeners.absence import Absence
         from appserver.listeners.credits import Credits
         from appserver.listeners.responder import Responder
         from appserver.listeners.share import Share
@@ -229,12 +230,16 @@ class Mongrel2Listener:
             if self._rendezvous is not None:
                 self._intakes[hub] = Share(self, service, self._rendezvous)
                 return
+            absence = None
             if self._context is None or self._responder is None:
                 self._context = context()
                 self._responder = Responder(self._context, self.publish, self.timeout)
                 self.accounts = Credits(self._responder.try_send, self.timeout)
+                absence = Absence(self._context, f"mongrel2 {self.pull}", self.publish)
             assert self.accounts is not None
-            self._intakes[hub] = Subscription(self, service, self._context, self._responder, self.accounts)
+            self._intakes[hub] = Subscription(
+                self, service, self._context, self._responder, self.accounts, absence=absence
+            )
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""

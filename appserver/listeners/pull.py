@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -11,15 +12,27 @@ from typing import Any, Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from appserver.listeners.absence import unreachable
+
+log = logging.getLogger("appserver.listeners")
+
 _NOW: Final = int(zmq.DONTWAIT)
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _RECONNECT = 30000  # milliseconds that an application may block a thread; see Pull
 _QUIET = 0.25  # seconds without a message after which the queue counts as dry
 _LULL = 0.005  # seconds without one after which Mongrel2 looks at its peers before it deals again
 _LOOKS = 3  # at a connection that has ended before that is told
+_EVENTS: Final = (
+    zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+)
+_SOON = 1.0  # seconds in which a connection to a Mongrel2 that is there should be made
 _PATIENCE = 1.0  # seconds that a stop waits for that; under load it may not come
 NOT_ATTACHED = "%s: Mongrel2 has come and nothing can be subscribed to: %s; it is tried again"
-BROKEN_OFF = (
+_UNREACHABLE = (
+    "%s: Mongrel2 listens to answers, but its requests cannot be had: %s: %s; compare zeromq with the"
+    " send_spec in mongrel2.conf"
+)
+_BROKEN_OFF = (
     "%s: Mongrel2's connection to us has ended, perhaps for a message larger than zeromq-max-message: what"
     " it had dealt is lost, and it is made again"
 )
@@ -43,6 +56,10 @@ class Pull:
         self._broken = 0  # looks since it ended by itself
         self._over = False  # it has ended after that, and what came before is to be taken
         self._retries = False  # libzmq connects again by itself
+        self.ready = False  # Mongrel2 has dealt to us, or would do so
+        self.told = False  # that it is
+        self._told_late = False
+        self._began = monotonic()
         self._endpoint = endpoint
         self._monitor: zmq.Socket[Any] | None = None
         self._socket = context.socket(zmq.PULL)
@@ -51,9 +68,7 @@ class Pull:
             self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
             self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
             self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
-            self._monitor = self._socket.get_monitor_socket(
-                zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
-            )
+            self._monitor = self._socket.get_monitor_socket(_EVENTS)
             self._socket.connect(endpoint)
         except BaseException:  # a socket that is left open keeps its context from ever ending
             self.close()
@@ -117,6 +132,23 @@ class Pull:
                 half.shutdown(socket.SHUT_WR)
                 half.close()
 
+    def look(self, name: str, subscribed: str) -> None:
+        """Log what has become of the connection; to be called now and then."""
+        if self.broken():
+            log.error(_BROKEN_OFF, name)
+        self.tell(name, subscribed)
+        if not self.ready and not self._told_late and monotonic() >= self._began + _SOON:
+            self._told_late = True
+            log.error(_UNREACHABLE, name, self._endpoint, unreachable(self._endpoint))
+
+    def tell(self, name: str, subscribed: str) -> None:
+        """Log, once, that Mongrel2 deals to us: before the first of its messages is taken."""
+        if not self.told:
+            self._note_events()
+            if self.ready:
+                self.told = True
+                log.info("%s: subscribed as %s", name, subscribed)
+
     def broken(self) -> bool:
         """Tell, once, that the connection has ended by itself, and had done so at the look before.
 
@@ -127,6 +159,9 @@ class Pull:
             self._socket.get(zmq.EVENTS)  # libzmq ends what it is told to end while it is asked something
             return False
         self._note_events()
+        if not self.ready:
+            self._begin_again()
+            return False
         if self._connection:
             self._broken = 0
         elif self._broken:
@@ -137,8 +172,22 @@ class Pull:
             self._socket.connect(self._endpoint)
         return True
 
+    def _begin_again(self) -> None:
+        """Try again to connect for the first time, where libzmq would not do so for long."""
+        if self._broken:
+            self._broken += 1
+        if self._retries or self._broken == _LOOKS:
+            self._retries = False
+            self._broken = 0
+            with suppress(zmq.ZMQError):  # it may have given the endpoint up
+                self._socket.disconnect(self._endpoint)
+            self._socket.connect(self._endpoint)
+
     def _note_events(self) -> None:
         while (event := self._next_event()) is not None:
+            if event[0] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.ready = True
+                continue
             self._retries = event[0] == zmq.EVENT_CONNECT_RETRIED
             if not self._retries:
                 connected = event[0] == zmq.EVENT_CONNECTED

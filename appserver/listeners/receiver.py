@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import zmq
 
 from appserver.listeners import upload
+from appserver.listeners.absence import Absence
 from appserver.listeners.arrivals import Arrivals
 from appserver.listeners.clients import Clients
 from appserver.listeners.dispatch import Dispatch
 from appserver.listeners.loops import Loops
 from appserver.listeners.outlet import Outlet
-from appserver.listeners.pull import BROKEN_OFF, NOT_ATTACHED, Pull
+from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.replies import Replies
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.listeners.zeromq import context
@@ -38,6 +39,8 @@ log = logging.getLogger("appserver.listeners")
 _BATCH = 256  # messages taken in one turn
 _LOOK = 0.01  # seconds between looks whether loops take what they are given
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes no answers
+_IDENTITY = "appserver-%d"  # of the process
+_SUBSCRIBED = f"{_IDENTITY}, for all workers"
 _LARGEST = 65536  # bytes of a message from the master
 
 
@@ -68,6 +71,7 @@ class Receiver:
         self._clients = Clients(name, dispatch, loops, self._outlet, listener.timeout)
         self._arrivals = Arrivals(name, dispatch, loops, self._clients, listener.count)
         self._replies = Replies(name, dispatch, loops, self._clients)
+        self._absence = Absence(self._context, name, listener.publish)
         self._pull: Pull | None = None
         self._failed = False  # to subscribe, which has been told
         self._more = False  # there may be messages, though the descriptor does not tell
@@ -84,6 +88,7 @@ class Receiver:
         self._loops.close()
         self._detach()
         self._epoll.close()
+        self._absence.close()
         self._responder.close()
         self._context.term()
         self._listener.tell_strange()
@@ -198,27 +203,31 @@ class Receiver:
         wanted = not dispatch.draining and (dispatch.consumers or self._replies.orphans)
         if attachment and not clients.attachment and wanted:
             self._attach(attachment)
-        if self._pull is not None and self._pull.broken():
-            log.error(BROKEN_OFF, self._name)
+        pull = self._pull
+        if pull is not None:
+            pull.look(self._name, _SUBSCRIBED % os.getpid())
+        self._absence.look(attached=attachment > 0 or dispatch.draining)
         if self._outlet:  # nobody can say what clients read
             self._follow_at = now + POLL_ATTACHED
             return
         clients.look()
-        if self._pull is not None and now >= clients.credits.due:
-            self._read(self._pull)  # perhaps what has been waited for
+        if pull is not None and now >= clients.credits.due:
+            self._read(pull)  # perhaps what has been waited for
             if not self._more:
                 clients.settle()
         if now >= self._keep_alive_at:
             clients.keep_alive()
             self._keep_alive_at = now + self._listener.options.mongrel2_keepalive
-        self._follow_at = min(now + (POLL_ATTACHED if clients.attachment else POLL), clients.credits.due)
+        pause = POLL_ATTACHED if pull is not None and pull.ready else POLL
+        self._follow_at = min(now + pause, clients.credits.due)
 
     def _attach(self, attachment: int) -> None:
         """Subscribe, if there are the means; else the next look tries again."""
         listener = self._listener
-        identity = f"appserver-{os.getpid()}"
         try:
-            self._pull = Pull(self._context, listener.pull, identity, listener.options.zeromq_max_message)
+            self._pull = Pull(
+                self._context, listener.pull, _IDENTITY % os.getpid(), listener.options.zeromq_max_message
+            )
         except zmq.ZMQError as error:
             self._fail(error)
             return
@@ -227,7 +236,6 @@ class Receiver:
         self._replies.adopt()
         self._epoll.register(self._pull.fd, select.EPOLLIN)
         self._more = True
-        log.info("%s: subscribed as %s, for all workers", self._name, identity)
 
     def _fail(self, error: zmq.ZMQError) -> None:
         if not self._failed:
@@ -237,12 +245,15 @@ class Receiver:
     def _detach(self) -> None:
         if self._pull is not None:
             self._epoll.unregister(self._pull.fd)
+            self._pull.tell(self._name, _SUBSCRIBED % os.getpid())
             self._pull.close()
         self._pull = None
         self._more = self._paused = False
 
     def _read(self, pull: Pull) -> None:
         """Take what waits; the descriptor signals only once."""
+        if not pull.told:
+            pull.tell(self._name, _SUBSCRIBED % os.getpid())
         self._more = True
         for _ in range(_BATCH):
             message = pull.take()

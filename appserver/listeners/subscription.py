@@ -14,13 +14,14 @@ import zmq
 
 from appserver.errors import ClientGone
 from appserver.listeners.intake import Intake
-from appserver.listeners.pull import BROKEN_OFF, NOT_ATTACHED, Pull
+from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from appserver.listeners.absence import Absence
     from appserver.listeners.credits import Credits
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
@@ -50,13 +51,17 @@ class Subscription(Intake):
         context: zmq.Context[Any],
         responder: Responder,
         accounts: Credits,
+        *,
+        absence: Absence | None,
     ) -> None:
         super().__init__(listener, service)
         self.responder = responder
         self.accounts = accounts
+        self._absence = absence  # which one thread looks for
         self.draining = False
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
+        self._name = f"mongrel2 {listener.pull}"
         self._context = context
         self._pull: Pull | None = None
         self._failed = False  # to subscribe, which has been told
@@ -75,8 +80,11 @@ class Subscription(Intake):
                     self._detach()
                     if attachment:
                         self._attach(attachment)
-            if self._pull is not None and self._pull.broken():
-                log.error(BROKEN_OFF, f"mongrel2 {self.listener.pull}")
+            pull = self._pull
+            if pull is not None:
+                pull.look(self._name, self.identity)
+            if self._absence is not None:
+                self._absence.look(attached=self.attachment > 0 or self.draining)
             for line in self.accounts.look():
                 log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
                 self.listener.turns.gone(line)
@@ -84,7 +92,8 @@ class Subscription(Intake):
             now = monotonic()
             if now >= self.accounts.due:
                 self._settle()
-            gevent.sleep(min(POLL_ATTACHED if self.attachment else POLL, max(self.accounts.due - now, POLL)))
+            pause = POLL_ATTACHED if pull is not None and pull.ready else POLL
+            gevent.sleep(min(pause, max(self.accounts.due - now, POLL)))
 
     def _settle(self) -> None:
         """Go on where Mongrel2 has said nothing of what clients were sent."""
@@ -121,15 +130,14 @@ class Subscription(Intake):
         self.attachment = attachment
         if self.listener.several:  # what Mongrel2 tells would reach any of them
             self.accounts.uncontrolled = attachment
-        log.info("mongrel2 %s: subscribed as %s", self.listener.pull, self.identity)
         self._watcher = self.loop.io(self._pull.fd, _READ)
-        self._watcher.start(self.read)
-        self.read()
+        self._watcher.start(self._read_first)
+        self._read_first()
 
     def _fail(self, error: zmq.ZMQError) -> None:
         if not self._failed:
             self._failed = True
-            log.error(NOT_ATTACHED, f"mongrel2 {self.listener.pull}", error)
+            log.error(NOT_ATTACHED, self._name, error)
 
     def _detach(self) -> None:
         if self._pull is None:
@@ -137,9 +145,19 @@ class Subscription(Intake):
         self._again.stop()
         self._watcher.stop()
         self._watcher.close()
+        self._pull.tell(self._name, self.identity)
         self._pull.close()
         self._pull = None
         self.attachment = 0
+
+    def _read_first(self) -> None:
+        """Read as long as nothing tells that there is a connection."""
+        pull = self._pull
+        if pull is not None:
+            pull.tell(self._name, self.identity)
+            if pull.told:
+                self._watcher.start(self.read)
+        self.read()
 
     def read(self) -> None:
         """Take what waits. The descriptor signals only once, so go on until there is nothing."""
@@ -300,4 +318,6 @@ class Subscription(Intake):
         super().close()
         self._following.kill(block=False)
         self._detach()
+        if self._absence is not None:
+            self._absence.close()
         self._again.close()

@@ -62,6 +62,32 @@ def test_requests_that_wait_for_a_server_are_not_lost(options):
         sender.join()
 
 
+def test_who_cannot_have_requests_says_so_until_there_are_some():
+    peer = Mongrel2()
+    try:
+        peer.bind_sub()
+        with serving(peer, options=["--gevent", "2"]) as server:
+            server.wait_until(
+                f"ERROR mongrel2 .*cannot be had: {peer.send_spec}: nobody can be reached there"
+            )
+            assert "subscribed as" not in server.read_log()
+            peer.bind_push()
+            assert peer.get("/echo?text=a").body == b"a"
+            server.wait_until("subscribed as")
+            assert server.stop() == 0
+            assert server.log.count("cannot be had") == 1
+    finally:
+        peer.stop()
+        peer._context.term()
+
+
+def test_two_endpoints_that_are_swapped_are_told_of(dispatch):
+    with Mongrel2() as peer:
+        options = ["--zeromq-dispatch", dispatch, "--module", APP]
+        with Server("--zeromq", f"{peer.recv_spec},{peer.send_spec}", *options) as server:
+            server.wait_until(f"WARNING .*waiting for Mongrel2 at {peer.send_spec}: .*swapped")
+
+
 def test_mongrel2_may_start_after_the_server():
     peer = Mongrel2()
     with serving(peer, options=["--http-socket", "127.0.0.1:0"]) as server:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import select
+import socket
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from appserver.listeners.pull import Pull
 from appserver.listeners.receiver import Receiver
 from tests.support.fronts import poll
+from tests.support.ports import free_port
 
 
 def test_mongrel2_deals_to_others_before_the_end():
@@ -96,6 +99,38 @@ def test_a_connection_that_libzmq_makes_again_is_made_once(monkeypatch):
                     monitor.recv_multipart(zmq.DONTWAIT)
                 other.disable_monitor()
                 monitor.close()
+        finally:
+            pull.close()
+
+
+def test_the_first_connection_is_tried_again():
+    """Once it was made, libzmq leaves it alone for long; before that there is nothing to be lost."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    with zmq.Context() as context:
+        pull = Pull(context, endpoint, "here")
+        try:
+            poll(lambda: (pull._note_events(), pull._retries)[1], "it has not failed")
+            with context.socket(zmq.PUSH) as push:
+                push.linger = 0
+                push.bind(endpoint)
+                poll(lambda: (pull.broken(), pull.ready)[1], "it does not connect")
+                push.send(b"first")
+                assert poll(pull.take, "nothing comes") == b"first"
+        finally:
+            pull.close()
+
+
+def test_who_is_no_mongrel2_is_not_subscribed_to(caplog):
+    """It may accept connections; each ends at once."""
+    caplog.set_level("INFO")
+    with zmq.Context() as context, socket.create_server(("127.0.0.1", 0)) as other:
+        pull = Pull(context, f"tcp://127.0.0.1:{other.getsockname()[1]}", "here")
+        try:
+            for _ in range(3):
+                other.accept()[0].close()
+                poll(lambda: (pull.look("m", "here"), select.select([other], [], [], 0)[0])[1], "it gives up")
+            assert "subscribed" not in caplog.text
+            assert "has ended" not in caplog.text
         finally:
             pull.close()
 

@@ -630,6 +630,7 @@ def test_requests_that_come_at_the_very_end_are_waited_for(start):
 
     class Pull:
         last = 0.0
+        told = True
 
         def __init__(self):
             self.messages = [running.peer.message(9, "/last", {})]
