@@ -98,10 +98,13 @@ class Mongrel2Options:
         "Bytes of the largest message from Mongrel2: its limits.content_length and a head. A larger one ends"
         " the connection to Mongrel2, and what it has dealt to us is lost; 0 = any size.",
         convert=most, expects="bytes",
-        note="own; it is a guard against who is not Mongrel2: limit-post refuses bodies.",
+        note="own; it is a guard against who is not Mongrel2: limit-post refuses bodies. A reload leaves the"
+        " running receiver's as it is.",
     )  # fmt: skip
     mongrel2_keepalive: float = option(
-        30.0, "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never."
+        30.0,
+        "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never.",
+        note="own; a reload leaves the running receiver's as it is.",
     )
     mongrel2_upload_dir: str = option(
         "",
@@ -198,6 +201,25 @@ class Mongrel2Listener:
     def take_over(self, other: Self) -> None:
         """Meet the same receiver, if there is one; otherwise threads connect by themselves."""
         self._rendezvous = other._rendezvous
+        if self.shared:
+            for name, value in self._of_receiver().items():
+                if value != (old := other._of_receiver()[name]):
+                    log.warning(
+                        "mongrel2 %s: %s has changed from %r to %r; the receiver that runs goes on with %r"
+                        " until a restart", self.pull, name, old, value, old,
+                    )  # fmt: skip
+
+    def _of_receiver(self) -> dict[str, float | str]:
+        """Return the options that a receiver begins with, by their names."""
+        options = self.options
+        return {
+            "zeromq-queue": options.zeromq_queue,
+            "zeromq-max-message": options.zeromq_max_message,
+            "mongrel2-keepalive": options.mongrel2_keepalive,
+            "mongrel2-upload-dir": options.mongrel2_upload_dir,
+            "mongrel2-chroot": options.mongrel2_chroot,
+            "socket-timeout": self.timeout,
+        }
 
     def attendant(self) -> Attend | None:
         """Return the receiver's work where workers share one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
 
+import pytest
 import zmq
 
 from appserver.configuration import Configuration
@@ -49,3 +50,29 @@ def test_nobody_waits_for_a_context_that_does_not_end():
     finally:
         go_on.set()
         first.join()
+
+
+@pytest.mark.parametrize("dispatch", ["shared", "worker"])
+def test_a_reload_says_what_the_running_receiver_does_not_heed(dispatch, caplog):
+    """Workers are begun anew, so where each subscribes by itself there is nothing to say."""
+
+    def listener(*options):
+        spec = "tcp://127.0.0.1:1,tcp://127.0.0.1:2"
+        settings = Configuration(["--zeromq-dispatch", dispatch, *options]).settings
+        return Mongrel2Listener(spec, settings)
+
+    old = listener("--mongrel2-keepalive", "5", "--socket-timeout", "60")
+    listener("--mongrel2-keepalive", "5").take_over(old)
+    assert not caplog.records
+    listener("--zeromq-max-message", "0", "--socket-timeout", "7").take_over(old)
+    told = sorted(each.getMessage() for each in caplog.records)
+    if dispatch == "worker":
+        assert not told
+    else:
+        assert len(told) == 3
+        assert (
+            "mongrel2-keepalive has changed from 5.0 to 30.0; the receiver that runs goes on with 5.0"
+            in told[0]
+        )
+        assert "socket-timeout has changed from 60.0 to 7.0" in told[1]
+        assert "zeromq-max-message has changed from 268435456 to 0" in told[2]
