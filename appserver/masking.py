@@ -17,7 +17,7 @@ _NAMED = re.compile(
     r"secret|passw|passphrase|(?<![a-z])pass(?![\w-])|token|credential|api[-_]?key|private[-_]?key",
     re.IGNORECASE,
 ).search
-_USERINFO = re.compile(r"(?<=://)[^/\s]*@")  # of a URL (RFC 3986 section 3.2.1); passwords may have an @, too
+_USERINFO = re.compile(r"(?<=://)[^/\s]+@")  # of a URL (RFC 3986 section 3.2.1); passwords may have an @, too
 # What guards by a rule of ``route`` has behind its realm, or all that it has.
 _GUARD = re.compile(r"(\b(?:(?:basicauth|ldapauth)(?:-next)?:[^,]*,|radius(?:-next)?:)).*", re.DOTALL)
 _ASSIGNED = frozenset({"env", "set", "set-placeholder", "set-ph"})

@@ -44,6 +44,8 @@ from appserver.masking import Secrets, masked
         ("route", "^/a ldapauth:R,bindpw=hunter2", "^/a ldapauth:R,***"),
         ("route", "^/a radius:secret=hunter2", "^/a radius:***"),
         ("route", "^/a redirect:/b,c", "^/a redirect:/b,c"),
+        ("zeromq", "ipc://@send,ipc://@recv", "ipc://@send,ipc://@recv"),
+        ("logger", "a://:p@h", "a://***@h"),
         ("module", "a:b", "a:b"),
         ("http-socket", "@abstract", "@abstract"),
     ],
