@@ -51,7 +51,8 @@ async def run(master: Master, words: list[str], report: Report) -> None:
 
 async def _stop(master: Master, mercy: float | None, report: Report) -> None:
     for worker in master.all_workers():
-        report(f"worker {worker.number} (pid {worker.pid}) has {worker.board.in_hand} requests in hand")
+        if worker.pid:  # else it is still to be forked
+            report(f"worker {worker.number} (pid {worker.pid}) has {worker.board.in_hand} requests in hand")
     master.stop(mercy)
     await master.stopped()
 

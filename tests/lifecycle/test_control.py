@@ -10,10 +10,12 @@ import stat
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from appserver.lifecycle import control, ctl, options
+from appserver.lifecycle.commands import run
 from appserver.lifecycle.control import Control
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.options import ControlOptions
@@ -251,6 +253,7 @@ class TestFile:
 
 CHILD = """
 import asyncio, os, sys
+from appserver.lifecycle.commands import run
 from appserver.lifecycle.control import Control
 from appserver.lifecycle.options import ControlOptions
 
@@ -411,3 +414,16 @@ class TestClient:
         assert ctl.main(arguments) == code
         out = capsys.readouterr().out
         assert all(f"\n  {command}" in out for command in ctl._COMMANDS)
+
+
+def test_a_worker_that_is_still_to_be_forked_has_nothing_in_hand():
+    """As one that follows another which the same signal has ended."""
+
+    async def stopped():
+        pass
+
+    workers = [SimpleNamespace(number=1, pid=pid, board=SimpleNamespace(in_hand=0)) for pid in (0, 7)]
+    master = SimpleNamespace(all_workers=lambda: workers, stop=lambda _: None, stopped=stopped)
+    told = []
+    asyncio.run(run(master, ["stop-now"], told.append))
+    assert told == ["worker 1 (pid 7) has 0 requests in hand"]
