@@ -171,7 +171,7 @@ class Configuration:
         least, most = self.settings.of(CheaperOptions).cheaper, self.settings.of(ConcurrencyOptions).processes
         if least > most:
             expected = f"expected no more than the option processes says, {most}"
-            self.problems.append(f"{self.place('cheaper')}{expected}")
+            self.problems.append(self._placed("cheaper", "", expected))
         self.plan: Plan | None = None
         try:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))
