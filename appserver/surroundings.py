@@ -21,22 +21,28 @@ def prepare(settings: Settings, *, supervised: bool = False) -> None:
     """
     options = settings.of(ApplicationOptions)
     finder.install(settings, supervised=supervised)
-    for name, value in options.env:
-        os.environ[name] = value
-    for directory in options.envdir:
-        _read_envdir(directory)
-    for name in options.unenv:
-        os.environ.pop(name, None)
+    enter(settings)
     if options.pyargv:
         sys.argv = [sys.argv[0], *options.pyargv]
-    if options.chdir:
-        change_directory("chdir", options.chdir)
     if options.virtualenv:
         _activate(os.path.abspath(options.virtualenv))
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     paths = [path for pattern in options.pythonpath for path in sorted(glob(pattern)) or [pattern]]
     sys.path[:0] = map(os.path.abspath, paths)
+
+
+def enter(settings: Settings) -> None:
+    """Set the variables and the directory of the application; raise `LoadError`."""
+    options = settings.of(ApplicationOptions)
+    for name, value in options.env:
+        os.environ[name] = value
+    for directory in options.envdir:
+        _read_envdir(directory)
+    for name in options.unenv:
+        os.environ.pop(name, None)
+    if options.chdir:
+        change_directory("chdir", options.chdir)
 
 
 def _read_envdir(directory: str) -> None:

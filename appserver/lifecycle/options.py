@@ -61,7 +61,8 @@ class ProgramOptions:
     attach_daemon: tuple[str, ...] = option(
         (), "Run this command by the shell beside the workers, and again whenever it ends.", convert=command,
         expects="command", example="/srv/mysite/venv/bin/celery worker",
-        note="It is run with the site's privileges, and not restarted by a reload.",
+        note="It has the site's privileges, variables (`env`) and directory (`chdir`). A reload does not"
+        " restart it.",
     )  # fmt: skip
     smart_attach_daemon: tuple[tuple[str, str], ...] = option(
         (), "Start a program that goes to the background whenever its pid file names no process.",

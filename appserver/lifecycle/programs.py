@@ -17,6 +17,7 @@ from appserver.lifecycle.child import told
 from appserver.lifecycle.lifetime import die_with_parent
 from appserver.lifecycle.options import ProgramOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
+from appserver.surroundings import enter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -37,6 +38,7 @@ class Programs:
     """Keep the programs that the options name, as children of the master."""
 
     def __init__(self, settings: Settings, children: Children) -> None:
+        self._settings = settings
         self._options = settings.of(ProgramOptions)
         self._privileges = settings.of(PrivilegeOptions)
         self._children = children
@@ -88,6 +90,7 @@ class Programs:
             die_with_parent(master)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would keep that
                 signal.signal(number, signal.SIG_DFL)
+            enter(self._settings)
             os.execv("/bin/sh", ["/bin/sh", "-c", text])  # noqa: S606  (it is the site's own)
 
         child = self._children.fork(text, lambda _: None, execute)

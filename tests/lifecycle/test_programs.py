@@ -112,6 +112,21 @@ def test_programs_end_when_nobody_reads_what_they_write(tmp_path, run):
     assert int(told.read_text().split()[1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
 
 
+def test_programs_have_the_applications_directory_and_variables(tmp_path, monkeypatch, run):
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path)
+    told = tmp_path / "site" / "told"
+    arguments = ["--chdir=site", "--env=SEEN=yes", "--unenv=HOME"]
+    text = 'printf "%s\\n" "$(pwd) $SEEN ${HOME-none}" > new; mv new told; sleep 1000'
+    expected = f"{tmp_path}/site yes none\n"
+    assert (
+        run([*arguments, f"--attach-daemon={text}"], lambda: told.exists() and told.read_text()) == expected
+    )
+    told.unlink()
+    smart = f"--smart-attach-daemon=pid echo $$ > pid; {text}"
+    assert run([*arguments, smart], lambda: told.exists() and told.read_text()) == expected
+
+
 @pytest.mark.parametrize("unique", [False, True])
 def test_commands_run_by_the_clock(tmp_path, monkeypatch, caplog, run, unique):
     # The next minute is always near.
