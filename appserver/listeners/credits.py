@@ -62,6 +62,7 @@ class Credits:
         self.controlled = 0  # the attachment of which it is known that Mongrel2 controls the flow,
         self.uncontrolled = 0  # or that it does not
         self.due = inf  # when that is known of the present one, should it say nothing
+        self._asked = 0  # the attachment that has been sent something of which it would tell
         self._deliver = deliver
         self._timeout = timeout
         self._lock = Lock()
@@ -82,7 +83,7 @@ class Credits:
         """
         freed: list[Line] = []
         with self._lock:
-            if monotonic() < self.due:
+            if attachment != self._asked or monotonic() < self.due:
                 return freed
             for line, account in list(self._accounts.items()):
                 if line[0] != attachment:
@@ -121,7 +122,7 @@ class Credits:
             except ClientGone:
                 self._accounts.pop(line, None)
                 raise
-            account.held_up = account.waiting_size > _AHEAD
+            account.held_up = account.waiting_size > _AHEAD and line[0] != self.uncontrolled
             return not account.held_up
 
     def put_together(self, lines: Sequence[Line], data: bytes) -> Sequence[Line]:
@@ -227,8 +228,9 @@ class Credits:
 
     def _expect(self, attachment: int) -> None:
         """Note that Mongrel2 has something of which it would tell."""
-        if attachment != self.controlled and self.due == inf:
-            self.due = monotonic() + _SILENCE
+        if attachment != self._asked:
+            self._asked = attachment
+            self.due = inf if attachment == self.controlled else monotonic() + _SILENCE
 
     def _begin(self, account: _Account) -> None:
         account.since = monotonic()
@@ -272,7 +274,8 @@ class Credits:
         with self._lock:
             for line in [each for each in self._accounts if each[0] == attachment]:
                 del self._accounts[line]
-            self.due = inf
+            if attachment == self._asked:  # threads tell of it one after the other, each in its time
+                self.due = inf
 
     @property
     def waits(self) -> bool:

@@ -102,6 +102,15 @@ def test_a_mongrel2_that_is_slow_to_tell_is_believed(site):
     assert sum(map(len, site.sent)) <= MOST_CREDITS + len(b"small")
 
 
+def test_threads_that_learn_late_of_an_attachment_change_nothing(site):
+    """Each tells of the one before when it finds the next."""
+    site.credits.lost(0)
+    site.credits.put(LINE, DATA)
+    site.credits.lost(0)
+    assert site.silence() == [LINE]
+    assert site.credits.uncontrolled == 1
+
+
 def test_the_next_mongrel2_may_be_another(site):
     site.credits.put(LINE, DATA)
     site.here = False
