@@ -35,6 +35,7 @@ def site(tmp_path_factory, dispatch):
     site = Site(tmp_path_factory.mktemp("site"))
     with Mongrel2() as peer, serving(peer, options=["--mongrel2-upload-dir", site.uploads]) as server:
         site.peer, site.server = peer, server
+        peer.get()  # it has all its descriptors
         yield site
 
 
