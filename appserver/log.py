@@ -9,7 +9,9 @@ import logging
 import re
 from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from gevent.monkey import get_original
 
 from appserver.access import DEFAULT, Access, AccessOptions
 from appserver.binding import mode
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+_RLock = get_original("_thread", "RLock")  # the real one, also where gevent has replaced it
 _OURS = "appserver"  # the logger above all of this server's own
 _DATE = "%Y-%m-%d %H:%M:%S"
 # Those of uWSGI that are not here.
@@ -161,9 +164,22 @@ class _SinkHandler(logging.Handler):
     """Give the records of ``logging`` to a sink, one message a record."""
 
     def __init__(self, sink: Sink, date: str) -> None:
+        self._real = _RLock()
         super().__init__()
         self._sink = sink
         self.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", date))
+
+    @property
+    def lock(self) -> Any:
+        """A real lock: callbacks of a loop write here, which may not wait for one of gevent's.
+
+        Native threads hold it for no longer than a write, and greenlets do not switch meanwhile.
+        """
+        return self._real
+
+    @lock.setter
+    def lock(self, lock: object) -> None:
+        pass  # gevent gives each handler that there is one of its own
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -344,3 +346,44 @@ def test_files_that_were_moved_away_are_begun_anew(opened, tmp_path):
     log.access.line(exchange(), "200 OK", 0.1)
     assert (tmp_path / "log").read_text().endswith(" INFO a line\n")
     assert "GET /a?b=c" in (tmp_path / "requests").read_text()
+
+
+CALLBACK = """
+import _thread, sys, time
+from gevent import get_hub, monkey
+start, sleep, Lock = _thread.start_new_thread, time.sleep, _thread.allocate_lock
+if sys.argv[1] == "before":
+    monkey.patch_all()
+import logging
+from appserver.log import Log, LogOptions
+log = Log(LogOptions())
+if sys.argv[1] == "after":
+    monkey.patch_all()
+import gevent
+
+handler = log._handler
+held = Lock()
+held.acquire()
+
+def hold():
+    with handler.lock:
+        held.release()
+        sleep(0.1)
+
+def tell():
+    start(hold, ())
+    held.acquire()
+    logging.getLogger("appserver").info("told")
+
+get_hub().loop.run_callback(tell)
+gevent.sleep(0.01)
+log.close()
+"""
+
+
+@pytest.mark.parametrize("patched", ["before", "after", "never"])
+def test_a_callback_of_a_loop_may_log_while_a_native_thread_does(patched):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CALLBACK, patched], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("\n"), done.stderr.count("INFO told\n")) == (0, 1, 1)
