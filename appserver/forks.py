@@ -76,7 +76,14 @@ def leave(error: BaseException | None = None) -> None:
 
 
 def _hold_signals() -> None:
-    """Have signals wait that come to a child before it has lost the server's handlers."""
+    """Have signals wait that come to a child before it has lost the server's handlers.
+
+    But for SIGCHLD: gevent's os.fork asks for it when the child is there, which may have ended by then, and
+    would be waited for without end.
+    """
+    hub = None if _serving or os.fork is _fork else gevent._hub_local.get_hub_if_exists()  # noqa: SLF001
+    if hub is not None and hub.loop.default:
+        hub.loop.install_sigchld()
     _masks[_get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
 
 

@@ -319,3 +319,30 @@ def each(number):
 def test_a_function_of_a_timer_that_forks_makes_no_second_timer(start):
     forked = start({}, TIMED + APP).directory / "forked"
     assert poll(lambda: forked.exists() and forked.read_text(), "the child does not end") == "0"
+
+
+QUICK = """
+import os
+
+armed = False
+
+def wait_for_its_end():
+    if armed:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+
+os.register_at_fork(after_in_parent=wait_for_its_end)
+
+def application(environ, start_response):
+    global armed
+    start_response("200 OK", [("Content-Type", "application/json")])
+    armed = environ["PATH_INFO"] == "/fork"
+    pid = os.fork()
+    if not pid:
+        os._exit(5)
+    return [str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()]
+"""
+
+
+@SERVERS
+def test_a_child_may_end_before_its_fork_has_returned(start, options):
+    assert start({**options, "warm-up": "false"}, QUICK).told("/fork") == 5
