@@ -77,11 +77,12 @@ class _Loop:
         self.pinged = 0.0  # when it was asked for an answer that has not come; 0 = it has
         self.looked = 0.0  # for how long it had been blocked when that was last looked into
         self.sentenced = False  # it has been told that this is interrupted
+        self.lost = False  # and that this was of no use
 
     def answer(self) -> None:
         self.pinged = 0.0
         self.looked = 0.0
-        self.sentenced = False
+        self.sentenced = self.lost = False
 
 
 class Running:
@@ -296,6 +297,9 @@ class Watchdog:
         if stacks.call_on(frame) is not None and blocked < self._block_limit + _GRACE:
             signal.pthread_kill(loop.thread, _SIGNAL)
             return
+        if loop.lost:  # nobody replaces this process
+            return
+        loop.lost = True
         log.error("the loop has been blocked for %.1f s and cannot be freed", blocked)
         if (call := stacks.call_on(frame)) is not None:
             call.channel.give_up(direct=True)

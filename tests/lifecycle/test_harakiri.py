@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import pytest
 
+from appserver.blocking import BlockingOptions
+from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
 
 APP = """
@@ -228,6 +230,26 @@ def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):
     assert status == 504
     site.wait_until("cannot be freed")
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_a_loop_that_cannot_be_freed_is_told_once(caplog):
+    """Without a master nobody replaces the process, and the next look has nothing new to say."""
+    ends = []
+    watchdog = Watchdog(
+        HarakiriOptions(gevent_block_limit=1.0), BlockingOptions(), ends.append, lambda: None, pings=True
+    )
+    watchdog.attach()
+    (loop,) = watchdog._loops.values()
+    for blocked in (1, 2):
+        loop.pinged = 100.0
+        for now in (110.0, 110.5, 111.0):
+            watchdog._ping(loop, now)
+        assert [each.getMessage() for each in caplog.records].count(
+            "the loop has been blocked for 10.0 s and cannot be freed"
+        ) == blocked
+        assert not [each for each in caplog.records if "10.5 s" in each.getMessage()]
+        loop.answer()
+    assert len(ends) == 1
 
 
 def test_a_process_that_holds_the_interpreter_is_killed(limited):
