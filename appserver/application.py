@@ -283,5 +283,9 @@ def _from_file(path: str, option: str) -> ModuleType:
     module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=path))
     module.__file__ = path
     sys.modules[name] = module
-    loader.exec_module(module)
+    try:
+        loader.exec_module(module)
+    except BaseException:  # what has run in part is no module, as for import
+        del sys.modules[name]
+        raise
     return module

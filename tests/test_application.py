@@ -110,6 +110,13 @@ def test_a_file_is_a_module_that_knows_its_path(directory):
     assert loaded(wsgi_file=file) == (file, file)
 
 
+def test_a_file_that_has_failed_is_run_again(directory):
+    file = write(directory, "app.py", "raise RuntimeError('not yet')\n")
+    assert "RuntimeError: not yet" in refused(wsgi_file=file)[1]
+    write(directory, "app.py", APP + "# of another size than before\n")
+    assert loaded(wsgi_file=file) == "application"
+
+
 @pytest.mark.parametrize(
     "options, option, reason",
     [
