@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import _thread
-import atexit
 import logging
 import os
 import signal
-import sys
 from contextlib import ExitStack, suppress
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent import get_hub
@@ -149,15 +147,6 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             _tell(stats, process, configuration)
         server.serve(process.ready)
         log.info("stopped")
-
-
-def leave(code: int) -> NoReturn:
-    """End the process as a worker ends: its atexit functions are called, and no threads are waited for."""
-    atexit._run_exitfuncs()  # noqa: SLF001  (Python calls them when it has waited for threads)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(code)
 
 
 class _Process:

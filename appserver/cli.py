@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from appserver import __version__, forks, hooks
+from appserver import __version__, forks, hooks, leaving
 from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError, load
@@ -93,7 +93,7 @@ def _keep_standard_streams() -> None:
         name = ("stdin", "stdout", "stderr")[fd]
         if getattr(sys, name) is None:
             mode = "w" if fd else "r"
-            setattr(sys, name, open(fd, mode, buffering=1, errors="backslashreplace", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(fd, mode, buffering=1, errors="backslashreplace", closefd=False))  # noqa: SIM115  (for the life of the process)
     os.close(fd)
 
 
@@ -165,7 +165,8 @@ def _run(configuration: Configuration) -> int:
         if log is not None:
             log.close()
     if served:
-        alone.leave(code)
+        leaving.finish()
+        os._exit(code)  # as a worker ends, whatever threads the application has left
     return code
 
 

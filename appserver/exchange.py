@@ -198,7 +198,7 @@ class Exchange:
             if type(name) is not str or type(value) is not str:
                 if not isinstance(name, str) or not isinstance(value, str):
                     raise _no_header(field)
-                field = name, value = str.__str__(name), str.__str__(value)  # noqa: PLW2901
+                field = name, value = str.__str__(name), str.__str__(value)  # noqa: PLW2901  (it is kept)
             kind = _known_names.get(name)
             if kind is None:
                 kind = _kind(name)

@@ -20,7 +20,7 @@ import gevent
 from gevent.exceptions import LoopExit
 from greenlet import getcurrent, greenlet
 
-from appserver import stacks, wsgi
+from appserver import leaving, stacks, wsgi
 from appserver.errors import ClientGone
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _hold_signals() -> None:
     But for SIGCHLD: gevent's os.fork asks for it when the child is there, which may have ended by then, and
     would be waited for without end.
     """
-    hub = None if _serving or os.fork is _fork else gevent._hub_local.get_hub_if_exists()  # noqa: SLF001
+    hub = None if _serving or os.fork is _fork else _hub_if_exists()
     if hub is not None and hub.loop.default:
         hub.loop.install_sigchld()
     _masks[_get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
@@ -97,7 +97,7 @@ def _forked() -> None:
         wsgi.end = _end
         frame = sys._getframe()  # noqa: SLF001  (there is no other way)
         _take_answer(frame)
-        hub = gevent._hub_local.get_hub_if_exists()  # noqa: SLF001  (get_hub would make one)
+        hub = _hub_if_exists()
         if hub is not None and not _becomes_program(frame):
             _empty(hub)
         for number, handler in _handlers.items():
@@ -105,6 +105,11 @@ def _forked() -> None:
                 signal.signal(number, signal.SIG_DFL)
         _handlers.clear()
     _let_signals_come()
+
+
+def _hub_if_exists() -> Hub | None:
+    found: Hub | None = gevent._hub_local.get_hub_if_exists()  # noqa: SLF001  (get_hub would make one)
+    return found
 
 
 def _take_answer(frame: FrameType | None) -> None:
@@ -172,7 +177,5 @@ def _end(error: BaseException | None) -> NoReturn:
                 print(error.code, file=sys.stderr)
             else:
                 traceback.print_exception(error)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+    leaving.flush()
     os._exit(code & 0xFF)

@@ -98,7 +98,7 @@ def _renew_asyncio() -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] == "asyncio":  # a master's
             del sys.modules[name]
-    sys.modules["_asyncio"] = None  # type: ignore[assignment]
+    sys.modules["_asyncio"] = None  # type: ignore[assignment]  # None: there is none to import
 
 
 def _quietly(patch: Callable[..., Any], *args: Any, **options: Any) -> Any:

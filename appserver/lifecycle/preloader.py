@@ -7,7 +7,6 @@ master's own child (which is their subreaper, prctl(2)).
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ import traceback
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from appserver import forks, identity
+from appserver import forks, identity, leaving
 from appserver.application import LoadError, load
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Sources
@@ -145,7 +144,4 @@ class Preloader:
             )
             return worker.run(app)
         finally:
-            with suppress(Exception):
-                atexit._run_exitfuncs()  # noqa: SLF001  (os._exit follows, because of the stack above us)
-            with suppress(Exception):
-                sys.stdout.flush()
+            leaving.finish()  # os._exit follows, because of the stack above us

@@ -202,8 +202,9 @@ class Mongrel2Listener:
         """Meet the same receiver, if there is one; otherwise threads connect by themselves."""
         self._rendezvous = other._rendezvous
         if self.shared:
+            before = other._of_receiver()
             for name, value in self._of_receiver().items():
-                if value != (old := other._of_receiver()[name]):
+                if value != (old := before[name]):
                     log.warning(
                         "mongrel2 %s: %s has changed from %r to %r; the receiver that runs goes on with %r"
                         " until a restart", self.pull, name, old, value, old,
