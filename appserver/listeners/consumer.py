@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from contextlib import suppress
 from time import monotonic
@@ -178,6 +179,15 @@ class Consumer:
         """Let it end: it has answered all, and gets no more."""
         self.released = True
         self.say(FAREWELL, 0)
+
+    def finish(self) -> None:
+        """Wait until all that was said to it is on its way, or it has ended."""
+        poll = select.poll()
+        poll.register(self.stream, select.POLLOUT)
+        if self.life >= 0:
+            poll.register(self.life, select.POLLIN)
+        while self.writes and self.life not in dict(poll.poll()):
+            self.write()
 
     def close(self) -> None:
         """Release all."""

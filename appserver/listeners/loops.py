@@ -75,9 +75,11 @@ class Loops:
             self._set_crowded(crowded=False)
 
     def close(self) -> None:
-        """Let all of them end."""
+        """Let all of them end, once they have read so: without that they wait for another receiver."""
         for consumer in self._dispatch.consumers:
             consumer.farewell()
+        for consumer in self._dispatch.consumers:
+            consumer.finish()
             consumer.close()
 
     # What they say

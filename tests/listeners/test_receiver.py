@@ -570,6 +570,39 @@ def test_the_end_of_the_master_is_an_order_to_drain(start):
     assert running.ended()
 
 
+def ends_with_one_behind(start):
+    """Have a receiver end whose loop is so far behind with reading that there is room for no more."""
+    running = start()
+    loop = running.loop()
+    client = running.request()
+    number, _ = loop.take()
+    (consumer,) = running.receiver._dispatch.consumers
+    while not consumer.writes:
+        for _ in range(100):
+            running.peer.notice(client, "credits")
+        poll(lambda: not running.receiver._more, "it does not read")
+    loop.answer(number)
+    client.answer()
+    running.drain()
+    poll(lambda: consumer.released, "it goes on")
+    return running, loop
+
+
+def test_who_is_behind_with_reading_hears_of_the_end(start):
+    """It would wait for another receiver else, which does not come."""
+    running, loop = ends_with_one_behind(start)
+    while (told := loop.hear()).kind == handoff.NOTICE:
+        pass
+    assert told.kind == handoff.FAREWELL
+    assert running.ended()
+
+
+def test_who_has_ended_without_reading_is_not_waited_for(start):
+    running, loop = ends_with_one_behind(start)
+    loop.close()
+    assert running.ended()
+
+
 @pytest.mark.parametrize("end", ["drain", "end", "word", "second word"])
 def test_who_leaves_because_all_do_gets_the_rest(start, end):
     """A loop may have heard of the end before the receiver has, and say so behind an answer."""
