@@ -102,10 +102,14 @@ class Credits:
     def put(self, line: Line, data: bytes, *, close: bool = False) -> bool:
         """Send *data* to a client, or have it wait for credit; with *close* the connection ends after it.
 
-        Return False where a stream has to wait before its next piece (see `held_up`). Raise `ClientGone`
-        where nobody is there.
+        Return False where there is no account any more, as Mongrel2 does not control the flow: another
+        thread may have found that out since the caller has looked. What was put before is sent then, and
+        nothing may be kept here that would be behind what is sent past us. Raise `ClientGone` where nobody
+        is there.
         """
         with self._lock:
+            if line[0] == self.uncontrolled:
+                return False
             account = self._accounts.get(line)
             if account is None:
                 account = self._accounts[line] = _Account()
@@ -122,14 +126,16 @@ class Credits:
             except ClientGone:
                 self._accounts.pop(line, None)
                 raise
-            account.held_up = account.waiting_size > _AHEAD and line[0] != self.uncontrolled
-            return not account.held_up
+            account.held_up = account.waiting_size > _AHEAD
+            return True
 
     def put_together(self, lines: Sequence[Line], data: bytes) -> Sequence[Line]:
         """Send *data* in one message to those clients of a Mongrel2 that have credit; return the others."""
         if len(data) > _MOST or not lines:
             return lines
         with self._lock:
+            if lines[0][0] == self.uncontrolled:
+                return lines
             able: list[Line] = []
             others: list[Line] = []
             for line in lines:
@@ -186,9 +192,6 @@ class Credits:
     def _send(self, line: Line, account: _Account) -> None:
         """Send what there is credit for; forget an account that is even."""
         attachment, connection = line
-        if attachment == self.uncontrolled:
-            self._send_all(line, account)
-            return
         waiting = account.waiting
         while waiting:
             credit = MOST_CREDITS - account.outstanding

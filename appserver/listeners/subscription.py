@@ -249,22 +249,20 @@ class Subscription(Intake):
         return self.accounts.held_up(request.line)
 
     def send(self, request: Request, pieces: Sequence[Piece], last: bool) -> None:
-        if request.origin != self.accounts.uncontrolled:
-            self._put(request, b"".join(pieces), last)
+        if request.origin != self.accounts.uncontrolled and self._put(request, b"".join(pieces), last):
             return
         if pieces:
             self.responder.send(envelope(request.client, *pieces), request.origin)
         if last and request.closes:
             self.responder.send(envelope(request.client), request.origin)
 
-    def _put(self, request: Request, data: bytes, last: bool) -> None:
+    def _put(self, request: Request, data: bytes, last: bool) -> bool:
+        """Have it sent as there is credit; return False where nobody accounts for that any more."""
         close = last and request.closes
-        if data or close:
-            self.accounts.put(request.line, data, close=close)
+        return not (data or close) or self.accounts.put(request.line, data, close=close)
 
     def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
-        if request.origin != self.accounts.uncontrolled:
-            self._put(request, b"".join(pieces), last)
+        if request.origin != self.accounts.uncontrolled and self._put(request, b"".join(pieces), last):
             return True
         if pieces and not self.responder.try_send(envelope(request.client, *pieces), request.origin):
             return False

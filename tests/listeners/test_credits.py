@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
 from appserver.errors import ClientGone
 from appserver.listeners.credits import Credits
-from appserver.protocols.mongrel2 import MOST_CREDITS
+from appserver.listeners.subscription import Subscription
+from appserver.protocols.mongrel2 import MOST_CREDITS, envelope
 
 LINE = (1, (b"uuid", b"7"))
 OTHER = (1, (b"uuid", b"8"))
@@ -22,6 +24,7 @@ class Site:
         self.now = 100.0
         self.takes = self.here = True
         self.sent = []
+        self.queued = []  # past the accounts
         monkeypatch.setattr("appserver.listeners.credits.monotonic", lambda: self.now)
         self.credits = Credits(self._deliver, 60.0)
 
@@ -45,7 +48,8 @@ def site(monkeypatch):
 
 def test_no_more_is_sent_than_mongrel2_may_take(site):
     """A message is short where nothing was sent before: it is in the kernel at once, and Mongrel2 tells that."""
-    assert not site.credits.put(LINE, DATA)
+    assert site.credits.put(LINE, DATA)
+    assert site.credits.held_up(LINE)
     assert len(site.sent[0]) == 8192
     assert MOST_CREDITS - 16384 < sum(map(len, site.sent)) <= MOST_CREDITS
 
@@ -74,11 +78,36 @@ def test_where_it_says_nothing_the_rest_is_sent_at_once(site):
 
 
 def test_who_was_late_to_ask_has_it_sent_as_well(site):
-    """Another thread may have looked just before that became known."""
+    """Another thread may have found out between a look and `put`: nothing may wait behind what follows."""
+    site.credits.put(OTHER, b"small")
+    put = site.credits.put
+
+    def late(*arguments, **more):
+        site.silence()
+        site.takes = False
+        return put(*arguments, **more)
+
+    site.credits.put = late
+    subscription = object.__new__(Subscription)
+    subscription.accounts = site.credits
+    subscription.responder = SimpleNamespace(send=lambda *message: site.queued.append(message))
+    request = SimpleNamespace(origin=1, line=LINE, client=LINE[1], closes=True)
+    subscription.send(request, [b"head", b"first"], last=False)
+    subscription.send(request, [b"last"], last=True)
+    assert site.sent == [b"small"]
+    assert [message for message, _ in site.queued] == [
+        envelope(LINE[1], b"headfirst"), envelope(LINE[1], b"last"), envelope(LINE[1]),
+    ]  # fmt: skip
+    assert not site.credits.waits
+
+
+def test_nothing_is_kept_of_what_comes_late(site):
+    """Who has made it sends it."""
     site.credits.put(OTHER, b"small")
     site.silence()
-    site.credits.put(LINE, DATA)
-    assert site.sent == [b"small", DATA]
+    assert not site.credits.put(LINE, DATA)
+    assert site.credits.put_together([LINE, OTHER], b"data") == [LINE, OTHER]
+    assert site.sent == [b"small"]
     assert not site.credits.waits
 
 
