@@ -57,20 +57,30 @@ def described(what: str, frame: FrameType) -> str:
 
 
 def all_stacks() -> list[str]:
-    """Return the stack of every other native thread and of every greenlet that does not run now."""
+    """Return the stack of every other native thread and of every greenlet that does not run now.
+
+    Greenlets are looked for twice, as they go on meanwhile: one that runs for a moment would be in neither.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     names[_main] = threading.main_thread().name  # where gevent has given it another identity
+    waiting = _waiting()
+    threads = sys._current_frames()  # noqa: SLF001  (there is no other way)
+    waiting |= _waiting()
     found = [
         described(f"thread {names.get(ident, 'unknown')} ({ident})", frame)
-        for ident, frame in sys._current_frames().items()  # noqa: SLF001  (there is no other way)
+        for ident, frame in threads.items()
         if ident != _get_ident()
     ]
-    found += [
-        described(f"greenlet {id(each):#x} ({type(each).__name__})", each.gr_frame)
+    return found + [described(what, frame) for what, frame in waiting.items()]
+
+
+def _waiting() -> dict[str, FrameType]:
+    """Return the greenlets that wait, and where."""
+    return {
+        f"greenlet {id(each):#x} ({type(each).__name__})": frame
         for each in gc.get_objects()
-        if isinstance(each, greenlet) and each.gr_frame is not None
-    ]
-    return found
+        if isinstance(each, greenlet) and (frame := each.gr_frame) is not None
+    }
 
 
 def log_all() -> None:
