@@ -13,13 +13,14 @@ from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator, MutableSequence
 from queue import SimpleQueue
+from sys import getrefcount
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 import gevent
 from gevent import get_hub, getcurrent
-from greenlet import greenlet
+from greenlet import GreenletExit, greenlet
 
 from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
 from appserver.protocols.framing import BUSY, LATE
@@ -38,6 +39,7 @@ DONE: Final = 0
 IN_HAND: Final = 1
 CORE = "appserver_core"  # the attribute of a core's greenlet, or of its thread's, that has its number, from 1
 
+_FAILED: Final = "a request cannot be served to its end"
 _WORTH_TELLING = 0.001  # seconds; less is a turn of the loop
 _LOOK = 1.0  # seconds between looks for tasks whose time is up, at most
 _TELL = 10.0  # seconds between lines about tasks that are refused
@@ -245,7 +247,8 @@ class _Queueing:
 class GreenletCores(_Queueing):
     """Run up to *count* tasks at once in greenlets of this thread's hub.
 
-    Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us.
+    Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us. One that somebody
+    still knows, as a `gevent.Timeout` does that nobody has cancelled, is left to whoever that is.
     """
 
     native = False
@@ -253,6 +256,7 @@ class GreenletCores(_Queueing):
     def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
         super().__init__(count, load, options)
         self._free = count
+        self._own = sys.maxsize  # references to a greenlet that waits for its next task
         self._all: list[greenlet] = []
         self._idle: list[greenlet] = []
         self._turn = 0  # of the loop, in which a task came last
@@ -263,8 +267,7 @@ class GreenletCores(_Queueing):
         self._in_hand += 1
         self._load[IN_HAND] = self._in_hand
         if self._free and not self._queue.size and getcurrent() is self._hub:
-            self._free -= 1
-            (self._idle.pop() if self._idle else self._another()).switch(task)
+            self._start(task)
             return
         self._wait(task)
         self._pump_soon()
@@ -287,7 +290,13 @@ class GreenletCores(_Queueing):
 
     def _start(self, task: Task) -> None:
         self._free -= 1
-        worker = self._idle.pop() if self._idle else self._another()
+        if self._idle:
+            worker = self._idle.pop()
+            references = getrefcount(worker)
+            if references != self._own:
+                worker = self._examined(worker, references)
+        else:
+            worker = self._another()
         worker.switch(task)
 
     def _another(self) -> greenlet:
@@ -296,19 +305,39 @@ class GreenletCores(_Queueing):
         setattr(made, CORE, len(self._all))
         return made
 
+    def _examined(self, worker: greenlet, references: int) -> greenlet:
+        """Return an idle greenlet, or a new one in its place where somebody knows it, for whom it ends."""
+        if references < self._own:  # how many are ours depends on the interpreter
+            self._own = references
+            return worker
+        made = greenlet(self._serve, self._hub)
+        number = getattr(worker, CORE)
+        setattr(worker, CORE, 0)
+        setattr(made, CORE, number)
+        self._all[number - 1] = made
+        return made
+
     def _serve(self, task: Task) -> None:
         """Work on one task after the other, waiting in the hub between them."""
         worker = getcurrent()
         load = self._load
         hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
         while True:
-            task.work()
+            try:
+                task.work()
+            except Exception:  # it may not; without this the core would be lost as well
+                log.exception(_FAILED)
+            if worker.gr_context is not None:  # what one request sets is not for the next one
+                worker.gr_context = None
             self._free += 1
             self._in_hand -= 1
             self._answered += 1
             load[IN_HAND] = self._in_hand
             load[DONE] = self._answered
-            task.done()
+            try:
+                task.done()
+            except Exception:
+                log.exception(_FAILED)
             if self._queue.size or self._when_free:
                 self._pump_soon()
             elif self._batch:
@@ -318,7 +347,17 @@ class GreenletCores(_Queueing):
                 load[IN_HAND] = self._in_hand
                 continue
             self._idle.append(worker)
-            task = switch(hub)
+            following = None
+            while following is None:
+                try:
+                    following = switch(hub) or None  # an empty tuple is somebody's who knows it
+                except GreenletExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
+                    log.debug("raised behind the request that it was for: %r", error)
+                if not getattr(worker, CORE):
+                    return
+            task = following
 
     def _start_waiting(self) -> None:
         for _ in range(min(self._free, self._queue.size)):
@@ -369,7 +408,10 @@ class ThreadCores(_Queueing):
         while self._calls.get():
             task = self._take()
             if task is not None:  # else it was refused meanwhile
-                task.work()
+                try:
+                    task.work()
+                except Exception:
+                    log.exception(_FAILED)
                 self._loop.run_callback_threadsafe(self._done, task)
 
     def _done(self, task: Task) -> None:

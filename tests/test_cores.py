@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from contextvars import ContextVar
+
 import gevent
 import pytest
 from gevent import get_hub, getcurrent
@@ -22,10 +25,10 @@ class Task:
         self.until = until
         self.listener = listener
         self.after = after  # called when it is done
-        self.core = None
+        self.core = None  # its identity: who knows a core has it for himself
 
     def work(self):
-        self.core = getcurrent()
+        self.core = id(getcurrent())
         self.told.append(self.name)
         if self.until is not None:
             self.until.wait()
@@ -174,6 +177,104 @@ class TestThoseOfOneTurn:
         in_one_turn(come)
         turns(2)
         assert told == ["a", "a done"]
+
+
+class TestWhatARequestLeavesBehind:
+    """Cores go from one request to the next; what belongs to one of them does not."""
+
+    def test_what_is_raised_too_late_is_nobody_s(self, started):
+        """As by a `gevent.Timeout` that nobody has cancelled."""
+        load, told = [0, 0], []
+        cores = started(1, load)
+        known = Known("a", told)
+        in_one_turn(lambda: cores.run(known))
+        core = known.known
+        in_one_turn(lambda: core.throw(gevent.Timeout()))
+        in_one_turn(core.switch)
+        for name in "bc":
+            in_one_turn(lambda name=name: cores.run(Task(name, told)))
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+        assert (load[DONE], load[IN_HAND]) == (3, 0)
+
+    def test_one_that_somebody_knows_serves_nobody_else(self, started):
+        cores, told = started(1), []
+        for name in "abc":
+            in_one_turn(lambda name=name: cores.run(Task(name, told)))
+        told.clear()
+        tasks = [Known(name, told) for name in "abc"]
+        for task in tasks:
+            in_one_turn(lambda task=task: cores.run(task))
+        assert len({task.known for task in tasks}) == 3
+        assert len(list(cores.stacks())) == 1
+        known = tasks[0].known
+        in_one_turn(lambda: known.throw(ValueError()))
+        assert known.dead
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+
+    def test_one_that_nobody_knows_serves_the_next(self, started):
+        cores, told = started(1), []
+        tasks = [Task(name, told) for name in "abc"]
+        for task in tasks:
+            in_one_turn(lambda task=task: cores.run(task))
+        assert len({task.core for task in tasks}) == 1
+
+    def test_context_variables(self, started):
+        cores, told = started(1), []
+        tasks = [Setting(name, told) for name in "abcde"]
+        for task in tasks[:2]:
+            in_one_turn(lambda task=task: cores.run(task))
+        in_one_turn(lambda: [cores.run_soon(task) for task in tasks[2:]])
+        assert told == ["none"] * 5
+        assert len({task.core for task in tasks}) == 1
+
+    def test_an_error(self, started, caplog):
+        load, told = [0, 0], []
+        cores = started(1, load)
+        in_one_turn(lambda: cores.run(Task("a", told, after=lambda: 1 / 0)))
+        in_one_turn(lambda: cores.run(Task("b", told)))
+        assert told == ["a", "a done", "b", "b done"]
+        assert (load[DONE], load[IN_HAND]) == (2, 0)
+        (record,) = caplog.records
+        assert record.levelno == logging.ERROR
+        assert record.exc_info[0] is ZeroDivisionError
+
+
+variable = ContextVar("variable", default="none")
+
+
+class Known(Task):
+    """Keep the greenlet that it has had, as what an application leaves behind may do."""
+
+    def work(self):
+        super().work()
+        self.known = getcurrent()
+
+
+class Setting(Task):
+    """Set a context variable, and note what it was before."""
+
+    def work(self):
+        self.core = id(getcurrent())
+        self.told.append(variable.get())
+        variable.set(self.name)
+
+    def done(self):
+        pass
+
+
+def test_an_error_leaves_a_thread_as_it_was(caplog):
+    told, ended = [], Event()
+    cores = ThreadCores(1, [0, 0], QueueOptions())
+    failing = Task("a", told)
+    failing.work = lambda: 1 / 0
+    try:
+        cores.run(failing)
+        cores.run(Task("b", told, after=ended.set))
+        assert ended.wait(10)
+        assert sorted(told) == ["a done", "b", "b done"]
+        assert "ZeroDivisionError" in caplog.text
+    finally:
+        cores.stop()
 
 
 def test_threads_take_what_comes_soon_like_anything_else():

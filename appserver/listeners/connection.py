@@ -12,6 +12,7 @@ its body is streamed, and what the kernel does not take of an answer at once is 
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 from contextlib import suppress
@@ -28,13 +29,15 @@ from appserver.listeners.outbox import MOST_PIECES
 from appserver.listeners.sender import Sender
 from appserver.listeners.stream_wire import StreamWire, offer
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import BAD_REQUEST, OVERDUE
+from appserver.protocols.framing import BAD_REQUEST, OVERDUE, UNSERVED
 from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
     from appserver.protocols.codec import Piece
+
+log = logging.getLogger("appserver.listeners")
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
@@ -49,6 +52,7 @@ _BACKLOG: Final = 65536  # bytes of next requests taken while an answer is made
 
 _SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
+_UNREADABLE: Final = "%s: a request cannot be read"
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
 
 HEAD: Final = 0
@@ -153,6 +157,10 @@ class Connection:
         except ProtocolError as error:
             self._refuse(error)
             return
+        except Exception:  # a defect of the codec: gevent would stop the watcher, or accepting
+            log.exception(_UNREADABLE, self.listener.name)
+            self._refuse(UNSERVED)
+            return
         if codec.replies:
             self._reply()
         if x is None:
@@ -199,6 +207,10 @@ class Connection:
                 self.codec.receive_body(x, data)
         except ProtocolError as error:
             self._spoil(x, error)
+            return
+        except Exception:
+            log.exception(_UNREADABLE, self.listener.name)
+            self._spoil(x, UNSERVED)
             return
         if self.codec.replies and not (self.running and (x.ended or self.service.cores.native)):
             self._reply()  # else behind the answer: a thread may be in the middle of a record

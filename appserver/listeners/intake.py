@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from io import BufferedReader, BytesIO
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from gevent import get_hub
 
@@ -16,6 +16,7 @@ from appserver.listeners.mongrel2_wire import Mongrel2Wire
 from appserver.listeners.refusals import Refusals
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.framing import UNSERVED
 from appserver.protocols.mongrel2 import (
     CREDITS,
     DONE,
@@ -49,7 +50,6 @@ _ELSEWHERE = ProtocolError(
     hint="Set zeromq-dispatch = shared: where several threads or processes read for themselves, frames reach"
     " any of them, in any order.",
 )
-_ERROR: Final = "500 Internal Server Error"
 
 
 class Intake:
@@ -168,7 +168,7 @@ class Intake:
             return self._refuse(message, origin, error)
         except Exception:  # gevent would stop the watcher, and with it every other client
             log.exception("mongrel2 %s: a message cannot be served", self.listener.pull)
-            return self._refuse(message, origin, ProtocolError(_ERROR, "The request cannot be served."))
+            return self._refuse(message, origin, UNSERVED)
 
     def _take(self, message: bytes, origin: int) -> bool:
         try:

@@ -22,6 +22,7 @@ HEAD_TOO_LARGE: Final = "431 Request Header Fields Too Large"
 OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
 BUSY = ProtocolError("503 Service Unavailable", "Too many requests wait.", retry_after=1)
 LATE = ProtocolError("503 Service Unavailable", "The request has waited too long.", retry_after=1)
+UNSERVED = ProtocolError("500 Internal Server Error", "The request cannot be served.")  # it is our fault
 BROKEN = ProtocolError("502 Bad Gateway", "The process that was to answer has ended.")
 
 

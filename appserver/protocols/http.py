@@ -150,7 +150,7 @@ class HttpCodec(HttpAnswers):
                 HEAD_TOO_LARGE,
                 f"There are more header fields than the {limits.fields} of limit-request-fields.",
             )
-        if len(head) > limits.field and max(map(len, fields)) > limits.field - 2:
+        if len(head) > limits.field and max(map(len, fields), default=0) > limits.field - 2:
             raise self._field_too_long()
         method, target, major, minor = parts.groups()
         if major != "1" or minor > "1":

@@ -19,3 +19,12 @@ def test_a_head_is_refused(reader, how, case, status, head):
 @pytest.mark.parametrize("case, status, chunks", parameters(CHUNKS))
 def test_chunks_are_refused(reader, how, case, status, chunks):
     assert summary(http(f"{POST}{TE}\r\n{chunks}{BEHIND}".encode("latin-1"), reader, how)) == [status]
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("size", [8188, 8189, 8190, 8191, 8192, 8193])
+def test_a_long_first_line_without_fields(reader, how, size):
+    """It is of the largest size, or too long: there is no field to look at."""
+    first = f"GET /{'a' * (size - 14)} HTTP/1.0"
+    found = summary(http(f"{first}\r\n\r\n{BEHIND}".encode(), reader, how))
+    assert found[0][:3] == ("414" if size > 8190 else "GET")
