@@ -12,6 +12,7 @@ import sys
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator, MutableSequence
+from contextvars import Context
 from queue import SimpleQueue
 from sys import getrefcount
 from threading import Thread
@@ -409,7 +410,7 @@ class ThreadCores(_Queueing):
             task = self._take()
             if task is not None:  # else it was refused meanwhile
                 try:
-                    task.work()
+                    Context().run(task.work)  # what one request sets is not for the next one
                 except Exception:
                     log.exception(_FAILED)
                 self._loop.run_callback_threadsafe(self._done, task)

@@ -262,6 +262,20 @@ class Setting(Task):
         pass
 
 
+def test_threads_have_context_variables_of_each_request():
+    told, ended = [], Event()
+    cores = ThreadCores(1, [0, 0], QueueOptions())
+    last = Setting("c", told)
+    last.done = ended.set
+    try:
+        for task in (Setting("a", told), Setting("b", told), last):
+            cores.run(task)
+        assert ended.wait(10)
+        assert told == ["none"] * 3
+    finally:
+        cores.stop()
+
+
 def test_an_error_leaves_a_thread_as_it_was(caplog):
     told, ended = [], Event()
     cores = ThreadCores(1, [0, 0], QueueOptions())
