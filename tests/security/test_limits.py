@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -147,13 +148,21 @@ def test_long_fields_cost_what_their_bytes_cost(wide, how, lines, status):
 # Clients that come and go
 
 
+def connected(port):
+    """Tell whether a server on *port* has connections that it has not closed."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    ends = [line.split()[1:4] for line in lines]
+    return any(local.endswith(f":{port:04X}") and state in {"01", "08"} for local, _, state in ends)
+
+
 def test_D6_clients_that_leave_at_once(door):
     """Whether they close or reset, before a byte or after one: nothing of them stays."""
     sites = door.site
-    door.calls()
-    before = descriptors(sites)
     host, _, port = door.address.rpartition(":")
     where = (host, int(port))
+    door.calls()
+    poll(lambda: not connected(where[1]), "the clients before are still there")
+    before = descriptors(sites)
     for number in range(10_000):
         with socket.socket() as sock:
             if number % 2:
