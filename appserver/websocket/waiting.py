@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _Lock, _get_ident = _thread.allocate_lock, _thread.get_ident
 
 _LOOK = 1.0  # seconds after which a native thread that waits can be interrupted
+_TURN = 1e-9  # seconds: a timer, for which the loop has a turn
 
 
 class _Waiter:
@@ -48,17 +49,24 @@ class Waiters:
         return _get_ident() == self._thread
 
     def wait(self, ready: Callable[[], Any], timeout: float | None = None) -> bool:
-        """Wait until *ready*; return False where it takes longer than *timeout* seconds."""
+        """Wait until *ready*; return False where it takes longer than *timeout* seconds.
+
+        In the loop's thread the loop has one turn at least: nothing would ever happen without it.
+        """
         if ready():
             return True
         deadline = None if timeout is None else monotonic() + timeout
         waiter = _Waiter(getcurrent() if self.here else None)
+        turned = waiter.lock is not None  # the loop of another thread does so by itself
         self._waiting.append(waiter)
         try:
             while not ready():
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
-                    return False
+                    if turned:
+                        return False
+                    left = _TURN
+                turned = True
                 if waiter.lock is None:
                     self._switch(waiter, left)
                 else:
@@ -71,7 +79,8 @@ class Waiters:
         timer = None
         if timeout is not None:
             timer = self._hub.loop.timer(timeout)
-            timer.start(self._go_on, waiter)
+            # By a callback, which comes after the sockets that are readable in the same turn.
+            timer.start(self._hub.loop.run_callback, self._go_on, waiter)
         try:
             self._hub.switch()
         finally:

@@ -332,6 +332,25 @@ def test_receiving_with_a_time_limit(client):
     assert client.message() == "now"
 
 
+def test_polling_without_a_time_to_wait(client):
+    """Nothing else lets the loop read where the application sleeps in its thread."""
+    client.connect_to("/poll?10")
+    client.say("now")
+    assert client.message() == "got now"
+
+
+@only("http", "mongrel2", "mongrel2-shared", "mongrel2-threads")
+def test_polling_without_a_pause_leaves_the_loop_to_others(client, site, token):
+    client.connect_to(f"/spin?{token}")
+    site.log(f"{token} spins")
+    with client_of(site) as other:
+        other.connect_to("/echo")
+        other.say("meanwhile")
+        assert other.message() == "meanwhile"
+    client.say("now")
+    assert client.message() == "got now"
+
+
 @pytest.mark.parametrize("options", [{"threads": 4}, {"processes": 2}], ids=["threads", "processes"])
 def test_where_frames_could_reach_anybody_there_is_none(serve, options):
     site = serve("sockets:app", ["mongrel2"], zeromq_dispatch="worker", **options)

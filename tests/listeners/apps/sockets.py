@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 
 import appserver
 from appserver.errors import ApplicationError, ConnectionClosed
@@ -125,6 +126,31 @@ def late(environ, socket):
         except TimeoutError:
             socket.send("late")
     socket.send(socket.receive(timeout=20))
+
+
+@route
+def poll(environ, socket):
+    """Look for a message now and then, without waiting for it, and do other work in between."""
+    socket.accept()
+    pause = int(environ["QUERY_STRING"]) / 1000
+    for _ in range(1000):
+        with suppress(TimeoutError):
+            socket.send(f"got {socket.receive(timeout=0)}")
+            return
+        time.sleep(pause)
+    tell(environ, "got nothing")
+
+
+@route
+def spin(environ, socket):
+    """Look for a message without a pause, until there is one."""
+    socket.accept()
+    tell(environ, "spins")
+    for _ in range(1_000_000):
+        with suppress(TimeoutError):
+            socket.send(f"got {socket.receive(timeout=0)}")
+            return
+    tell(environ, "got nothing")
 
 
 @route
