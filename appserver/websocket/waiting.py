@@ -23,10 +23,11 @@ _TURN = 1e-9  # seconds: a timer, for which the loop has a turn
 class _Waiter:
     """A greenlet of the loop's thread, or a native thread, which waits at its lock."""
 
-    __slots__ = ("greenlet", "lock")
+    __slots__ = ("greenlet", "lock", "woken")
 
     def __init__(self, current: greenlet | None) -> None:
         self.greenlet = current
+        self.woken = False  # it is about to look again
         self.lock = None
         if current is None:
             self.lock = _Lock()
@@ -92,11 +93,14 @@ class Waiters:
         """Have all look again, in the loop's next turn; to be called in the loop's thread."""
         for waiter in list(self._waiting):
             if waiter.lock is None:
-                self._hub.loop.run_callback(self._go_on, waiter)
+                if not waiter.woken:  # messages may come in thousands, and all callbacks stand in one queue
+                    waiter.woken = True
+                    self._hub.loop.run_callback(self._go_on, waiter)
             elif waiter.lock.locked():
                 waiter.lock.release()
 
     def _go_on(self, waiter: _Waiter) -> None:
+        waiter.woken = False
         if waiter.greenlet is not None and waiter in self._waiting:
             waiter.greenlet.switch()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import gevent
 import pytest
 from gevent import get_hub
 
@@ -54,3 +55,18 @@ def test_a_native_thread_does_not_wait_for_the_loop(come):
     waiters = Waiters(get_hub())
     found = get_hub().threadpool.apply(lambda: (waiters.here, waiters.wait(lambda: come, 0)))
     assert found == (False, False)
+
+
+def test_who_is_woken_many_times_looks_once():
+    """Thousands of messages may come in one piece, and the callbacks of all others stand behind."""
+    waiters = Waiters(get_hub())
+    looks = []
+    waiting = gevent.spawn(waiters.wait, lambda: looks.append(len(looks)) or len(looks) > 4)
+    gevent.sleep(1e-9)
+    assert len(looks) == 2, "it waits"
+    for count in (3, 4, 5):
+        for _ in range(100):
+            waiters.wake()
+        gevent.sleep(1e-9)
+        assert len(looks) == count
+    assert waiting.value is True
