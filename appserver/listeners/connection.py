@@ -43,7 +43,7 @@ log = logging.getLogger("appserver.listeners")
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
 _RECV: Final = 131072
-_RECV_FRAMES: Final = 16384  # of frames, of which each may be 6 bytes, and others wait for all of them
+_RECV_FRAMES: Final = 16384  # of frames, of which each may be 6 bytes, and the `Quantum` waits for them
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
@@ -70,7 +70,7 @@ class Connection:
 
     __slots__ = (
         "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "most", "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
+        "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
     )  # fmt: skip
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
@@ -85,11 +85,10 @@ class Connection:
         self.x: Exchange | None = None
         self.inlet: Inlet | None = None  # of the request that has a body
         self.skipped = 0  # bytes of a body that nobody reads
-        self.backlog = b""  # bytes that came while an answer was made
+        self.backlog = b""  # bytes that came while an answer was made, and then frames
         self.wire: StreamWire | None = None  # of the request that asks for a WebSocket
         self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
         self.reader: Any = None
-        self.most = _RECV  # bytes to read at once
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         self.head_until = inf  # when a head that has begun must be whole
@@ -114,7 +113,7 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come."""
-        size = self.most if self.inlet is None else self.inlet.room
+        size = _RECV if self.inlet is None else self.inlet.room
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:
@@ -131,8 +130,6 @@ class Connection:
         elif self.state == DRAIN:
             if not data:
                 self.close()
-        elif self.state == SWITCHED and self.wire is not None:
-            self.wire.take(data)
         elif (x := self.x) is not None and x.body_left:
             self._take_rest(x, data)
         else:
@@ -478,13 +475,54 @@ class Connection:
         else:
             self._read()
 
-    def switch(self) -> bytes:
-        """Leave all that comes from now on to the wire; return what has come already."""
+    # Frames: callbacks of the loop, once it is a WebSocket
+
+    def switch(self) -> None:
+        """Leave to the wire what has come behind the request, and all that comes from now on."""
         self.state = SWITCHED
-        self.most = _RECV_FRAMES
-        data = self.codec.buffer + self.backlog
-        self.codec.buffer = self.backlog = b""
-        return data
+        self.backlog = self.codec.buffer + self.backlog
+        self.codec.buffer = b""
+        if self.reader is None:
+            self.reader = self.listener.loop.io(self.fd, _READ)
+        else:
+            self.reader.stop()
+
+    def hear_frames(self) -> None:
+        """Take frames from now on: those that have been read already, then what comes."""
+        self.listener.muted.discard(self)
+        if self.backlog:
+            self.listener.quantum.wait(self)
+        elif not self.reader.active:
+            self.reader.start(self.framed)
+
+    def framed(self) -> None:
+        """Take what has come, if this turn of the loop has not had enough frames of others."""
+        if self.state != SWITCHED:
+            self.readable()
+        elif not self.listener.quantum.take(self):
+            self.reader.stop()
+            self.listener.quantum.wait(self)
+
+    def take_frames(self) -> None:
+        """Take a piece of what is there, and go on unless the wire mutes the connection for it."""
+        if self.state != SWITCHED or self.wire is None:  # it has ended while it waited
+            return
+        data = self.backlog
+        if len(data) > _RECV_FRAMES:
+            data, self.backlog = data[:_RECV_FRAMES], data[_RECV_FRAMES:]
+        elif data:
+            self.backlog = b""
+        else:
+            try:
+                data = os.read(self.fd, _RECV_FRAMES)
+            except BlockingIOError:
+                self.hear_frames()
+                return
+            except OSError:
+                self.gone = True
+        self.wire.take(data)
+        if self.state == SWITCHED and self not in self.listener.muted:
+            self.hear_frames()
 
     # The channel: in a core
 

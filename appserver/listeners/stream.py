@@ -21,6 +21,7 @@ from appserver.listeners.dangers import dangers
 from appserver.listeners.later import Later
 from appserver.listeners.options import StreamOptions
 from appserver.listeners.patience import Limits
+from appserver.listeners.quantum import Quantum
 from appserver.listeners.refusals import Refusals
 from appserver.listeners.shutter import shut
 from appserver.listeners.socket_file import SocketFile
@@ -170,9 +171,12 @@ class StreamListener:
         self._resume = self.loop.timer(_PAUSE)
         self._drying = Later(self.loop, _MOMENT, Connection.dry)
         self._unwatched = Later(self.loop, _LONG, Connection.hear)
+        self.quantum = Quantum(self.loop)  # of the frames of its WebSockets
         sweep = self.loop.timer(_SWEEP, _SWEEP)
         sweep.start(self._sweep)
-        self._watchers = [self._accepting, self._resume, self._drying, self._unwatched, sweep]
+        self._watchers = [
+            self._accepting, self._resume, self._drying, self._unwatched, self.quantum, sweep,
+        ]  # fmt: skip
 
     def _accept(self) -> None:
         """Accept what waits and read each at once: its request is often there already."""

@@ -56,11 +56,9 @@ class StreamWire:
         if connection.gone:
             raise ClientGone
         self._peer = peer
-        data = connection.switch()
+        connection.switch()
         self.write(head)
-        connection.watch()
-        if data:
-            self.take(data)
+        connection.hear_frames()
 
     def write(self, data: bytes) -> None:
         connection = self._connection
@@ -79,7 +77,7 @@ class StreamWire:
 
     def resume(self) -> None:
         if self._open:
-            self._connection.watch()
+            self._connection.hear_frames()
 
     def end(self) -> None:
         if self._open and not self._connection.sender:

@@ -1,40 +1,184 @@
-"""A connection that carries frames is read in small pieces: each may be many frames, for which all others wait."""
+"""Connections that carry frames are read in small pieces, and a turn of the loop takes few: all others wait for them."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
+from collections import Counter
+from contextlib import ExitStack
 from types import SimpleNamespace
 
+import gevent
 import pytest
 from gevent import get_hub
 
-from appserver.listeners.connection import SWITCHED, Connection
+from appserver.listeners import quantum
+from appserver.listeners.connection import DRAIN, SWITCHED, Connection
+from appserver.listeners.quantum import Quantum
 from appserver.protocols.uwsgi import UwsgiCodec
 
 PINGS = b"\x89\x80\0\0\0\0" * 20_000
+PIECE = 16_384
+READ = 1
+
+
+class Wire:
+    """Keep what is taken of a connection, and in which turn of the loop."""
+
+    def __init__(self, connection, order):
+        self.connection = connection
+        self.order = order
+        self.taken = []
+        self.mutes = False
+
+    def take(self, data):
+        self.taken.append(data)
+        self.order.append((get_hub().loop.iteration, self.connection))
+        if not data:
+            self.connection.linger()
+        elif self.mutes:
+            self.connection.mute()
+
+    def lost(self):
+        pass
+
+
+class Switched:
+    """Make connections that carry frames, all of one listener; ``order`` has the pieces taken of all."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.order = []
+        self.listener = SimpleNamespace(
+            service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), muted=set(), full=False,
+            loop=get_hub().loop, quantum=Quantum(get_hub().loop),
+        )  # fmt: skip
+        stack.callback(self.listener.quantum.close)
+        stack.callback(self.listener.quantum.stop)
+
+    def make(self, *, behind=b""):
+        """Return a client's end and our connection, which *behind* the request has read already."""
+        client, ours = socket.socketpair()
+        self.stack.enter_context(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        ours.setblocking(False)
+        connection = Connection(self.listener, ours.detach(), None)
+        self.stack.callback(connection.close)
+        connection.wire = Wire(connection, self.order)
+        connection.codec.buffer, connection.backlog = behind[:100], behind[100:]
+        connection.switch()
+        assert connection.state == SWITCHED
+        connection.hear_frames()
+        return client, connection
+
+    def run(self, count):
+        """Let the loop turn until so many pieces have been taken."""
+        for _ in range(100 * count):
+            if len(self.order) >= count:
+                return
+            gevent.sleep(1e-9)
+        raise AssertionError(self.order)
 
 
 @pytest.fixture
-def pair():
-    """A client's end, and ours."""
-    client, ours = socket.socketpair()
-    with client, ours:
-        ours.setblocking(False)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        yield client, ours
+def switched():
+    with ExitStack() as stack:
+        yield Switched(stack)
 
 
-def test_frames_are_read_in_small_pieces(pair):
-    client, ours = pair
-    listener = SimpleNamespace(
-        service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), loop=get_hub().loop
-    )
-    connection = Connection(listener, ours.fileno(), None)
-    taken = []
-    connection.wire = SimpleNamespace(take=lambda data: taken.append(len(data)))
-    assert connection.switch() == b""
-    assert connection.state == SWITCHED
-    client.sendall(PINGS)
-    while sum(taken) < len(PINGS):
-        connection.readable()
-    assert max(taken) == 16_384
+@pytest.fixture
+def slow(monkeypatch):
+    """Have each piece take longer than a turn may."""
+    monkeypatch.setattr(quantum, "monotonic", itertools.count().__next__)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Have no piece take any time."""
+    monkeypatch.setattr(quantum, "monotonic", lambda: 0.0)
+
+
+@pytest.mark.parametrize("already", [0, 50_000, len(PINGS)])
+def test_frames_are_read_in_small_pieces(switched, already):
+    client, connection = switched.make(behind=PINGS[:already])
+    client.sendall(PINGS[already:])
+    client.shutdown(socket.SHUT_WR)
+    switched.run(already // PIECE + (len(PINGS) - already) // PIECE + 1 + bool(already % PIECE))
+    while connection.state == SWITCHED:
+        gevent.sleep(1e-9)
+    taken = connection.wire.taken
+    assert max(map(len, taken)) == PIECE
+    assert b"".join(taken) == PINGS
+    assert (taken[-1], connection.state) == (b"", DRAIN)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_turn_of_the_loop_is_over_when_its_time_is(switched):
+    """What else has something to read, and what other threads ask for, comes before the rest of them."""
+    clients = [switched.make() for _ in range(5)]
+    reading, writing = os.pipe()
+    other = get_hub().loop.io(reading, READ)
+    seen = []
+    other.start(lambda: seen.append(len(switched.order)) or os.read(reading, 1))
+    for client, _ in clients:
+        client.sendall(PINGS[:PIECE])
+    os.write(writing, b"x")
+    get_hub().loop.run_callback_threadsafe(lambda: seen.append(len(switched.order)))
+    switched.run(5)
+    other.stop()
+    other.close()
+    os.close(reading)
+    os.close(writing)
+    assert len({turn for turn, _ in switched.order}) == 5
+    assert {connection for _, connection in switched.order} == {connection for _, connection in clients}
+    assert len(seen) == 2
+    assert max(seen) <= 1, "they had to wait"
+
+
+@pytest.mark.usefixtures("quick")
+def test_those_that_take_no_time_are_taken_together(switched):
+    clients = [switched.make() for _ in range(5)]
+    for client, _ in clients:
+        client.sendall(PINGS[:PIECE])
+    switched.run(5)
+    assert len({turn for turn, _ in switched.order}) == 1
+
+
+@pytest.mark.usefixtures("slow")
+def test_they_have_their_turns(switched):
+    """One that says more than the others, or has done so behind its request, is not taken before them."""
+    clients = [switched.make(), switched.make(), switched.make(behind=PINGS[: 3 * PIECE])]
+    for client, _ in clients[:2]:
+        client.sendall(PINGS[: 3 * PIECE])
+    switched.run(9)
+    order = [connection for _, connection in switched.order]
+    assert Counter(order) == dict.fromkeys((connection for _, connection in clients), 3)
+    assert len(set(order[:4])) == 3, "one comes again and again"
+
+
+@pytest.mark.usefixtures("slow")
+def test_one_that_is_muted_is_out_of_the_line(switched):
+    """It goes on where it was, also with what had been read before."""
+    client, connection = switched.make(behind=PINGS[: 2 * PIECE])
+    client.sendall(PINGS[2 * PIECE : 3 * PIECE])
+    connection.wire.mutes = True
+    for count in (1, 2, 3):
+        switched.run(count)
+        for _ in range(5):
+            gevent.sleep(1e-9)
+        assert len(connection.wire.taken) == count
+        assert connection in switched.listener.muted
+        connection.hear_frames()
+    assert b"".join(connection.wire.taken) == PINGS[: 3 * PIECE]
+
+
+@pytest.mark.usefixtures("slow")
+def test_one_that_ends_while_it_waits_is_passed_over(switched):
+    clients = [switched.make(behind=PINGS[:PIECE]) for _ in range(3)]
+    clients[0][1].close()
+    clients[1][1].linger()
+    switched.run(1)
+    for _ in range(5):
+        gevent.sleep(1e-9)
+    assert [connection for _, connection in switched.order] == [clients[2][1]]

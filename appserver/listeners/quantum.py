@@ -1,0 +1,68 @@
+"""How long one turn of the loop takes frames; connections that it leaves wait in line for the next."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from appserver.listeners.connection import Connection
+
+_QUANTUM = 0.01  # seconds; the last connection of a turn may take longer by what it has read
+_TURN = 1e-9  # seconds: a timer, so that sockets are looked at in between (see `GreenletCores.turn`)
+
+
+class Quantum:
+    """Have connections take their frames, one after the other, until a turn of the loop is over.
+
+    One that finds others in line waits behind them, so that nobody is passed over again and again.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._timer = loop.timer(_TURN)
+        self._line: deque[Connection] = deque()
+        self._turn = -1  # the loop's, that
+        self._left = 0.0  # is over so many seconds from now
+
+    def take(self, connection: Connection) -> bool:
+        """Have *connection* take its frames; return False where this turn has had enough of them."""
+        if self._line or not self._any_left():
+            return False
+        self._serve(connection)
+        return True
+
+    def wait(self, connection: Connection) -> None:
+        """Have it do so in a later turn, behind those that wait already."""
+        self._line.append(connection)
+        if not self._timer.active:
+            self._timer.start(self._go_on)
+
+    def _any_left(self) -> bool:
+        turn = self._loop.iteration
+        if turn != self._turn:
+            self._turn = turn
+            self._left = _QUANTUM
+        return self._left > 0
+
+    def _serve(self, connection: Connection) -> None:
+        began = monotonic()
+        connection.take_frames()
+        self._left -= monotonic() - began
+
+    def _go_on(self) -> None:
+        for _ in range(len(self._line)):
+            if not self._any_left():
+                break
+            self._serve(self._line.popleft())
+        if self._line and not self._timer.active:
+            self._timer.start(self._go_on)
+
+    def stop(self) -> None:
+        """Have nobody's taken any more; safe twice."""
+        self._timer.stop()
+
+    def close(self) -> None:
+        """Release the timer."""
+        self._timer.close()
