@@ -4,7 +4,8 @@ A request that is overdue is interrupted by an exception, `Harakiri`, in the pla
 
 * in a greenlet that waits: thrown by its loop;
 * in a greenlet that blocks the main thread: raised by a signal's handler, which ends blocking
-  system calls, too, and knows for certain what the thread was running;
+  system calls, too, and knows for certain what the thread was running; where that blocks the loop, a greenlet
+  that the application has spawned is interrupted as well;
 * in another native thread: raised asynchronously, at its next instruction of Python.
 
 Where none of them frees it, the worker is given up: the request is answered in the application's
@@ -243,12 +244,13 @@ class Watchdog:
     def _interrupted(self, number: int, frame: Any) -> None:
         """Raise in the main thread, if what it runs now is what shall be interrupted."""
         call = stacks.call_on(frame)
-        if call is None:
+        if call is not None:
+            for run in self._running.values():
+                if run.x is call.x and run.told and not run.hit:
+                    run.hit = True
+                    raise Harakiri
+        elif not stacks.spawned(frame):
             return
-        for run in self._running.values():
-            if run.x is call.x and run.told and not run.hit:
-                run.hit = True
-                raise Harakiri
         loop = self._loops.get(get_ident())
         if loop is not None and loop.sentenced:
             raise Harakiri
@@ -283,25 +285,28 @@ class Watchdog:
         frame = sys._current_frames().get(loop.thread)  # noqa: SLF001  (there is no other way)
         if frame is None:
             return
+        call = stacks.call_on(frame)
+        spawned = call is None and stacks.spawned(frame)
         if blocked < self._block_limit:
             loop.looked = blocked
             if self._places.new(frame):
+                what = "a call" if call is not None else "a greenlet" if spawned else "a callback"
                 log.warning(
-                    "a call keeps the loop from all other requests, for %.1f s now (told once a place): %s",
-                    blocked, described(frame),
+                    "%s keeps the loop from all other requests, for %.1f s now (told once a place): %s",
+                    what, blocked, described(frame),
                 )  # fmt: skip
             return
         if not loop.sentenced:
             loop.sentenced = True
             log.error("the loop has been blocked for %.1f s by %s", blocked, described(frame))
-        if stacks.call_on(frame) is not None and blocked < self._block_limit + _GRACE:
+        if (call is not None or spawned) and blocked < self._block_limit + _GRACE:
             signal.pthread_kill(loop.thread, _SIGNAL)
             return
         if loop.lost:  # nobody replaces this process
             return
         loop.lost = True
         log.error("the loop has been blocked for %.1f s and cannot be freed", blocked)
-        if (call := stacks.call_on(frame)) is not None:
+        if call is not None:
             call.channel.give_up(direct=True)
         self._surrender("its loop is blocked")
         self._end()

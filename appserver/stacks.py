@@ -25,6 +25,7 @@ log = logging.getLogger("appserver")
 _start, _get_ident = _thread.start_new_thread, _thread.get_ident
 _writing = _thread.allocate_lock()
 _main = _get_ident()  # who imports this first
+_OURS = frozenset({"gevent.hub", "__main__", "runpy"})  # where hubs and the main greenlet begin
 
 
 class Call(NamedTuple):
@@ -42,6 +43,19 @@ def call_on(frame: FrameType | None) -> Call | None:
             return Call(found["x"], found["channel"])
         frame = frame.f_back
     return None
+
+
+def spawned(frame: FrameType | None) -> bool:
+    """Tell whether a stack is of a greenlet that the application has made, or of a thread that is one.
+
+    Its outermost frame tells: nobody else begins where the hub, the main greenlet and the server's do.
+    """
+    if frame is None:
+        return False
+    while frame.f_back is not None:
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__", "")
+    return name not in _OURS and not name.startswith("appserver.")
 
 
 def request_line(x: Exchange) -> str:

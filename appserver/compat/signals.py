@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from appserver import forks
 from appserver.clock import Schedule
 from appserver.identity import worker_id
+from appserver.wsgi import Harakiri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +112,7 @@ class Signals:
     def _run_timer(self, timer: Timer) -> None:
         while True:
             time.sleep(timer.seconds)
-            self.raise_(timer.number)
-            forks.leave()
+            self._call(timer.number)
             if timer.left:
                 timer.left -= 1
                 if not timer.left:
@@ -123,8 +123,15 @@ class Signals:
         while True:
             time.sleep(schedule.pause())
             if schedule.due():
-                self.raise_(alarm.number)
-                forks.leave()
+                self._call(alarm.number)
+
+    def _call(self, number: int) -> None:
+        """Raise a signal by time; a handler that keeps the loop from all others may be interrupted."""
+        try:
+            self.raise_(number)
+        except Harakiri:
+            log.exception("the handler of signal %d took too long", number)
+        forks.leave()
 
 
 SIGNALS = Signals()

@@ -18,6 +18,7 @@ from appserver.compat.features import WHY
 from appserver.compat.module import WithLogvars
 from appserver.compat.signals import Alarm, Signals, Timer
 from appserver.configuration import Configuration
+from appserver.wsgi import Harakiri
 from tests.support.server import Server
 from tests.support.wall import Ended, Wall, seconds
 
@@ -208,6 +209,22 @@ def test_timers_run_from_the_beginning_of_a_worker(modules):
     uwsgi.register_signal(3, "", lambda _: late.set())
     uwsgi.add_rb_timer(3, 0.01, 1)
     assert late.wait(20)
+
+
+def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(signals.time, "sleep", lambda seconds: None)
+    made = Signals()
+    raised = []
+
+    def tick(number):
+        raised.append(number)
+        if len(raised) == 1:
+            raise Harakiri
+
+    made.register(3, "", tick)
+    made._run(Timer(3, 0.01, 2))
+    assert raised == [3, 3]
+    assert "the handler of signal 3 took too long" in caplog.text
 
 
 @pytest.mark.parametrize("minute, times", [(7, ["10:07"]), (-1, ["10:06", "10:07", "10:08", "10:09"])])

@@ -14,7 +14,7 @@ from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
 
 APP = """
-import os, pathlib, sys, time
+import os, pathlib, sys, threading, time
 
 def spin():
     while True:
@@ -56,19 +56,41 @@ def block():
     while not os.path.exists("released") and time.monotonic() < end:
         real_sleep(0.05)
 
+def in_asyncio():
+    import asyncio
+    async def compute():
+        spin()
+    asyncio.run(compute())
+
+def spawn(function):
+    import gevent
+    gevent.spawn(function)
+
+def nest(function):
+    import greenlet
+    greenlet.greenlet(function).switch()
+
+def call_back(function):
+    import gevent
+    gevent.get_hub().loop.run_callback(function)
+
+SPAWN = {"spawn": spawn, "thread": lambda function: threading.Thread(target=function).start(), "nest": nest, "callback": call_back}
+
 def read():
     pathlib.Path("fifo").read_bytes()
 
 WAYS = {
     "block": block, "read": read,
     "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
-    "forgiving": forgiving, "cleaning": cleaning,
+    "forgiving": forgiving, "cleaning": cleaning, "asyncio": in_asyncio,
 }
 
 def application(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     if path == "/stuck":
         WAYS[query]()
+    if path in ("/spawn", "/thread", "/nest", "/callback"):
+        SPAWN[path[1:]](WAYS[query])
     if path == "/begun":
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         write(b"begun")
@@ -221,6 +243,46 @@ def test_what_blocks_is_interrupted_without_a_warning_before(limited):
     assert site.get("/stuck?spin")[0] == 504
     site.wait_until(r"ERROR the loop has been blocked for \S+ s by app \(")
     assert "a call keeps the loop" not in site.log
+
+
+@pytest.mark.parametrize("way", ["spin", "block", "asyncio"])
+@pytest.mark.parametrize("kind", ["spawn", "thread"])
+def test_what_the_application_has_spawned_is_interrupted_and_no_request_is(limited, kind, way):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="1", gevent_block_warning="0.2")
+    other = site.hold()
+    status, told = site.get(f"/{kind}?{way}")
+    assert status == 200
+    site.wait_until(r"WARNING a greenlet keeps the loop from all other requests, for \S+ s now .*: app \(")
+    site.wait_until(r"ERROR the loop has been blocked for \S+ s by app \(")
+    site.wait_until(r"Harakiri$")
+    assert site.told() == told
+    site.release()
+    assert other() == (200, told)
+    assert "cannot be freed" not in site.log
+
+
+def test_what_a_call_runs_in_a_greenlet_beside_its_own_is_interrupted_as_it_is(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="1")
+    before = site.told()
+    assert site.get("/nest?spin")[0] == 504
+    assert site.told() == before
+
+
+def test_what_has_been_spawned_and_cannot_be_interrupted_costs_the_worker(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="0.5")
+    before = site.get("/spawn?c")[1]
+    site.wait_until("cannot be freed")
+    poll(lambda: site.told() != before, "the worker is not replaced")
+
+
+def test_a_callback_of_the_loop_is_not_interrupted(limited):
+    """To raise in the hub would end what it is about to do for others."""
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="1", gevent_block_warning="0.2")
+    before = site.get("/callback?spin")[1]
+    site.wait_until(r"WARNING a callback keeps the loop from all other requests, for \S+ s now .*: app \(")
+    site.wait_until("cannot be freed")
+    poll(lambda: site.told() != before, "the worker is not replaced")
+    assert "Harakiri" not in site.log
 
 
 def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):
