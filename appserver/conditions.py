@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from appserver.ip import address_of, network_of
 from appserver.options import BadValue, UnsupportedValue, regex
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _number(text: str) -> int:
 
 def _within(address: str, network: str) -> bool:
     try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+        return address_of(address) in network_of(network, strict=False)
     except ValueError:
         return False
 
@@ -111,7 +111,7 @@ def condition(text: str) -> Condition:
         return Condition(name, one, pattern=regex(two))
     if name in {"ipv4in", "ipv6in"} and "$" not in two:
         try:
-            ipaddress.ip_network(two, strict=False)
+            network_of(two, strict=False)
         except ValueError:
             raise BadValue(f"{name}:${{REMOTE_ADDR}};network, such as 10.0.0.0/8") from None
     return Condition(name, one, two)

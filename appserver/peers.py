@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
+from appserver.ip import address_of, network_of
 from appserver.options import BadValue
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 UNIX = frozenset({"", "unix:"})  # how a peer without an address is written; the second is nginx's
 _MOST = 4096  # addresses that are remembered
@@ -35,11 +39,9 @@ class Peers:
         if text in UNIX:
             return self.unix
         try:
-            address = ip_address(text.partition("%")[0])
+            address = address_of(text.partition("%")[0])
         except ValueError:
             return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
         return any(address in network for network in self.networks)
 
 
@@ -53,7 +55,7 @@ def peers(text: str) -> Peers:
         if word == "unix":
             continue
         try:
-            networks.append(ip_network(word))
+            networks.append(network_of(word))
         except ValueError as error:
             told = f"; {error}" if "host bits" in str(error) else ""
             raise BadValue(f"addresses, networks such as 10.0.0.0/8, unix, or none{told}") from None

@@ -12,6 +12,7 @@ from appserver.peers import everybody, peers
     "text, inside, outside",
     [
         ("10.0.0.0/8", ["10.1.2.3", "::ffff:10.1.2.3"], ["11.0.0.1", "::1", "", "x"]),
+        ("::ffff:10.0.0.0/104", ["10.1.2.3", "::ffff:a01:203"], ["11.0.0.1", "::1"]),
         ("127.0.0.1, ::1", ["127.0.0.1", "::1"], ["127.0.0.2", "unix:"]),
         ("fe80::/10 unix", ["fe80::1%eth0", "", "unix:"], ["10.0.0.1"]),
         ("none", [], ["127.0.0.1", ""]),
@@ -38,7 +39,8 @@ def test_an_address_in_the_place_of_a_network_is_told():
 
 
 @pytest.mark.parametrize(
-    "text, dangerous", [("0.0.0.0/0", True), ("10.0.0.1 ::/0", True), ("10.0.0.0/8", False)]
+    "text, dangerous",
+    [("0.0.0.0/0", True), ("10.0.0.1 ::/0", True), ("::ffff:0:0/96", True), ("10.0.0.0/8", False)],
 )
 def test_believing_everybody_is_dangerous(text, dangerous):
     assert bool(everybody(text)) == dangerous

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.support.clients import HttpClient
 from tests.support.server import ROOT, Server
 
 APP = """
@@ -285,6 +286,23 @@ class TestActivation:
             with Server("--http", "fd://3", *app, **activated(tcp)) as server:
                 assert fetch(server.addresses["http"]) == "('http', '127.0.0.1', '/')"
             assert "no option names" not in server.log
+
+    @needs_ipv6
+    @pytest.mark.parametrize(
+        "rule", ["route-if=ipv4in:${REMOTE_ADDR};127.0.0.0/8", "route-remote-addr=^127[.]"]
+    )
+    @pytest.mark.parametrize("name", [":{port}", "fd://3"])
+    def test_a_client_of_ipv4_has_its_address_at_a_socket_for_both(self, app, activated, name, rule):
+        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as tcp:
+            port = tcp.getsockname()[1]
+            arguments = ["--http", name.format(port=port), f"--{rule} break:403", *app]
+            with Server(*arguments, **activated(tcp)) as server:
+                assert server.addresses["http"] == f"[::]:{port}"
+                assert fetch(f"[::1]:{port}") == "('http', '::1', '/')"
+                with HttpClient(f"127.0.0.1:{port}") as client:
+                    assert client.request("GET", "/").status == 403
+            assert "127.0.0.1 " in server.log
+            assert "::ffff:" not in server.log
 
     def test_a_descriptor_that_is_missing_is_told(self, app, activated):
         options = activated(count=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from appserver.ip import address_of
 from appserver.listeners.stream import StreamListener
 from appserver.options import BadValue, one_of, option, seconds
 from appserver.protocols.http import HttpCodec, RequestLimits
@@ -115,5 +116,8 @@ class HttpListener(StreamListener):
     def codec(self, peer: Any) -> HttpCodec:
         base = self.base
         if self.tcp:
-            base = base | {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
+            host = peer[0]
+            if host.startswith("::ffff:"):  # of IPv4, at a socket for both
+                host = str(address_of(host))
+            base = base | {"REMOTE_ADDR": host, "REMOTE_PORT": str(peer[1])}
         return self._codec(base, self._reader, self._request_limits)

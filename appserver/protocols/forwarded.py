@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from appserver.ip import address_of
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import check_host, server_of
 from appserver.protocols.framing import BAD_REQUEST
@@ -31,7 +31,7 @@ _KEYS = {**FIELDS, STANDARD: "HTTP_FORWARDED"}
 # One `name=value` of a Forwarded element, or what separates them.
 _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]+))\s*(?:([,;])|$)')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?").fullmatch
-# An address with its zone (RFC 4007), such as the name of an interface; `ip_address` takes any text for one.
+# An address with its zone (RFC 4007), such as the name of an interface; `address_of` takes any text for one.
 _ZONED = re.compile(r"[0-9A-Fa-f:.]+%[0-9A-Za-z._~-]{1,15}").fullmatch
 
 
@@ -158,7 +158,7 @@ def _node(text: str) -> tuple[str, str] | None:
     try:
         if port and int(port) > 65535:
             return None
-        return str(ip_address(host)), port
+        return str(address_of(host)), port
     except ValueError:
         return None
 

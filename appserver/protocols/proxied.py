@@ -10,6 +10,7 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
+from appserver.ip import unmapped
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.http import USUAL, HttpCodec
@@ -91,7 +92,7 @@ def _text(data: bytes) -> tuple[int, Named]:
         raise ProtocolError(BAD_REQUEST, "The address of the PROXY line is none.") from None
     if address.version != int(match[1]) or int(match[3]) > 65535:
         raise ProtocolError(BAD_REQUEST, "The address of the PROXY line is not of its kind.")
-    return size, (match[2].decode(), match[3].decode())
+    return size, (str(unmapped(address)), match[3].decode())
 
 
 def _binary(data: bytes) -> tuple[int, Named]:
@@ -116,5 +117,5 @@ def _binary(data: bytes) -> tuple[int, Named]:
     if family == 0x11:
         return size, (str(IPv4Address(data[16:20])), str(int.from_bytes(data[24:26], "big")))
     if family == 0x21:
-        return size, (str(IPv6Address(data[16:32])), str(int.from_bytes(data[48:50], "big")))
+        return size, (str(unmapped(IPv6Address(data[16:32]))), str(int.from_bytes(data[48:50], "big")))
     return size, None  # a client on a Unix socket of the balancer's machine has no address to tell

@@ -34,6 +34,10 @@ def told(names=EVERY, trusted="10.0.0.0/8 2001:db8::/32", **given):
         ("[2001:db9::1]:77", "2001:db9::1", "77"),
         ("fe80::1%eth0.100", "fe80::1%eth0.100", None),
         ("fe80::1%2", "fe80::1%2", None),
+        ("2001:DB9:0::1", "2001:db9::1", None),
+        ("::ffff:192.0.2.1", "192.0.2.1", None),
+        ("[::FFFF:c000:201]:77", "192.0.2.1", "77"),
+        ("192.0.2.1, ::ffff:10.9.9.9", "192.0.2.1", None),
         ("198.51.100.7, 192.0.2.1", "192.0.2.1", None),  # the left one is the client's own word
         ("198.51.100.7, 192.0.2.1, 10.9.9.9,10.8.8.8", "192.0.2.1", None),
         ("10.9.9.9, 10.8.8.8", "10.9.9.9", None),  # all are proxies: one of them asks
@@ -58,6 +62,11 @@ def test_a_malformed_list_is_ignored_as_a_whole(value):
     environ, ignored = told(HTTP_X_FORWARDED_FOR=value)
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("10.0.0.1", "5")
     assert [name for name, _ in ignored] == ["X-Forwarded-For"]
+
+
+def test_an_address_of_ipv4_is_one_in_the_standard_field_too():
+    environ, ignored = told(frozenset({"forwarded"}), HTTP_FORWARDED='for="[::ffff:192.0.2.1]:77"')
+    assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"], ignored) == ("192.0.2.1", "77", [])
 
 
 def test_a_zone_is_no_free_text_in_the_standard_field_either():
