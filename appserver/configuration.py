@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from appserver.access import AccessOptions
-from appserver.address import AddressError
+from appserver.address import AddressError, parse
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
@@ -166,6 +166,7 @@ class Configuration:
             self._kind(classes, mounting, setting)(setting.value or "", self.settings)
             for mounting, setting in self.settings.mounts
         ]
+        self.problems += self._twice()
         if not self.listeners and not self.problems:
             self.problems.append(_NOTHING)
         least, most = self.settings.of(CheaperOptions).cheaper, self.settings.of(ConcurrencyOptions).processes
@@ -186,6 +187,28 @@ class Configuration:
             spoken = getattr(self.settings.of(owner), "protocol", "")
             kinds = [classes[spoken]] if spoken in classes else kinds
         return kinds[0]
+
+    def _twice(self) -> list[str]:
+        """Return a problem for each address that another setting has, too; some can be shared."""
+        found: list[str] = []
+        first: dict[object, Setting] = {}
+        for _, setting in self.settings.mounts:
+            spec = Spec(setting.value or "")
+            if self.catalogue.by_name[setting.name].expects != "address":  # nothing is bound there
+                continue
+            where: object = parse(spec.address)
+            if isinstance(where, tuple):
+                where = (where[0] or "0.0.0.0", where[1])  # noqa: S104  (`:port`)
+            shared = isinstance(where, int) or (isinstance(where, tuple) and not where[1])
+            if shared or spec.of(self.settings, BindOptions).reuse_port:
+                continue
+            before = first.setdefault(where, setting)
+            if before is not setting:
+                told = f"cannot listen on {spec.address} twice: {before.place} has it, too"
+                found.append(
+                    self.secrets.hidden(f"{setting.place}: {told}; remove one, or choose another address")
+                )
+        return found
 
     def tell(self, log: Logger) -> None:
         """Log what is to be said about the configuration when the server starts."""

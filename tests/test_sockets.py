@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from appserver.configuration import Configuration
 from tests.support.clients import HttpClient
 from tests.support.server import ROOT, Server
 
@@ -208,7 +209,10 @@ class TestFiles:
 
     def test_one_path_cannot_be_given_twice(self, app, tmp_path):
         path = tmp_path / "x.sock"
-        assert "another server answers on it" in failing("--http", path, "-s", path, *app)
+        assert failing("--http", path, "-s", path, *app) == (
+            f"appserver: -s: cannot listen on {path} twice: --http has it, too; remove one, or choose another"
+            " address\n"
+        )
 
 
 def test_a_taken_port_is_told_with_its_line(app, tmp_path):
@@ -221,6 +225,29 @@ def test_a_taken_port_is_told_with_its_line(app, tmp_path):
             f"appserver: site.ini:4: cannot listen on {address}: Address already in use;"
             " stop the other server or choose another address\n"
         )
+
+
+@pytest.mark.parametrize(
+    "first, second", [("127.0.0.1:8080", "127.0.0.1:8080"), (":8080", "0.0.0.0:8080"), ("/x.sock", "/x.sock, vacuum=1")]
+)  # fmt: skip
+def test_an_address_that_stands_twice_is_told_with_both_lines(tmp_path, first, second):
+    (tmp_path / "site.ini").write_text(
+        f"[appserver]\nmodule = a\nhttp = {first}\nhttp = :80\nsocket = {second}\n"
+    )
+    configuration = Configuration([str(tmp_path / "site.ini")])
+    [problem] = configuration.problems
+    assert problem == (
+        f"{tmp_path}/site.ini:5: cannot listen on {second.partition(',')[0]} twice: {tmp_path}/site.ini:3 has it, too;"
+        " remove one, or choose another address"
+    )
+
+
+@pytest.mark.parametrize(
+    "address, options",
+    [("127.0.0.1:0", []), ("fd://3", []), (":8080, reuse-port=1", []), (":8080", ["--reuse-port"])],
+)
+def test_what_can_be_shared_may_stand_twice(address, options):
+    assert Configuration(["--http", address, "--http", address, *options]).problems == []
 
 
 @pytest.fixture
