@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
+from appserver.ip import address_of
 from appserver.options import BadValue
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 _FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
 _Socket = socket.socket  # the real one, also where gevent replaces it later
@@ -87,21 +91,30 @@ def relative(text: str) -> bool:
 
 def public(text: str) -> bool:
     """Tell whether others than this machine and private networks may reach an address as it is written."""
-    address = parse(text)
-    if isinstance(address, str):
+    found = over_ip(text)
+    if found is None:
         return False
+    host, _ = found
+    return host.is_unspecified or not (host.is_private or host.is_link_local)
+
+
+def over_ip(text: str) -> tuple[IPv4Address | IPv6Address, int] | None:
+    """Return the IP address and port that an address means as it is written; None where it means none."""
     try:
+        address = parse(text)
+        if isinstance(address, str):
+            return None
         if isinstance(address, int):
             with _Socket(fileno=os.dup(address)) as sock:
                 if sock.family == socket.AF_UNIX:
-                    return False
-                host = sock.getsockname()[0]
+                    return None
+                host, port = sock.getsockname()[:2]
         else:
+            port = address[1]
             host = socket.getaddrinfo(address[0] or "0.0.0.0", None)[0][4][0]  # noqa: S104
-        found = ip_address(str(host).partition("%")[0])
-    except (OSError, UnicodeError):  # binding it will tell
-        return False
-    return found.is_unspecified or not (found.is_private or found.is_link_local)
+        return address_of(str(host).partition("%")[0]), port
+    except (BadValue, OSError, UnicodeError):  # binding it will tell, if it is one for us
+        return None
 
 
 def name_of(sock: socket.socket) -> str:

@@ -8,11 +8,16 @@ import socket
 import stat
 from dataclasses import dataclass
 from grp import getgrnam
+from ipaddress import IPv6Address
 from pwd import getpwnam
+from typing import TYPE_CHECKING
 
 from appserver.activation import same
-from appserver.address import AddressError, number, parse, socket_name
+from appserver.address import AddressError, number, over_ip, parse, socket_name
 from appserver.options import BadValue, option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
@@ -76,10 +81,13 @@ class BindOptions:
     vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 
 
-def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.socket:
+def bind(
+    text: str, options: BindOptions, passed: dict[str, int], beside: Iterable[str] = ()
+) -> socket.socket:
     """Return a listening socket for an address; the caller closes it.
 
-    *passed* are systemd's sockets by address: one of the same address is taken from it and used.
+    *passed* are systemd's sockets by address: one of the same address is taken from it and used. *beside*
+    are the addresses of other sockets of this server: see `leaves_ipv4`.
     Raise `AddressError` where the address cannot be had.
     """
     address = parse(text)
@@ -93,7 +101,7 @@ def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.sock
                 del passed[name]
                 return _inherited(fd)
         if isinstance(address, tuple):
-            return _bind_tcp(address, options)
+            return _bind_tcp(address, options, apart=leaves_ipv4(text, (*beside, *passed)))
         if options.abstract_socket and not address.startswith("\0"):
             address = socket_name("\0" + address)
         return _bind_unix(address, options)
@@ -103,7 +111,16 @@ def bind(text: str, options: BindOptions, passed: dict[str, int]) -> socket.sock
         raise AddressError(f"cannot listen on {text}: that is no host name", text) from None
 
 
-def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
+def leaves_ipv4(text: str, beside: Iterable[str]) -> bool:
+    """Tell whether an address is all of IPv6, and of nothing else as one *beside* is of IPv4 on its port."""
+    mine = over_ip(text)
+    if mine is None or mine[0] != IPv6Address(0) or not mine[1]:
+        return False
+    others = map(over_ip, beside)
+    return any(each is not None and each[0].version == 4 and each[1] == mine[1] for each in others)
+
+
+def _bind_tcp(address: tuple[str, int], options: BindOptions, *, apart: bool) -> socket.socket:
     host, port = address
     family, _, _, _, where = socket.getaddrinfo(
         host or "0.0.0.0",  # noqa: S104  (`:port` means every IPv4 address, as in uWSGI)
@@ -115,7 +132,7 @@ def _bind_tcp(address: tuple[str, int], options: BindOptions) -> socket.socket:
         if options.reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
-        if family == socket.AF_INET6:
+        if apart:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
         return _listening(sock, options)

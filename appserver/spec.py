@@ -71,6 +71,11 @@ class Spec:
         return any(each.field == field for each in self.own)
 
 
+def addresses(settings: Settings) -> list[str]:
+    """Return where listeners are mounted, as it is written."""
+    return [Spec(setting.value or "").address for _, setting in settings.mounts]
+
+
 def relative(text: str) -> bool:
     """Tell whether a listener's address is a relative path."""
     try:

@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from appserver.configuration import Configuration
-from tests.support.clients import HttpClient
+from tests.support.clients import HttpClient, ScgiClient
+from tests.support.ports import free_port
 from tests.support.server import ROOT, Server
 
 APP = """
@@ -28,6 +29,11 @@ def has_ipv6():
             return True
     except OSError:
         return False
+
+
+def apart_by_default():
+    with socket.socket(socket.AF_INET6) as sock:
+        return bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
@@ -225,6 +231,41 @@ def test_a_taken_port_is_told_with_its_line(app, tmp_path):
             f"appserver: site.ini:4: cannot listen on {address}: Address already in use;"
             " stop the other server or choose another address\n"
         )
+
+
+@needs_ipv6
+class TestBothFamilies:
+    """Every address of IPv6 is every one of IPv4, too, unless another listener has that."""
+
+    @pytest.mark.skipif(has_ipv6() and apart_by_default(), reason="net.ipv6.bindv6only is set")
+    @pytest.mark.parametrize("options", [[], ["--master"]], ids=["alone", "master"])
+    def test_one_socket_serves_both(self, app, options):
+        with Server("--http", "[::]:0", *app, *options) as server:
+            port = server.addresses["http"].removeprefix("[::]:")
+            assert fetch(f"127.0.0.1:{port}") == "('http', '127.0.0.1', '/')"
+            assert fetch(f"[::1]:{port}") == "('http', '::1', '/')"
+
+    @pytest.mark.parametrize(
+        "other", [":{port}", "0.0.0.0:{port}", "127.0.0.1:{port}", "localhost:{port}", "fd://3"]
+    )
+    @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+    def test_an_address_of_ipv4_stands_beside_it(self, app, activated, other, first):
+        port = free_port()
+        passed = [socket.create_server(("127.0.0.1", port))] if other == "fd://3" else []
+        both = ["--http", "[::]:{port}", "--scgi-socket", other]
+        arguments = [each.format(port=port) for each in (both if first else [*both[2:], *both[:2]])]
+        with Server(*arguments, *app, **(activated(*passed) if passed else {})) as server:
+            for sock in passed:
+                sock.close()
+            assert fetch(f"[::1]:{port}") == "('http', '::1', '/')"
+            with ScgiClient(f"127.0.0.1:{port}") as client:
+                assert b"'scgi'" in client.request("GET", "/").body
+            assert set(server.addresses) == {"http", "scgi"}
+
+    def test_another_servers_port_is_not_left_out_in_silence(self, app):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"[::]:{taken.getsockname()[1]}"
+            assert "Address already in use; stop the other server" in failing("--http", address, *app)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,9 @@ def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], d
                 follows[listener] = same[0]
             else:
                 bound.append(listener)
-                with _where(old):
-                    listener.bind({})
+        for listener in bound:
+            with _where(old):
+                listener.bind({})
     except AddressError as error:
         for listener in bound:
             listener.close()

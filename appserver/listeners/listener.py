@@ -95,7 +95,8 @@ class Listener(Protocol):
     def take_over(self, other: Self) -> None:
         """Use what *other* has bound, a listener that this one follows.
 
-        At a reload, instead of `bind`; *other* may still be needed, so nothing is taken from it.
+        At a reload, instead of `bind` and before others do; *other* may still be needed, so nothing is taken
+        from it. Raise `AddressError` where what it has bound will not do.
         """
 
     def attendant(self) -> Attend | None:

@@ -15,7 +15,8 @@ from gevent import get_hub
 from mypy_extensions import mypyc_attr
 
 from appserver import address
-from appserver.binding import BindOptions, bind
+from appserver.address import AddressError
+from appserver.binding import BindOptions, bind, leaves_ipv4
 from appserver.listeners.connection import Connection
 from appserver.listeners.dangers import dangers
 from appserver.listeners.later import Later
@@ -26,7 +27,7 @@ from appserver.listeners.refusals import Refusals
 from appserver.listeners.shutter import shut
 from appserver.listeners.socket_file import SocketFile
 from appserver.listeners.warnings import Warnings
-from appserver.spec import Spec
+from appserver.spec import Spec, addresses
 from appserver.stats.backlog import backlog
 from appserver.trust import TrustOptions
 
@@ -121,7 +122,7 @@ class StreamListener:
         """Take the address; raise `AddressError`."""
         wanted = address.parse(self.address)
         before = len(passed)
-        self._sock = bind(self.address, self._bind, passed)
+        self._sock = bind(self.address, self._bind, passed, addresses(self.settings))
         self.address = address.name_of(self._sock)
         self.tcp = self._sock.family != socket.AF_UNIX
         self._ours = not isinstance(wanted, int) and len(passed) == before
@@ -133,7 +134,15 @@ class StreamListener:
         return self.given.address in {other.given.address, other.address}
 
     def take_over(self, other: Self) -> None:
-        """Listen on the socket of *other*, which is not closed."""
+        """Listen on the socket of *other*, which is not closed; raise `AddressError` where it is another."""
+        apart = leaves_ipv4(self.given.address, addresses(self.settings))
+        if other._ours and apart != leaves_ipv4(other.given.address, addresses(other.settings)):
+            wanted = "IPv6 alone" if apart else "IPv4, too"
+            raise AddressError(
+                f"cannot listen on {self.given.address} for {wanted}: a socket that is bound cannot change"
+                " that; restart the server",
+                self.given.address,
+            )
         self.address, self.tcp = other.address, other.tcp
         self._sock, self._file, self._ours = other._sock, other._file, other._ours
 

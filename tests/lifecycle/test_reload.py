@@ -13,7 +13,9 @@ import pytest
 from tests.lifecycle.conftest import alive, children, refused
 from tests.support.clients import UwsgiClient
 from tests.support.fronts import poll
+from tests.support.ports import free_port
 from tests.support.server import Server
+from tests.test_sockets import needs_ipv6
 
 
 def reload(site, number=signal.SIGHUP):
@@ -253,6 +255,26 @@ def test_an_address_that_cannot_be_had_changes_nothing(site):
         reload(site)
         site.wait_until(r"keeps serving: .*site\.ini:5: cannot listen on .*Address already in use")
     assert site.told()["version"] == 1
+
+
+@needs_ipv6
+def test_a_socket_that_is_bound_cannot_leave_ipv4_to_another(site):
+    port = free_port()
+    site.configure(http_socket=f"[::]:{port}").start()
+    assert site.told()["version"] == 1
+    site.configure(f"socket = :{port}", http_socket=f"[::]:{port}")
+    reload(site)
+    site.wait_until(
+        rf"keeps serving: .*site\.ini:2: cannot listen on \[::\]:{port} for IPv6 alone: .*; restart"
+    )
+    site.server.stop()
+    site.start()
+    assert site.told()["version"] == 1
+    site.configure(f"http-socket = [::]:{port}", http_socket="127.0.0.1:0")
+    reload(site)
+    site.wait_until(
+        rf"keeps serving: .*site\.ini:5: cannot listen on \[::\]:{port} for IPv4, too: .*; restart"
+    )
 
 
 def test_an_address_may_be_written_in_another_way(site):
