@@ -40,13 +40,14 @@ _STATUS = re.compile(r"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*").fullmatch
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-# Kinds of header fields; the last: of one link.
+# Kinds of header fields: of one link, and what CGI has for the status (RFC 3875 section 6.3.3).
 _ORDINARY: Final = 0
 _LENGTH: Final = 1
 _DATE: Final = 2
 _CONNECTION: Final = 3
 _LINKS: Final = 4
-_SPECIAL = {"content-length": _LENGTH, "date": _DATE, **dict.fromkeys(_HOP_BY_HOP, _LINKS)}
+_CGIS: Final = 5
+_SPECIAL = {"content-length": _LENGTH, "date": _DATE, "status": _CGIS, **dict.fromkeys(_HOP_BY_HOP, _LINKS)}
 _SPECIAL["connection"] = _CONNECTION
 # What applications write is the same again and again, so it is looked at once; bounded.
 _known_names: Final[dict[str, int]] = {}  # good header name as the application writes it -> its kind
@@ -213,7 +214,7 @@ class Exchange:
                     length = int(value)
                 elif kind == _DATE:
                     dated = True
-                else:
+                elif kind != _CGIS or self.codec.cgi:
                     if kind == _CONNECTION and "close" in value.lower():
                         self.keep_alive = False
                     continue

@@ -54,6 +54,7 @@ class Codec:
     __slots__ = ("buffer", "chunks", "replies", "trust")
 
     dated = False  # the front end adds Date itself
+    cgi = False  # the status is a field, so no other one may have its name
     announces = True  # an answer tells the peer that its connection ends
     exact = True  # a body ends where its request says
     plain = False  # a body whose length is known comes as it is, with nothing in between

@@ -94,6 +94,7 @@ class CgiAnswers(Codec):
     """Begin answers with a CGI ``Status`` field (RFC 3875 section 6.3.3)."""
 
     __slots__ = ()
+    cgi = True
 
     def head(self, x: Exchange) -> bytes:
         return head_of(f"Status: {x.status}", x)

@@ -123,6 +123,17 @@ def test_the_end_of_the_connection_ends_the_answer(protocol, first, headers, fie
     assert not x.keep_alive
 
 
+@pytest.mark.parametrize("name", ["Status", "status", "STATUS"])
+@pytest.mark.parametrize("protocol", CODECS)
+def test_an_application_has_no_status_beside_the_servers(protocol, name):
+    """Apache would take the last one; where the status is no field it is a field as any other."""
+    wire = answer(exchange(protocol), OK, [("A", "b"), (name, "404 Not Found"), *LENGTH], b"hello")
+    cgi = protocol in {"scgi", "fastcgi"}
+    assert wire.lower().count(b"status: ") == 1
+    assert (b"404" in wire) is not cgi
+    assert b"\r\nA: b\r\n" in wire
+
+
 @pytest.mark.parametrize("protocol", CODECS)
 def test_the_framing_is_the_requests_not_the_environs(protocol):
     """An application may do with its environ what it likes."""

@@ -119,3 +119,9 @@ def test_E9_the_path_is_as_apache_understands_it(front, target):
 def test_E9_what_apache_closes_is_closed(front, target):
     heard = say(front, f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
     assert heard.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("status", ["404%20Not%20Found", "ok"])
+def test_R14_an_application_s_status_is_no_status(front, status):
+    heard = say(front, f"GET /status/{status} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    assert heard.startswith(b"HTTP/1.1 200 ")

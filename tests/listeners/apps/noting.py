@@ -18,7 +18,10 @@ def app(environ, start_response):
         body = json.dumps(
             {"request": told, "body": read.decode("latin-1"), "fields": fields(environ)}
         ).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    if environ["PATH_INFO"].startswith("/status/"):
+        headers.append(("Status", environ["PATH_INFO"].removeprefix("/status/")))
+    start_response("200 OK", headers)
     return [body]
 
 
