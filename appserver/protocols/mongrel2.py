@@ -73,6 +73,10 @@ _keys: Final[dict[str, str]] = {
     "PEER_CERT_SHA1": "PEER_CERT_SHA1",
 }
 _ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
+# Whether a value may end with a blank, in either form of the headers.
+_BLANK = re.compile(rb' "?[,}]').search
+# What Mongrel2 has gone by, blanks included: it decodes no body whose coding has one behind it.
+_VERBATIM: Final = frozenset({"transfer-encoding", "sec-websocket-key"})
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
 _NO_BODY: Final = b"0:,"  # as most messages end
 _BACKSLASH: Final = 0x5C
@@ -174,6 +178,8 @@ def parse(message: bytes) -> Message:
         fields, plain = _json_fields(message[start:end])
     else:
         raise malformed("The headers are neither a netstring nor a dictionary.")
+    if _BLANK(message, start, end) is not None or not plain:
+        fields = _stripped(fields)
     body = b""
     if len(message) != end + 4 or not message.endswith(_NO_BODY):
         start, stop = tnetstring.netstring(message, end + 1)
@@ -215,6 +221,19 @@ def _json_fields(data: bytes) -> tuple[Fields, bool]:
         if name != "PATH" and not _LATIN_1(name + "".join(values)):
             raise malformed(f"The value of {name!r} has a character that no byte stands for.")
     return found, False
+
+
+def _stripped(fields: Fields) -> Fields:
+    """Return fields without blanks behind a client's values; Mongrel2 takes away those in front."""
+    found: Fields = {}
+    for name, value in fields.items():
+        if name.isupper() or name in _VERBATIM:
+            found[name] = value
+        elif isinstance(value, str):
+            found[name] = value.rstrip(" \t")
+        else:
+            found[name] = [each.rstrip(" \t") for each in value]
+    return found
 
 
 def envelope(connection: Connection, *body: bytes | memoryview) -> bytes:

@@ -182,6 +182,7 @@ AMBIGUOUS = [
     pytest.param({"content-length": "5", "transfer-encoding": "chunked"}, b"hello", id="M5-both"),
     pytest.param({"transfer-encoding": "gzip"}, b"", id="M5-another coding"),
     pytest.param({"transfer-encoding": "Chunked"}, b"", id="M5-in capitals, which Mongrel2 does not know"),
+    pytest.param({"transfer-encoding": "chunked "}, b"", id="M5-a blank behind it, with which Mongrel2 does not know it"),
     pytest.param({"transfer-encoding": ["chunked", "chunked"]}, b"", id="M5-twice"),
     pytest.param({"content-length": "+5"}, b"hello", id="M6-a sign"),
     pytest.param({"content-length": "5abc"}, b"hello", id="M6-letters behind"),
