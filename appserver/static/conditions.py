@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*")  # more bytes no file has
@@ -64,7 +65,9 @@ def _is_number(text: str | None) -> bool:
 def _time(text: str) -> float:
     """Return the seconds of a date; the far past for what is none."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        # asctime's form has no zone, and means UTC as the others do (RFC 9110 section 5.6.7).
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return -1.0
 

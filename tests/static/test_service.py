@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import time
 from email.utils import formatdate
 from urllib.parse import unquote
 
@@ -177,6 +178,20 @@ class TestConditions:
         since = formatdate(PAST + seconds, usegmt=True)
         assert ask(MAP, "/static/a.txt", if_modified_since=since).status == status
         assert ask(MAP, "/static/a.txt", if_modified_since=since, if_none_match='"x"').status == 200
+
+    @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+    def test_a_date_is_one_of_utc_in_each_of_its_forms(self, tree, monkeypatch, zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            for form in ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"):
+                before, then = (time.strftime(form, time.gmtime(each)) for each in (PAST - 1, PAST))
+                assert ask(MAP, "/static/a.txt", if_modified_since=before).status == 200
+                assert ask(MAP, "/static/a.txt", if_modified_since=then).status == 304
+                assert ask(MAP, "/static/a.txt", range="bytes=0-4", if_range=then).status == 206
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     def test_what_is_no_date_is_none(self, tree):
         assert ask(MAP, "/static/a.txt", if_modified_since="yesterday").status == 200
