@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from math import nan
 
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*")  # more bytes no file has
 _CODING = re.compile(r"\s*(gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNORECASE)
@@ -12,6 +13,13 @@ _CODING = re.compile(r"\s*(gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNOREC
 
 class Unsatisfiable(Exception):
     """Say that a range has nothing of the file in it."""
+
+
+def changed(tag: str, modified: float, match: str | None, unmodified_since: str | None) -> bool:
+    """Tell whether the client wants another version of the file than this one, so that it gets none of it."""
+    if match is not None:
+        return not {"*", tag} & {each.strip() for each in match.split(",")}
+    return unmodified_since is not None and int(modified) > _time(unmodified_since)
 
 
 def unchanged(tag: str, modified: float, none_match: str | None, modified_since: str | None) -> bool:
@@ -63,13 +71,13 @@ def _is_number(text: str | None) -> bool:
 
 
 def _time(text: str) -> float:
-    """Return the seconds of a date; the far past for what is none."""
+    """Return the seconds of a date; for what is none, what is neither before nor after any."""
     try:
         date = parsedate_to_datetime(text)
         # asctime's form has no zone, and means UTC as the others do (RFC 9110 section 5.6.7).
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        return -1.0
+        return nan
 
 
 def _same_second(modified: float, text: str) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from appserver.dates import http_date
 from appserver.exchange import ANSWERED_BY
-from appserver.static.conditions import Unsatisfiable, part, takes_gzip, unchanged
+from appserver.static.conditions import Unsatisfiable, changed, part, takes_gzip, unchanged
 from appserver.static.files import Found, Roots
 
 if TYPE_CHECKING:
@@ -120,13 +120,17 @@ class Static:
 def _answer(
     found: Found, headers: Headers, environ: dict[str, Any], start_response: Callable[..., Any]
 ) -> Iterable[bytes]:
-    """Answer with the file, a part of it, or that the client has it."""
+    """Answer with the file, a part of it, that the client has it, or that it is not the one that it wants."""
     size, modified = found.status.st_size, found.status.st_mtime
     tag = f'"{found.status.st_mtime_ns:x}-{size:x}"'
     headers += [
         ("ETag", tag), ("Last-Modified", http_date(int(modified))), ("Accept-Ranges", "bytes"),
     ]  # fmt: skip
     get = environ.get
+    if changed(tag, modified, get("HTTP_IF_MATCH"), get("HTTP_IF_UNMODIFIED_SINCE")):
+        os.close(found.fd)
+        start_response("412 Precondition Failed", [("Content-Length", "0")])
+        return []
     if unchanged(tag, modified, get("HTTP_IF_NONE_MATCH"), get("HTTP_IF_MODIFIED_SINCE")):
         os.close(found.fd)
         start_response("304 Not Modified", [each for each in headers if each[0] != "Content-Type"])

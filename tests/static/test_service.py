@@ -195,6 +195,32 @@ class TestConditions:
 
     def test_what_is_no_date_is_none(self, tree):
         assert ask(MAP, "/static/a.txt", if_modified_since="yesterday").status == 200
+        assert ask(MAP, "/static/a.txt", if_unmodified_since="yesterday").status == 200
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_a_client_gets_nothing_of_another_version_than_it_wants(self, tree, method):
+        tag = ask(MAP, "/static/a.txt").headers["ETag"]
+        for value, status in (
+            (tag, 200), ("*", 200), (f'"other" , {tag}', 200), ('"other"', 412), (f"W/{tag}", 412), ("", 412)
+        ):  # fmt: skip
+            assert ask(MAP, "/static/a.txt", method, if_match=value).status == status
+        for seconds, status in ((0, 200), (1, 200), (-1, 412)):
+            since = formatdate(PAST + seconds, usegmt=True)
+            assert ask(MAP, "/static/a.txt", method, if_unmodified_since=since).status == status
+        refused = ask(MAP, "/static/a.txt", method, if_match='"other"', range="bytes=0-4")
+        assert (refused.status, refused.headers, refused.body) == (412, {"Content-Length": "0"}, b"")
+
+    def test_conditions_are_looked_at_in_their_order(self, tree):
+        """RFC 9110 section 13.2.2."""
+        tag, past = ask(MAP, "/static/a.txt").headers["ETag"], formatdate(PAST - 1, usegmt=True)
+        for fields, status in (
+            ({"if_match": tag, "if_unmodified_since": past}, 200),
+            ({"if_match": '"other"', "if_none_match": tag}, 412),
+            ({"if_match": tag, "if_none_match": tag}, 304),
+            ({"if_unmodified_since": past, "if_modified_since": formatdate(PAST, usegmt=True)}, 412),
+            ({"if_match": tag, "if_none_match": '"other"', "range": "bytes=0-4"}, 206),
+        ):
+            assert ask(MAP, "/static/a.txt", **fields).status == status
 
 
 class TestRanges:
