@@ -55,9 +55,13 @@ class Static:
             os.path.realpath(each).rstrip("/") + "/" for each in options.static_gzip_dir
         )
         self._types = mimetypes.MimeTypes()
+        self._own = mimetypes.MimeTypes()
+        self._own.types_map[True].clear()
         for path in (*mimetypes.knownfiles, *options.mimefile):
             if os.path.isfile(path):
                 self._types.read(path)
+                if path in options.mimefile:
+                    self._own.read(path)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
@@ -67,6 +71,8 @@ class Static:
             return self._app(environ, start_response)
         environ[ANSWERED_BY] = "static"
         kind, coding = self._types.guess_type(found.path)
+        if coding and (own := self._own_type(found.path)):
+            kind, coding = own, None
         headers = [("Content-Type", _UNKNOWN if coding or kind is None else kind)]
         self._expire(headers, found, kind or "", environ)
         if passed := self._passed(found):
@@ -82,6 +88,11 @@ class Static:
                 found = zipped
                 headers.append(("Content-Encoding", "gzip"))
         return _answer(found, headers, environ, start_response)
+
+    def _own_type(self, path: str) -> str | None:
+        """Return the operator's own type for an ending that tells a coding else, None where there is none."""
+        types, ending = self._own.types_map[True], os.path.splitext(path)[1]
+        return types.get(ending) or types.get(ending.lower())
 
     def _passed(self, found: Found) -> tuple[str, str] | None:
         """Return the field by which the front end is told to send a file; None where it is sent here."""

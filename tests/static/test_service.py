@@ -163,6 +163,18 @@ def test_types_of_ones_own(tree):
     assert ask(options, "/static/x.css").headers["Content-Type"] == "text/x-mine"
 
 
+@pytest.mark.parametrize("ending", ["tar.gz", "tgz", "svgz", "bz2", "xz", "br", "Z"])
+def test_types_of_ones_own_for_what_is_coded(tree, ending):
+    (tree / "types").write_text("application/x-mine gz tgz svgz bz2 xz Z br\n")
+    (tree / f"static/y.{ending}").write_text("y")
+    options = StaticOptions(static_map=MAP.static_map, mimefile=("types",))
+    answer = ask(options, f"/static/y.{ending}")
+    assert answer.headers["Content-Type"] == "application/x-mine"
+    assert "Content-Encoding" not in answer.headers
+    (tree / "types").write_text("text/x-mine css\n")
+    assert ask(options, f"/static/y.{ending}").headers["Content-Type"] == "application/octet-stream"
+
+
 class TestConditions:
     def test_a_client_that_has_it_is_told_so(self, tree):
         tag = ask(MAP, "/static/a.txt").headers["ETag"]
