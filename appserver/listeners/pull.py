@@ -12,6 +12,7 @@ from typing import Any, Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from appserver.listeners import zeromq
 from appserver.listeners.absence import unreachable
 
 log = logging.getLogger("appserver.listeners")
@@ -68,6 +69,7 @@ class Pull:
             self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
             self._socket.setsockopt(zmq.ROUTING_ID, identity.encode())
             self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
+            zeromq.keep(self._socket)
             self._monitor = self._socket.get_monitor_socket(_EVENTS)
             self._socket.connect(endpoint)
         except BaseException:  # a socket that is left open keeps its context from ever ending

@@ -15,6 +15,7 @@ import zmq
 import zmq.backend
 
 from appserver.errors import ClientGone
+from appserver.listeners import zeromq
 
 log = logging.getLogger("appserver.listeners")
 
@@ -54,6 +55,7 @@ class Responder:
         self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST)
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RETURN)
         self._socket.linger = _LINGER
+        zeromq.keep(self._socket)
         self._socket.connect(endpoint)
         self._topics: Counter[bytes] = Counter()
         self._prefixes: tuple[bytes, ...] | None = ()  # of what Mongrel2 wants; None = it wants all

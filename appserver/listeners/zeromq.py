@@ -7,6 +7,22 @@ from typing import Any
 
 import zmq
 
+_IDLE, _INTERVAL, _COUNT = 30, 10, 6  # seconds of silence, between questions, and how many of those
+_UNHEARD = 90_000  # milliseconds for which what was sent may be unheard of
+
+
+def keep(sock: zmq.Socket[Any]) -> None:
+    """Have the kernel find out where Mongrel2 has gone without a word, before *sock* connects.
+
+    As its host does that loses power, or a firewall that forgets the connection: who only reads would never
+    know, and not connect again. (Heartbeats of ZeroMQ would disconnect peers that have none.)
+    """
+    sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _IDLE)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _INTERVAL)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_CNT, _COUNT)
+    sock.setsockopt(zmq.TCP_MAXRT, _UNHEARD)
+
 
 def context() -> zmq.Context[Any]:
     """Return a context for Mongrel2's sockets; who asked terminates it.

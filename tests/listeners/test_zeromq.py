@@ -12,6 +12,8 @@ import zmq
 
 from appserver.configuration import Configuration
 from appserver.listeners.mongrel2 import Mongrel2Listener
+from appserver.listeners.pull import Pull
+from appserver.listeners.responder import Responder
 from appserver.listeners.zeromq import context
 from tests.support.fronts import GUARD, poll
 
@@ -76,3 +78,26 @@ def test_a_reload_says_what_the_running_receiver_does_not_heed(dispatch, caplog)
         )
         assert "socket-timeout has changed from 60.0 to 7.0" in told[1]
         assert "zeromq-max-message has changed from 268435456 to 0" in told[2]
+
+
+def kept_alive(port):
+    """Tell whether a connection to *port* has a timer by which the kernel asks for its other end."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = [line[5][:2] for line in lines if line[2].endswith(f":{port:04X}") and line[3] == "01"]
+    return bool(found) and set(found) == {"02"}
+
+
+@pytest.mark.parametrize("kind", ["pull", "responder"])
+def test_a_mongrel2_that_goes_without_a_word_is_noticed(kind):
+    """Else who only reads would never connect again."""
+    made = context()
+    peer = made.socket(zmq.PUSH if kind == "pull" else zmq.SUB)
+    port = peer.bind_to_random_port("tcp://127.0.0.1")
+    endpoint = f"tcp://127.0.0.1:{port}"
+    ours = Pull(made, endpoint, "me") if kind == "pull" else Responder(made, endpoint, 1.0)
+    try:
+        poll(lambda: kept_alive(port), "nobody would ask for it")
+    finally:
+        ours.close()
+        peer.close(0)
+        made.term()
