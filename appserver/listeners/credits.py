@@ -16,7 +16,7 @@ from collections import deque
 from math import inf
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from appserver.errors import ClientGone
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
@@ -33,7 +33,18 @@ _MOST = 32768  # bytes of a message: a slow client has to read them before credi
 _FIRST = 8192  # bytes of a first one, while it is not known whether it does
 _SILENCE = 0.5  # seconds in which Mongrel2 would have given some of that back
 _WORTH = 16384  # bytes of credit that are worth a message, where more than that waits
-_PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the client is there
+_PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the client is there,
+_SLOW_PROBE = (
+    5.0  # and where nothing waits for that: it does not tell who has left while it was sent something
+)
+_PATIENCE = 10.0  # seconds more than `_SILENCE` for threads that an application blocks to read what they have
+
+
+class Reader(Protocol):
+    """Who reads what Mongrel2 tells, with others."""
+
+    attachment: int
+    read_at: float  # when nothing more has waited last, in monotonic() seconds
 
 
 class _Account:
@@ -67,6 +78,7 @@ class Credits:
         self._timeout = timeout
         self._lock = Lock()
         self._accounts: dict[Line, _Account] = {}
+        self.readers: list[Reader] = []  # all that Mongrel2 may tell something
 
     def learn(self, attachment: int) -> None:
         """Note that Mongrel2 controls the flow."""
@@ -79,11 +91,18 @@ class Credits:
     def settle(self, attachment: int) -> list[Line]:
         """Note that Mongrel2 does not control the flow, and send what waits; return streams that can go on.
 
-        To be called when it is `due`, and all has been read that Mongrel2 has said.
+        To be called when it is `due`, and all has been read that Mongrel2 has said. It may have said it to
+        another of the `readers`, so they are waited for; not for ever, as applications may block them.
         """
         freed: list[Line] = []
+        now = monotonic()
         with self._lock:
-            if attachment != self._asked or monotonic() < self.due:
+            if attachment != self._asked or now < self.due:
+                return freed
+            behind = [
+                each for each in self.readers if each.attachment == attachment and each.read_at < self.due
+            ]
+            if behind and now < self.due + _PATIENCE:
                 return freed
             for line, account in list(self._accounts.items()):
                 if line[0] != attachment:
@@ -249,10 +268,14 @@ class Credits:
         now = monotonic()
         with self._lock:
             for line, account in list(self._accounts.items()):
-                if not account.waiting and not account.closing:
-                    continue
                 attachment, connection = line
+                waits = account.waiting or account.closing
                 try:
+                    if not waits:
+                        if now >= account.probe_at:
+                            account.probe_at = now + _SLOW_PROBE
+                            self._deliver(control(connection), attachment)
+                        continue
                     self._send(line, account)
                     if line not in self._accounts or now < account.probe_at:
                         continue
@@ -264,7 +287,8 @@ class Credits:
                 except ClientGone:
                     pass
                 self._accounts.pop(line, None)
-                dropped.append(line)
+                if waits:
+                    dropped.append(line)
         return dropped
 
     def forget(self, line: Line) -> None:

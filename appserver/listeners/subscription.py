@@ -60,6 +60,7 @@ class Subscription(Intake):
         self._absence = absence  # which one thread looks for
         self.draining = False
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
+        self.read_at = 0.0  # when nothing more has waited last
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
         self._name = f"mongrel2 {listener.pull}"
         self._context = context
@@ -67,6 +68,7 @@ class Subscription(Intake):
         self._failed = False  # to subscribe, which has been told
         self._watcher: Any = None
         self._again = self.loop.timer(0.0)
+        accounts.readers.append(self)
         self._following = gevent.spawn(self._follow)
 
     def _follow(self) -> None:
@@ -171,6 +173,7 @@ class Subscription(Intake):
         for _ in range(_BATCH):
             message = pull.take()
             if message is None:
+                self.read_at = monotonic()
                 return True
             self.take(message, self.attachment)
         self._again.start(self.read)
@@ -266,9 +269,18 @@ class Subscription(Intake):
             return True
         if pieces and not self.responder.try_send(envelope(request.client, *pieces), request.origin):
             return False
-        if last and request.closes:
-            self.responder.try_send(envelope(request.client), request.origin)
-        return True
+        if not last or not request.closes:
+            return True
+        if self.responder.try_send(envelope(request.client), request.origin):
+            return True
+        if pieces:  # which may not be sent again
+            self.loop.run_callback_threadsafe(gevent.spawn, self._close, request)
+        return bool(pieces)
+
+    def _close(self, request: Request) -> None:
+        """End a connection once Mongrel2 takes that."""
+        with suppress(ClientGone):
+            self.responder.send(envelope(request.client), request.origin)
 
     def end(self, request: Request) -> None:
         """Let the next request of the connection run, in the thread that took it."""
@@ -314,6 +326,8 @@ class Subscription(Intake):
     def close(self) -> None:
         """Release the socket; safe twice."""
         super().close()
+        if self in self.accounts.readers:
+            self.accounts.readers.remove(self)
         self._following.kill(block=False)
         self._detach()
         if self._absence is not None:

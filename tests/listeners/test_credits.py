@@ -147,3 +147,97 @@ def test_the_next_mongrel2_may_be_another(site):
     site.credits.lost(1)
     assert site.credits.due == inf
     assert 2 not in {site.credits.controlled, site.credits.uncontrolled}
+
+
+# The end of an answer that Mongrel2 does not take
+
+
+@pytest.mark.parametrize("pieces", [[], [b"data"]])
+def test_an_end_that_is_not_taken_is_sent_later(pieces):
+    """By who asks again, unless that would send the pieces once more."""
+    sent, later = [], []
+    subscription = object.__new__(Subscription)
+    subscription.accounts = SimpleNamespace(uncontrolled=1)
+    subscription.loop = SimpleNamespace(run_callback_threadsafe=lambda *call: later.append(call))
+    request = SimpleNamespace(origin=1, line=LINE, client=LINE[1], closes=True)
+
+    def take(message, attachment):
+        if message == envelope(LINE[1]):
+            return False
+        sent.append((message, attachment))
+        return True
+
+    subscription.responder = SimpleNamespace(try_send=take, send=lambda *message: sent.append(message))
+    assert subscription.try_send(request, pieces, last=True) is bool(pieces)
+    assert sent == [(envelope(LINE[1], each), 1) for each in pieces]
+    assert len(later) == len(pieces)
+    for _, call, argument in later:
+        call(argument)
+        assert sent[1:] == [(envelope(LINE[1]), 1)]
+
+
+# Threads that Mongrel2 may have told
+
+
+def reader(read_at, attachment=1):
+    return SimpleNamespace(read_at=read_at, attachment=attachment)
+
+
+def test_a_thread_that_has_not_read_is_waited_for(site):
+    """Mongrel2 may have told it, and the application blocks it; but that may take any time."""
+    blocked, free, other = reader(0.0), reader(0.0), reader(0.0, attachment=0)
+    site.credits.readers += [free, blocked, other]
+    site.credits.put(LINE, DATA)
+    site.now = free.read_at = site.credits.due
+    assert site.credits.settle(1) == []
+    site.now += 1
+    assert site.credits.settle(1) == []
+    assert site.credits.uncontrolled == 0
+    blocked.read_at = site.now
+    assert site.credits.settle(1) == [LINE]
+
+
+def test_one_that_is_blocked_for_long_is_not_waited_for_any_more(site):
+    site.credits.readers.append(reader(0.0))
+    site.credits.put(LINE, DATA)
+    site.now = site.credits.due + 9
+    assert site.credits.settle(1) == []
+    site.now += 2
+    assert site.credits.settle(1) == [LINE]
+
+
+# Clients that Mongrel2 does not tell of
+
+
+def test_who_has_left_while_it_was_sent_something_is_asked_for(site):
+    """Mongrel2 answers what is for nobody by a notice."""
+    site.credits.learn(1)
+    site.credits.put(LINE, b"small")
+    assert site.sent == [b"small"]
+    assert site.credits.look() == []
+    site.now += 1
+    assert site.credits.look() == []
+    assert len(site.sent) == 2
+    for _ in range(4):
+        site.now += 1
+        assert site.credits.look() == []
+    assert len(site.sent) == 2, "it is asked again, but not often"
+    site.now += 2
+    assert site.credits.look() == []
+    assert len(site.sent) == 3
+    site.credits.forget(LINE)
+    site.now += 10
+    site.credits.look()
+    assert len(site.sent) == 3
+
+
+def test_nobody_is_asked_for_where_mongrel2_has_gone(site):
+    site.credits.learn(1)
+    site.credits.put(LINE, b"small")
+    site.here = False
+    site.now += 1
+    assert site.credits.look() == []
+    site.here = True
+    site.now += 10
+    site.credits.look()
+    assert site.sent == [b"small"]
