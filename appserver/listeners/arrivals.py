@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.handoff import BODY, GO_ON, NOTICE
-from appserver.protocols.mongrel2 import CREDITS, LAST, control, may_continue, parse, sender
+from appserver.protocols.mongrel2 import CREDITS, LAST, OFFSET, control, may_continue, parse, sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
-_CREDITS, _HEAD = CREDITS.encode(), 65536  # what is looked for in so many bytes of a request
+# What is looked for in so many bytes of a request.
+_CREDITS, _OFFSET, _HEAD = CREDITS.encode(), OFFSET.encode(), 65536
 
 
 class Arrivals:
@@ -68,7 +69,10 @@ class Arrivals:
 
     def _request(self, connection: Connection, message: bytes) -> None:
         attachment = self._clients.attachment
-        if self._dispatch.add(connection, message, attachment):
+        uploads = message.find(_OFFSET, 0, _HEAD) >= 0 and _uploads(message)
+        if uploads and self._dispatch.ended(connection):
+            self._clients.release(connection, attachment)
+        if self._dispatch.add(connection, message, attachment, uploads=uploads):
             if self._refused:
                 log.info("%s: there is room again; %d requests were answered 503", self._name, self._refused)
                 self._refused = 0
@@ -79,7 +83,7 @@ class Arrivals:
                 self._name, self._dispatch.size,
             )  # fmt: skip
         self._refused += 1
-        self._clients.refuse(connection, attachment)
+        self._clients.refuse(connection, attachment, uploads=uploads)
 
     def _notice(self, notice: Message, message: bytes) -> None:
         """Take credit back; tell the loop that answers a client what else Mongrel2 tells of it."""
@@ -111,3 +115,12 @@ class Arrivals:
         else:
             self._clients.order(control(connection, credits=1, cancel=True), self._clients.attachment)
         return True
+
+
+def _uploads(message: bytes) -> bool:
+    """Tell whether more of a request's body will come."""
+    try:
+        fields = parse(message).fields
+    except ProtocolError:  # a loop refuses it
+        return False
+    return OFFSET in fields and LAST not in fields

@@ -10,7 +10,7 @@ from appserver.errors import ClientGone
 from appserver.listeners.credits import Credits
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
 from appserver.protocols.handoff import FLOW, GO_ON, GONE, WAIT
-from appserver.protocols.mongrel2 import MOST_TARGETS, addressees, control, envelope, envelope_to
+from appserver.protocols.mongrel2 import MOST_TARGETS, RELEASE, addressees, control, envelope, envelope_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,13 +71,21 @@ class Clients:
             return False
         return True
 
-    def refuse(self, connection: Connection, attachment: int) -> None:
-        """Answer 503, as there is no room for a request."""
+    def refuse(self, connection: Connection, attachment: int, *, uploads: bool) -> None:
+        """Answer 503, as there is no room for a request, of which more may come if it *uploads*."""
         self.answer(connection, _BUSY, attachment)
+        if uploads:
+            self.release(connection, attachment)
 
-    def break_off(self, connection: Connection, attachment: int, *, begun: bool) -> None:
+    def break_off(self, connection: Connection, attachment: int, *, begun: bool, uploads: bool) -> None:
         """Answer 502, or end an answer of which something has been sent in a way that shows."""
         self.answer(connection, b"" if begun else _BROKEN, attachment)
+        if uploads:
+            self.release(connection, attachment)
+
+    def release(self, connection: Connection, attachment: int) -> None:
+        """Have Mongrel2 see that the connection of an upload has ended."""
+        self.order(control(connection, credits=RELEASE), attachment)
 
     def piece(self, job: Job, data: bytes) -> None:
         """Send a piece of an answer, and have the loop wait where there is too much of it."""

@@ -27,7 +27,9 @@ class Job:
         "refused", "switched", "uploads",
     )  # fmt: skip
 
-    def __init__(self, number: int, connection: Connection, message: bytes, attachment: int) -> None:
+    def __init__(
+        self, number: int, connection: Connection, message: bytes, attachment: int, uploads: bool = False
+    ) -> None:
         self.number = number
         self.connection = connection
         self.message = message  # b"" while a loop has it
@@ -37,7 +39,7 @@ class Job:
         self.begun = False  # a part of the answer has been sent
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
-        self.uploads = False  # more of its body will come
+        self.uploads = uploads  # more of its body will come
         self.switched = False  # its connection carries a WebSocket's frames
         self.lasts = False  # see `lasting`
 
@@ -61,7 +63,7 @@ class Dispatch:
         self._lines: dict[Connection, deque[Job]] = {}
         self._closed: dict[Connection, None] = {}  # the latest ones that answers have ended
 
-    def add(self, connection: Connection, message: bytes, attachment: int) -> bool:
+    def add(self, connection: Connection, message: bytes, attachment: int, *, uploads: bool = False) -> bool:
         """Take a request; return False where it is refused at once, as too many wait.
 
         Where one of the same connection is still to be answered it is refused in its turn. What comes
@@ -71,7 +73,7 @@ class Dispatch:
         full = self.size >= self.limit
         if connection in self._closed or (line is not None and line[-1].refused):
             if self.size < self.limit // 2:  # the rest is for those who can be answered
-                job = Job(next(self._numbers), connection, message, attachment)
+                job = Job(next(self._numbers), connection, message, attachment, uploads)
                 job.gone = True
                 self.size += 1
                 self._ready.append(job)
@@ -83,7 +85,7 @@ class Dispatch:
             self._discard(message)
             if line is None:
                 return False
-        job = Job(next(self._numbers), connection, b"" if full else message, attachment)
+        job = Job(next(self._numbers), connection, b"" if full else message, attachment, uploads)
         job.refused = full
         self.size += 1
         if line is None:
@@ -92,6 +94,10 @@ class Dispatch:
         else:
             line.append(job)
         return True
+
+    def ended(self, connection: Connection) -> bool:
+        """Tell whether an answer has ended a connection."""
+        return connection in self._closed
 
     def deal(self) -> Iterator[Job]:
         """Yield each request that a loop has room for, as ``job.consumer``, or that is refused now."""

@@ -48,6 +48,7 @@ class Inflow(RawIOBase):
         self._early: dict[int, Message] = {}  # that another thread has got before those in front of them
         self._failed: BodyError | None = None
         self._discards = False
+        self._ended = False
         self._add(first.body, LAST in first.fields)
 
     def of(self, request: Request) -> None:
@@ -115,9 +116,9 @@ class Inflow(RawIOBase):
                 raise self._failed
             if self.finished:
                 return 0
-            if monotonic() >= deadline and not request.gone:
+            if monotonic() >= deadline and not request.gone and not self._ended:
                 request.drop()
-            if request.gone:
+            if request.gone or self._ended:
                 raise ClientGone("the client has left before the end of the request's body")
             self._grant()
             request.wait(deadline - monotonic())
@@ -141,6 +142,10 @@ class Inflow(RawIOBase):
         self._pieces.clear()
         self._unread = 0
         self._grant()
+
+    def end(self) -> None:
+        """Have nothing read any more; whoever still reads has to be woken."""
+        self._ended = True
 
 
 def _bad(reason: str) -> ProtocolError:

@@ -174,7 +174,7 @@ class Receiver:
         if dispatch.size and not dispatch.consumers:  # nobody will answer them any more
             for job in dispatch.refuse_all():
                 if not job.gone:
-                    self._clients.refuse(job.connection, job.attachment)
+                    self._clients.refuse(job.connection, job.attachment, uploads=job.uploads)
             return self._over()
         return not dispatch.size
 
@@ -292,5 +292,5 @@ class Receiver:
                 if job.consumer is not None:
                     job.consumer.give(job)
                 elif not job.gone:
-                    self._clients.refuse(job.connection, job.attachment)
+                    self._clients.refuse(job.connection, job.attachment, uploads=job.uploads)
             dealt = self._loops.flush()

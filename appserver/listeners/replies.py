@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from appserver.protocols import handoff
-from appserver.protocols.mongrel2 import control, sender
+from appserver.protocols.mongrel2 import sender
 
 if TYPE_CHECKING:
     from appserver.listeners.clients import Clients
@@ -70,6 +70,8 @@ class Replies:
                 self._clients.piece(job, told.data)
             elif not self._clients.answer(job.connection, told.data, job.attachment, close=close):
                 job.gone = True
+            elif close and job.uploads:
+                self._clients.release(job.connection, job.attachment)
         if told.kind != handoff.PIECE:
             self._dispatch.finish(told.number)
             consumer.answered()
@@ -87,9 +89,7 @@ class Replies:
         broken = self._dispatch.of(consumer)
         for job in broken:
             if not job.gone:
-                self._clients.break_off(job.connection, job.attachment, begun=job.begun)
-                if job.uploads:  # else Mongrel2 would not see that its connection ends
-                    self._clients.order(control(job.connection, credits=1), job.attachment)
+                self._clients.break_off(job.connection, job.attachment, begun=job.begun, uploads=job.uploads)
             self._dispatch.finish(job.number)
         if broken:
             log.error(
@@ -106,7 +106,7 @@ class Replies:
         if not self._clients.attachment:
             self.orphans.append((connection, begun))
         elif self._clients.attachment == _FIRST:
-            self._clients.break_off(connection, _FIRST, begun=begun)
+            self._clients.break_off(connection, _FIRST, begun=begun, uploads=True)  # perhaps
 
     def adopt(self) -> None:
         """Break off what waits for that, as Mongrel2 is here."""

@@ -14,7 +14,7 @@ from appserver.listeners.mongrel2_wire import offer
 from appserver.listeners.portions import INTERVAL, Portions
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
-from appserver.protocols.mongrel2 import control
+from appserver.protocols.mongrel2 import RELEASE, control
 from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Request:
 
     __slots__ = (
         "begun", "body", "client", "ended", "error", "failed", "given_up", "gone", "inflow", "intake",
-        "lasts", "line", "lingers", "origin", "over", "portions", "socket", "timer", "waiter", "x",
+        "lasts", "line", "lingers", "origin", "over", "portions", "socket", "timer", "waiters", "x",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +77,7 @@ class Request:
         self.timer: Any = None
         self.socket: Peer | None = None  # of a request that asks for a WebSocket
         self.over = False  # its connection ends once all frames are sent
-        self.waiter: greenlet | None = None  # the application, while its client does not keep pace
+        self.waiters: list[greenlet] = []  # who waits for the client: who sends, and who reads
 
     @property
     def closes(self) -> bool:
@@ -144,9 +144,11 @@ class Request:
 
     def _stop(self) -> None:
         """End the application where it waits: in `send`, which raises `ClientGone`, or anywhere else."""
-        if self.waiter is not None:
-            self.waiter.switch()
-        elif self.switched:
+        ends = self.x is not None and self.x.core in self.waiters
+        self._wake()
+        if ends:  # in `send`, or while it reads
+            return
+        if self.switched:
             self._lose_client()
         elif self.lingers:
             self._finish()
@@ -184,8 +186,14 @@ class Request:
 
     def _finish(self) -> None:
         self.lingers = False
-        self.inflow = None
-        if self.body is not None:
+        inflow, self.inflow = self.inflow, None
+        if inflow is not None:
+            if not inflow.finished:
+                self.order(credits=RELEASE)
+            inflow.end()
+            if self.waiters:  # another greenlet of the application still reads, and hears of the end
+                self.intake.loop.run_callback(self._wake)
+        elif self.body is not None:
             self.body.close()
         self._end()
 
@@ -230,8 +238,18 @@ class Request:
             return True
 
     def drop(self) -> None:
-        """End the connection of a client that does not send what it should."""
-        self.order(credits=1, cancel=True)  # without credit Mongrel2's task would sleep on
+        """End the connection of a client that does not send what it should.
+
+        One that uploads is not cancelled: Mongrel2 would close the descriptor under its own task, which may
+        then read what the next client of that descriptor says.
+        """
+        if self.inflow is not None and not self.inflow.finished:
+            self.failed = self.ended = True
+            with suppress(ClientGone):
+                self.intake.try_send(self, (), last=True)
+            self.order(credits=RELEASE)
+        else:
+            self.order(cancel=True)
         self.gone = True
         if self.switched:
             self._lose_client()
@@ -318,26 +336,35 @@ class Request:
             raise ClientGone
 
     def wait(self, seconds: float = 0.0) -> None:
-        """Let the application wait in its core until `go_on` is called, or so long (0 = any time)."""
-        self.waiter = getcurrent()
+        """Let a greenlet of the application wait until `go_on` is called, or so long (0 = any time).
+
+        It may be called for another one, too: what is waited for has to be looked at again.
+        """
+        waiter = getcurrent()
+        self.waiters.append(waiter)
         timer = None
         if seconds > 0:
             timer = self.intake.loop.timer(seconds)
-            timer.start(self.go_on)
+            timer.start(self._wake)
         try:
             get_hub().switch()
         finally:  # a time limit may be raised here
-            self.waiter = None
+            self.waiters.remove(waiter)
             if timer is not None:
                 timer.stop()
                 timer.close()
 
     def go_on(self) -> None:
         """Let it look again whether it still has to wait; to be called by the loop."""
-        if self.waiter is not None:
-            self.waiter.switch()
+        if self.waiters:
+            self._wake()
         elif self.switched:
             self._tick()
+
+    def _wake(self) -> None:
+        for waiter in list(self.waiters):
+            if waiter in self.waiters:
+                waiter.switch()
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         """Refuse: ZeroMQ carries messages."""
@@ -361,7 +388,7 @@ class Request:
             with suppress(ClientGone):
                 self.intake.try_send(self, answer, last=True)
             if self.inflow is not None and not self.inflow.finished:
-                self.order(credits=1)  # else Mongrel2 would not see that its connection ends
+                self.order(credits=RELEASE)
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends

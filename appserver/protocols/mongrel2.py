@@ -46,6 +46,7 @@ CREDITS: Final = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (downl
 OFFSET: Final = "UPLOAD_STREAM"  # of a piece of a body (upload.stream)
 LAST: Final = "UPLOAD_STREAM_DONE"  # of its last piece
 MOST_TARGETS = 128  # clients that one message may be for (limits.handler_targets)
+RELEASE = 1 << 20  # credit behind the end of an upload's connection: its task would sleep on (src/upload.c)
 MOST_CREDITS = 102400  # bytes that a client may have to read with flow control (src/connection.c)
 
 _CONTINUES = re.compile(rb"\d\d?:[^\n]{0,20}UPLOAD_STREAM").match  # headers of less than 100 bytes

@@ -28,9 +28,9 @@ def peer(attached):
 class Upload:
     """A client whose body Mongrel2 passes on for credit, as src/upload.c does."""
 
-    def __init__(self, peer, body, target="/read", first=4000, chunked=False, **headers):
+    def __init__(self, peer, body, target="/read", first=4000, *, chunked=False, client=None, **headers):
         self.peer, self.body, self.chunked = peer, body, chunked
-        self.client = peer.client()
+        self.client = client or peer.client()
         self.sent = 0 if chunked else first
         fields = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
         self.client.send(
@@ -51,6 +51,11 @@ class Upload:
     @property
     def cancelled(self):
         return b"6:cancel,4:true!" in b"".join(self.orders)
+
+    @property
+    def released(self):
+        """Whether its connection was ended, and Mongrel2's task then told to look for that."""
+        return b"" in self.client.messages and self.credit() >= MIB
 
     def piece(self, size=20480):
         """Wait for credit and send a piece, the last one with its mark."""
@@ -171,8 +176,8 @@ def test_a_client_that_does_not_go_on_is_cut_off_after_the_answer(attached):
     peer, server = attached
     upload = Upload(peer, bytes(MIB), "/echo?text=given-up")
     assert upload.client.answer().body == b"given-up"
-    peer.wait(lambda: upload.cancelled)
-    assert b"" not in upload.client.messages
+    peer.wait(lambda: upload.released)
+    assert not upload.cancelled, "Mongrel2 would close the descriptor under its own task"
     server.wait_until("POST /echo.text=given-up .* 200 ")
 
 
@@ -180,9 +185,56 @@ def test_a_client_that_sends_nothing_is_cut_off(tmp_path):
     with Mongrel2() as peer, serving(peer, options=["--gevent", "2", "--socket-timeout", "1"]) as server:
         upload = Upload(peer, BODY, f"/cut?path={tmp_path}/raised")
         upload.piece()
-        peer.wait(lambda: upload.cancelled)
+        peer.wait(lambda: upload.released)
         server.wait_until("POST /cut.* 499 ")
         assert (tmp_path / "raised").read_text().startswith("ClientGone")
+
+
+def test_a_body_that_another_greenlet_still_reads(tmp_path):
+    """The application does not wait for it; its client does not go on. The core is free, and a stop is quick."""
+    with Mongrel2() as peer, serving(peer, options=["--gevent", "2", "--socket-timeout", "1"]) as server:
+        for number in range(4):
+            upload = Upload(peer, BODY, f"/impatient?path={tmp_path}/{number}")
+            assert upload.client.answer().body == b"impatient"
+            peer.wait(lambda upload=upload: upload.released)
+            wait_for_file(tmp_path / str(number))
+            assert (tmp_path / str(number)).read_text().startswith("ClientGone")
+        assert peer.get("/echo?text=a").body == b"a"
+        assert server.stop() == 0
+        assert "Traceback" not in server.log
+
+
+def test_one_greenlet_reads_and_another_answers():
+    """Neither takes the place of the other where both wait for the client."""
+    with Mongrel2(credit=102400) as peer, serving(peer, options=["--gevent", "2"]):
+        upload = Upload(peer, BODY * 8, "/duplex")
+        while not upload.over:
+            upload.piece()
+            upload.client.read()
+        upload.client.read_until(lambda data: data.endswith(b"0\r\n\r\n"))
+        assert b"".join(upload.client.messages).count(b"z") >= len(BODY * 8)
+
+
+def test_one_behind_an_answer_that_closes_is_released(peer):
+    client = peer.client()
+    client.send("/echo?text=a", headers={"connection": "close"})
+    upload = Upload(peer, BODY, client=client)
+    peer.wait(lambda: upload.released)
+
+
+def test_one_that_there_is_no_room_for_is_released(dispatch, tmp_path):
+    if dispatch == "worker":
+        return
+    options = ["--processes", "1", "--master", "--zeromq-queue", "1"]
+    with Mongrel2() as peer, serving(peer, options=options):
+        first = peer.client().send(f"/gated?gates={tmp_path}&pieces=1")
+        wait_for_file(tmp_path / "asked-0")
+        peer.client().send("/echo?text=waits")
+        upload = Upload(peer, BODY)
+        assert upload.client.answer().status == 503
+        peer.wait(lambda: upload.released)
+        (tmp_path / "0").touch()
+        first.answer()
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -13,6 +13,9 @@ import zlib
 from threading import Event, Lock, current_thread
 from urllib.parse import parse_qs
 
+import gevent
+from gevent.queue import Queue
+
 
 def app(environ, start_response):
     what = environ["PATH_INFO"].strip("/").partition("/")[0] or "environ"
@@ -190,15 +193,43 @@ def late(environ, start_response, gates):
 
 def cut(environ, start_response, path, case=""):
     """Read the body; write what that raises to a file."""
+    error = error_of(environ, path)
+    if error is not None and not case:
+        raise error
+    return plain(start_response, b"whole")
+
+
+def error_of(environ, path):
+    """Read the body; write what that raises to a file and return it."""
     try:
         environ["wsgi.input"].read()
     except OSError as error:
         with open(path + "~", "w") as file:
             file.write(f"{type(error).__name__}: {error}")
         os.rename(path + "~", path)
-        if not case:
-            raise
-    return plain(start_response, b"whole")
+        return error
+    return None
+
+
+def impatient(environ, start_response, path):
+    """Answer while another greenlet reads the body."""
+    gevent.spawn(error_of, environ, path)
+    gevent.sleep(0)
+    return plain(start_response, b"impatient")
+
+
+def duplex(environ, start_response):
+    """Answer each piece of the body with as much, in another greenlet than the one that reads."""
+    sizes = Queue()
+
+    def read():
+        while data := environ["wsgi.input"].read1():
+            sizes.put(len(data))
+        sizes.put(0)
+
+    gevent.spawn(read)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return (b"z" * size for size in iter(sizes.get, 0))
 
 
 def die(environ, start_response):
@@ -282,7 +313,7 @@ def tell(gates, number):
 ANSWERS = {
     "environ": show, "echo": echo, "empty": empty, "nothing": nothing, "blanks": blanks, "stream": stream,
     "large": large, "fail": fail, "read": read, "gated": gated, "counted": counted, "progress": progress,
-    "late": late, "cut": cut, "die": die, "waiting": waiting,
+    "late": late, "cut": cut, "impatient": impatient, "duplex": duplex, "die": die, "waiting": waiting,
     "busy": busy, "lingering": lingering, "hold": hold, "nap": nap, "thread": thread,
     "pid": pid, "spin": spin, "stubborn": stubborn, "forked": forked,
 }  # fmt: skip
