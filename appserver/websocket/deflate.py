@@ -30,9 +30,9 @@ class Deflate(Extension):
 
     name = "permessage-deflate"
 
-    def __init__(self, limit: int, bits: int = 15) -> None:
+    def __init__(self, limit: int, bits: int = 0) -> None:
         self.limit = limit
-        self.bits = bits  # of the window that the client unpacks with
+        self.bits = bits  # of the window that the client asks for; 0 = it asks for none
         self._unpacks: zlib._Decompress | None = None  # of the message that comes
         self._control = False  # the frame that comes is none of a message
         self._size = 0
@@ -45,12 +45,12 @@ class Deflate(Extension):
 
     def answer(self) -> str:
         """Return what the answer says of it."""
-        bits = f"; server_max_window_bits={self.bits}" if self.bits < 15 else ""
+        bits = f"; server_max_window_bits={self.bits}" if self.bits else ""  # said again, it is accepted
         return f"{self.name}; server_no_context_takeover; client_no_context_takeover{bits}"
 
     def pack(self, data: bytes) -> bytes:
         """Return a message as it goes into one frame with RSV1."""
-        packer = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -self.bits)
+        packer = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -(self.bits or zlib.MAX_WBITS))
         return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)[: -len(_TAIL)]
 
     # What wsproto calls for each frame
@@ -106,25 +106,25 @@ def negotiated(offers: str, limit: int) -> Deflate | None:
     """Return what fits the first of a client's offers that can be met, None where none can."""
     for offer in offers.split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))
-        if name == Deflate.name and (bits := _bits(parameters)):
+        if name == Deflate.name and (bits := _bits(parameters)) is not None:
             return Deflate(limit, bits)
     return None
 
 
-def _bits(parameters: list[str]) -> int:
-    """Return the window bits that an offer asks us to pack with, 0 where it cannot be met."""
-    bits = 15
+def _bits(parameters: list[str]) -> int | None:
+    """Return the window bits that an offer asks us to pack with, 0 for none; None where it cannot be met."""
+    bits = 0
     seen = set()
     for parameter in parameters:
         name, given, value = (part.strip() for part in parameter.partition("="))
         value = value.strip('"')
         if name in seen:
-            return 0
+            return None
         seen.add(name)
         if name in _FLAGS and not given:
             continue
         if name == "server_max_window_bits" and _BITS(value):
             bits = int(value)
         elif name != "client_max_window_bits" or (given and not (_BITS(value) or value == "8")):
-            return 0
+            return None
     return bits

@@ -201,12 +201,14 @@ def test_only_messages_are_sent():
 # permessage-deflate
 
 OFFERS = {
-    "permessage-deflate": 15,
-    "permessage-deflate; client_max_window_bits": 15,
+    "permessage-deflate": 0,
+    "permessage-deflate; client_max_window_bits": 0,
+    "permessage-deflate; server_max_window_bits=15": 15,
+    "permessage-deflate; server_max_window_bits=15; client_max_window_bits": 15,
     "permessage-deflate; client_max_window_bits=10; server_max_window_bits=10": 10,
     'permessage-deflate; server_max_window_bits="12"': 12,
-    "permessage-deflate; server_max_window_bits=8, permessage-deflate": 15,
-    "x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover": 15,
+    "permessage-deflate; server_max_window_bits=8, permessage-deflate": 0,
+    "x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover": 0,
     "": None, "x-webkit-deflate-frame": None, "permessage-deflate; unknown": None,
     "permessage-deflate; server_max_window_bits": None, "permessage-deflate; server_max_window_bits=16": None,
     "permessage-deflate; server_no_context_takeover=1": None, "permessage-deflate; client_max_window_bits=7": None,
@@ -216,10 +218,11 @@ OFFERS = {
 
 @pytest.mark.parametrize("offer", OFFERS)
 def test_offers(offer):
+    """The bits are accepted by saying them again, whatever they are (RFC 7692 section 7.1.2.1)."""
     found = negotiated(offer, LIMIT)
     assert (found and found.bits) == OFFERS[offer]
     if found is not None:
-        more = f"; server_max_window_bits={found.bits}" if found.bits < 15 else ""
+        more = f"; server_max_window_bits={found.bits}" if OFFERS[offer] else ""
         assert (
             found.answer()
             == f"permessage-deflate; server_no_context_takeover; client_no_context_takeover{more}"
@@ -342,7 +345,7 @@ def test_what_is_packed_badly_is_a_violation(data, code):
     assert fed(Messages(LIMIT, Deflate(LIMIT)), data) == [code]
 
 
-@pytest.mark.parametrize("bits", [9, 12, 15])
+@pytest.mark.parametrize("bits", [0, 9, 12, 15])
 def test_large_messages_leave_packed_and_small_ones_as_they_are(bits):
     frames = Messages(LIMIT, Deflate(LIMIT, bits))
     assert frames.message("small") == frame(TEXT, b"small")
@@ -351,7 +354,7 @@ def test_large_messages_leave_packed_and_small_ones_as_they_are(bits):
     assert data[0] == 0xC1
     assert len(data) < len(text) / 2
     size = int.from_bytes(data[2:4], "big")
-    unpacks = zlib.decompressobj(-bits)
+    unpacks = zlib.decompressobj(-(bits or 15))
     assert unpacks.decompress(data[4 : 4 + size] + b"\0\0\xff\xff").decode() == text
     assert Messages(LIMIT).message(text)[0] == 0x81
 
