@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import socket
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,19 @@ class RawSocket:
         self._wire = wire
         self._waiters = Waiters(wire.hub)
         self._made: socket.socket | None = None
+        self._sending = threading.Lock()  # as gevent has it, where the process is patched
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send all of *data*, which blocking sockets do but gevent's do not; return how many bytes these are.
+
+        Libraries rely on it, and send from a thread of their own as well.
+        """
+        if self.gettimeout() == 0.0:  # who has it not block sends the rest by itself
+            sent: int = self.__getattr__("send")(data, flags)
+            return sent
+        with self._sending:
+            self.sendall(data, flags)
+        return memoryview(data).nbytes
 
     def __getattr__(self, name: str) -> Any:
         if self._made is None:

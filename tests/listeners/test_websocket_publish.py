@@ -268,6 +268,23 @@ def test_flask_sock(serve, front):
     assert "Traceback" not in site.server.read_log()
 
 
+@pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
+def test_flask_sock_sends_more_than_is_taken_at_once(serve, front):
+    """The library does not look how much its socket has sent, nor whether another thread is sending."""
+    site = start(serve, front, "flask_sockets:app")
+    with client_of(site) as client:
+        client.connect_to("/burst")
+        client.say("abcdefgh")
+        for number in range(50):
+            client.send_frame(FIN | PING, b"%d" % number)
+        frames = [client.frame() for _ in range(58)]
+        texts = [payload for first, payload in frames if first == FIN | TEXT]
+        assert [(set(text), len(text)) for text in texts] == [({letter}, 300_000) for letter in b"abcdefgh"]
+        assert [payload for first, payload in frames if first == FIN | PONG] == [b"%d" % n for n in range(50)]
+        client.say("enough")
+        assert client.closed()[0] == 1000
+
+
 @pytest.mark.parametrize("query", ["", "open"])
 @pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
 def test_a_library_may_say_the_last_after_the_call(serve, front, query):

@@ -8,7 +8,7 @@ import pytest
 from gevent import get_hub
 
 from appserver.websocket.frames import closing
-from appserver.websocket.raw import Tunnel
+from appserver.websocket.raw import RawSocket, Tunnel
 
 HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
@@ -103,6 +103,14 @@ def test_what_the_library_says_in_its_last_second_is_sent(tunnel, wire, library)
 def test_a_call_that_failed_has_no_last_second(tunnel, wire):
     tunnel.finish(failed=True)
     assert (tunnel.ended, wire.ends, wire.written) == (True, 1, HANDSHAKE)
+
+
+def test_one_that_does_not_block_sends_what_fits(wire):
+    sock = RawSocket(wire)
+    sock.setblocking(False)
+    data = bytes(10_000_000)
+    assert 0 < sock.send(data) < len(data)
+    sock.close()
 
 
 def test_before_the_handshake_there_is_nothing_to_end(wire, library):

@@ -21,6 +21,14 @@ def echo(ws):
         ws.send(ws.receive())
 
 
+@sock.route("/burst")
+def burst(ws):
+    """Send more than the socket takes at once; the library answers pings meanwhile, by a thread of its own."""
+    for letter in ws.receive():
+        ws.send(letter * 300_000)
+    ws.receive()
+
+
 @sock.route("/bye")
 def bye(ws):
     ws.send("bye")
