@@ -36,7 +36,7 @@ def answer(result: Any, x: Exchange, channel: Channel) -> None:
             _send_file(x, result, channel)
         elif kind is bytes:  # iterating it would yield numbers
             x.send(result, False, None if x.begun else len(result))
-        elif result is not None or not x.switched:  # a call that has had a WebSocket need not return anything
+        elif result is not None or not (x.switched or x.refused):  # who has had a WebSocket may return None
             _stream(x, result)
     finally:
         close = getattr(result, "close", None)

@@ -110,6 +110,7 @@ class Exchange:
     """
 
     switched = False  # the connection carries something else than HTTP by now (see `Upgrade`)
+    refused = False  # or shall not, and that has been answered
 
     __slots__ = (
         "begun",

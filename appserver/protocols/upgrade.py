@@ -30,12 +30,12 @@ class Clock(Protocol):
 class Upgrade(Exchange):
     """A request that asks for WebSocket, and would get it from a server that is *able*.
 
-    Once it has ``switched`` its connection carries frames, and what the application still answers is dropped:
-    frameworks want to answer something at the end of each call. ``go_away`` has the client told that its
-    server stops.
+    Once it has ``switched`` its connection carries frames. What the application still answers then, or after
+    its WebSocket has ``refused``, is dropped: frameworks want to answer something at the end of each call.
+    ``go_away`` has the client told that its server stops.
     """
 
-    __slots__ = ("able", "catch_up", "clock", "go_away", "switched")
+    __slots__ = ("able", "catch_up", "clock", "go_away", "refused", "switched")
 
     def __init__(
         self, environ: Environ, codec: Codec, keep_alive: bool = False, *, able: bool = True
@@ -43,6 +43,7 @@ class Upgrade(Exchange):
         super().__init__(environ, codec, keep_alive)
         self.able = able  # the front end would pass frames on
         self.switched = False
+        self.refused = False
         self.clock: Clock | None = None
         self.go_away: Callable[[], None] | None = None
         self.catch_up: Callable[[], None] | None = None  # takes what a library has sent by itself before now
@@ -72,7 +73,7 @@ class Upgrade(Exchange):
     ) -> Callable[[bytes], None]:
         if self.catch_up is not None:
             self.catch_up()
-        if self.switched:
+        if self.switched or self.refused:
             return self.write
         write = super().start_response(status, headers, exc_info)
         if self.status[:3] == "426":  # its client has to be told what to (RFC 9110 section 15.5.22)
@@ -80,7 +81,7 @@ class Upgrade(Exchange):
         return write
 
     def send(self, data: bytes, more: bool, total: int | None = None) -> None:
-        if not self.switched:
+        if not self.switched and not self.refused:
             super().send(data, more, total)
 
 

@@ -91,7 +91,10 @@ class Session:
         self.state = CLOSED
         x = self.wire.x
         x.start_response("403 Forbidden", [("Content-Type", "text/plain")])
-        x.send(b"Forbidden\n", False, len(b"Forbidden\n"))
+        try:
+            x.send(b"Forbidden\n", False, len(b"Forbidden\n"))
+        finally:
+            x.refused = True
 
     def accept(self, subprotocol: str | None, own: list[tuple[str, str]]) -> None:
         """Accept, with fields of the application's in the answer."""

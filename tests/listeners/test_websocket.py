@@ -111,6 +111,16 @@ def test_one_that_is_not_wanted_is_refused(client, site, token):
     site.log(rf'/refuse\?{token} HTTP/1.1" 403 ')
 
 
+@pytest.mark.parametrize("kind", ["", "-none"])
+def test_what_is_answered_after_a_refusal_is_dropped(client, site, token, kind):
+    """As after the end of one that has been accepted: frameworks want to answer something."""
+    answer = client.ask(f"/refuse-and-answer?{token}{kind}")
+    assert (answer.status, answer.body) == (403, b"Forbidden\n")
+    site.log(rf'{token}{kind} HTTP/1.1" 403 10 ')
+    assert site.count(rf"ERROR .*GET /refuse-and-answer\?{token}{kind}: ") == 0
+    assert site.count(f"{token} closed") == (not kind), "close() is called as ever"
+
+
 def test_an_application_that_does_not_want_it_answers_as_ever(client, site):
     answer = client.ask("/plain")
     assert (answer.status, answer.body) == (200, b"could be more")

@@ -41,6 +41,8 @@ def app(environ, start_response):
     if socket is None or environ["PATH_INFO"] == "/plain":
         start_response("200 OK", TEXT)
         return [b"plain" if socket is None else b"could be more"]
+    if environ["PATH_INFO"] == "/refuse-and-answer":
+        return refuse_and_answer(environ, start_response)
     try:
         ROUTES[environ["PATH_INFO"]](environ, socket)
     except BaseException as error:
@@ -72,6 +74,16 @@ def accepted(environ, socket):
 @route
 def refuse(environ, socket):
     socket.close()
+
+
+def refuse_and_answer(environ, start_response):
+    """Refuse, and go on as a framework does: with an answer of its own, or with none."""
+    environ["wsgi.websocket"].close()
+    if environ["QUERY_STRING"].endswith("none"):
+        return None
+    write = start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+    write(b"written")
+    return Closing(environ)
 
 
 @route
