@@ -16,6 +16,20 @@ _get_ident = _thread.get_ident  # the real one, also where gevent replaces it la
 _TICK = 1.0  # seconds
 
 
+def check_channel(channel: object) -> None:
+    """Raise `TypeError` or `ValueError` for what no channel can be called."""
+    if not isinstance(channel, str):
+        hint = "channel.decode()" if isinstance(channel, bytes) else "str(channel)"
+        raise TypeError(f"a channel is str, not {type(channel).__name__}: {channel!r}; try {hint}")
+    try:
+        channel.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the channel {channel!r} has a surrogate, which no other worker can be told of; try text that"
+            " UTF-8 has bytes for"
+        ) from error
+
+
 class Room:
     """Those of one thread; there is one as long as there are any."""
 

@@ -13,6 +13,7 @@ from appserver.errors import ApplicationError
 from appserver.websocket import frames
 from appserver.websocket.frames import frame, payload_of
 from appserver.websocket.handshake import offered
+from appserver.websocket.room import check_channel
 from appserver.websocket.session import CONNECTING, NORMAL, Session
 
 if TYPE_CHECKING:
@@ -155,11 +156,13 @@ class WebSocket:
 
     def subscribe(self, channel: str) -> None:
         """Have messages sent that are published to *channel* (`appserver.publish`) from now on."""
+        check_channel(channel)
         session = self._begin()
         session.waiters.run(session.subscribe, channel)
 
     def unsubscribe(self, channel: str) -> None:
         """Have them sent no more."""
+        check_channel(channel)
         self._session.waiters.run(self._session.unsubscribe, channel)
 
     def _begin(self) -> Session:

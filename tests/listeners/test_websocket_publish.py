@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import ExitStack, contextmanager
 from select import select
@@ -57,6 +58,37 @@ def test_a_message_reaches_all_who_have_subscribed(serve, front):
         for each in found:
             each.say_close()
             assert each.closed() == (1000, "")
+
+
+@pytest.mark.parametrize("options", [{}, {"processes": 2}], ids=["alone", "workers"])
+def test_what_cannot_be_a_channel_is_told_before_anything_is_done(serve, options):
+    site = start(serve, "http", **options)
+    with client_of(site) as client:
+        client.connect_to("/bad-channels")
+        told = json.loads(client.message())
+    surrogate = (
+        "ValueError: the channel '\\ud800' has a surrogate, which no other worker can be told of; try text that"
+        " UTF-8 has bytes for"
+    )
+    assert told == [
+        *["TypeError: a channel is str, not int: 5; try str(channel)"] * 3,
+        *["TypeError: a channel is str, not bytes: b'x'; try channel.decode()"] * 3,
+        *["TypeError: a channel is str, not NoneType: None; try str(channel)"] * 3,
+        *[surrogate] * 3,
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"processes": 2}], ids=["alone", "workers"])
+@pytest.mark.parametrize("front", ["http", "threads"])
+def test_a_child_of_the_application_is_told_that_it_reaches_nobody(serve, front, options):
+    site = start(serve, front, **options)
+    with client_of(site) as client:
+        client.connect_to("/fork")
+        assert client.message() == (
+            "nobody can be reached on channel 'news' from a process that the application has forked;"
+            " publish in the server's process, when the child has told it"
+        )
+        assert client.closed() == (1000, "")
 
 
 @pytest.mark.parametrize("front", MONGREL2)

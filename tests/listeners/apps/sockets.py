@@ -236,6 +236,39 @@ def subscribe(environ, socket):
 
 
 @route
+def bad_channels(environ, socket):
+    """Tell what becomes of names that are none, after somebody has subscribed to a good one."""
+    socket.subscribe("news")
+    found = []
+    for name in (5, b"x", None, "\ud800"):
+        for each in (socket.subscribe, socket.unsubscribe, lambda name: appserver.publish(name, "lost")):
+            try:
+                each(name)
+            except (TypeError, ValueError) as error:
+                found.append(f"{type(error).__name__}: {error}")
+    socket.send(json.dumps(found))
+
+
+@route
+def fork(environ, socket):
+    """Tell what becomes of a message that a child publishes."""
+    socket.subscribe("news")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            appserver.publish("news", "lost")
+        except RuntimeError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.set_blocking(reading, False)
+    socket.send(os.read(reading, 1000).decode())
+    os.close(reading)
+    os.close(writing)
+
+
+@route
 def pings(environ, socket):
     socket.ping(b"application")
     socket.receive()
