@@ -271,12 +271,17 @@ class Connection:
 
     def look(self) -> None:
         """Find out whether the peer has gone, while nothing is read of what it says."""
+        wire = self.wire if self.state == SWITCHED else None
         poll = _poll()
-        poll.register(self.fd, 0 if self.listener.options.ignore_client_abort else select.POLLRDHUP)
+        spared = wire is None and self.listener.options.ignore_client_abort
+        poll.register(self.fd, 0 if spared else select.POLLRDHUP)
         if poll.poll(0):
             self.listener.muted.discard(self)
-            self.keep = False
-            self._leave()
+            if wire is not None:
+                wire.left()
+            else:
+                self.keep = False
+                self._leave()
 
     def _cut(self) -> None:
         """End a connection whose peer says no more, perhaps in the middle of a request."""

@@ -32,6 +32,7 @@ class StreamWire:
     def __init__(self, connection: Connection, x: Upgrade) -> None:
         self._connection = connection
         self._peer: Peer | None = None  # once it is open
+        self._left = False  # the client has gone; what it has said before is still to be read
         self.x = x
         self.hub = connection.listener.hub
         self.cancels = not connection.listener.options.ignore_client_abort
@@ -71,6 +72,8 @@ class StreamWire:
             connection.sender.drain()
 
     def pause(self) -> bool:
+        if self._left:
+            return False
         if self._open:
             self._connection.mute()
         return True
@@ -99,6 +102,13 @@ class StreamWire:
             self.cut()
         elif self._peer is not None:
             self._peer.feed(data)
+
+    def left(self) -> None:
+        """Read on, as the client has gone while it was made to wait: its end is behind what it has said."""
+        self._left = True
+        if self._peer is not None:
+            self._peer.resume()
+        self.resume()
 
     def flushed(self) -> None:
         """Go on, as the client has taken all, or has gone."""

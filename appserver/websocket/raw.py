@@ -159,6 +159,9 @@ class Tunnel:
         except OSError:  # the application does not listen any more
             self._waiting.clear()
         self._writer.stop()
+        self.resume()
+
+    def resume(self) -> None:
         if self._paused:
             self._paused = False
             self._wire.resume()

@@ -25,6 +25,9 @@ class Peer(Protocol):
     def feed_frame(self, first: int, payload: bytes) -> None:
         """Take a message that has been put together, or a control frame: its first byte and its payload."""
 
+    def resume(self) -> None:
+        """Take what comes, as the client does not wait any more; safe twice."""
+
     def lost(self) -> None:
         """Note that the connection has ended; safe twice."""
 

@@ -199,6 +199,25 @@ def test_a_client_of_messages_without_bytes_has_to_wait(serve, front, token):
         sending.join()
 
 
+@pytest.mark.parametrize("code", [1006, 1000])
+@pytest.mark.parametrize(
+    "data", [masked(FIN | BINARY, bytes(8192)) * 34, masked(FIN | TEXT, b"") * 4000], ids=len
+)
+@pytest.mark.parametrize("front", ["http", "threads"])
+def test_a_client_that_leaves_while_it_has_to_wait_is_missed(serve, front, token, data, code):
+    """Its end, and what it says at last, stand behind more than is read for an application that takes nothing."""
+    site = start(serve, front, **{"import": "hasty"})
+    with client_of(site) as client:
+        client.connect_to(f"/slow-reader?{token}")
+        site.log(f"{token} waits")
+        client.send_bytes(data)
+        if code == 1000:
+            client.say_close(1000)
+        client.leave()
+        site.log(f"{token} (raised Cancelled|found {code})")  # whatever comes first
+        site.log(rf'\?{token} HTTP/1\.1" 101 ')
+
+
 @pytest.mark.parametrize(("count", "size"), [(100, 65536), (33_000, 0)])
 @pytest.mark.parametrize("front", MONGREL2)
 def test_a_client_of_mongrel2_that_says_more_than_is_taken_is_let_go(serve, front, token, count, size):

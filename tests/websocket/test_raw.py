@@ -33,7 +33,9 @@ class Wire:
         self.hub = get_hub()
         self.x = Request()
         self.written = b""
-        self.ends = 0
+        self.ends = self.cuts = 0
+        self.waits = True  # the client can be made to
+        self.paused = False
 
     def open(self, head, tunnel):
         self.written += head
@@ -41,8 +43,18 @@ class Wire:
     def write(self, data):
         self.written += data
 
+    def pause(self):
+        self.paused = self.waits
+        return self.waits
+
+    def resume(self):
+        self.paused = False
+
     def end(self):
         self.ends += 1
+
+    def cut(self):
+        self.cuts += 1
 
 
 @pytest.fixture
@@ -103,6 +115,20 @@ def test_what_the_library_says_in_its_last_second_is_sent(tunnel, wire, library)
 def test_a_call_that_failed_has_no_last_second(tunnel, wire):
     tunnel.finish(failed=True)
     assert (tunnel.ended, wire.ends, wire.written) == (True, 1, HANDSHAKE)
+
+
+def test_what_a_client_says_that_waits_no_more_is_bounded_as_well(tunnel, wire):
+    """It has gone, and what it has said before is read: all that may be."""
+    while not wire.paused:
+        tunnel.feed(bytes(65536))
+    wire.waits = False
+    tunnel.resume()
+    assert not wire.paused
+    count = 0
+    while not wire.cuts:
+        tunnel.feed(bytes(65536))
+        count += 1
+        assert count < 100, "there is no end"
 
 
 def test_one_that_does_not_block_sends_what_fits(wire):

@@ -127,6 +127,23 @@ def test_messages_without_bytes_end_one_that_cannot_be_made_to_wait(opened):
     assert session.wire.ended
 
 
+def test_one_that_waits_no_more_is_bounded_as_well(opened):
+    """It has gone, and what it has said before is read: all that may be."""
+    session = opened()
+    while not session.wire.paused:
+        session.feed(masked(FIN | BINARY, b""))
+    session.wire.waits = False
+    session.resume()
+    assert not session.wire.paused
+    count = 0
+    while session.state == OPEN:
+        session.feed(masked(FIN | BINARY, b""))
+        count += 1
+        assert count < 16 * READ_AHEAD / 100, "there is no end"
+    assert session.close_code == 1008
+    assert session.wire.ended
+
+
 PINGS = b"".join(masked(FIN | PING, b"%d" % number) for number in range(2000))
 PONGS = b"".join(frame(PONG, b"%d" % number) for number in range(2000))
 
