@@ -97,7 +97,7 @@ class Connection:
     @property
     def spare(self) -> bool:
         """Whether it may make room for others: between two requests, before the first, or refused."""
-        return self.state == DRAIN or (self.state == HEAD and not self._begun)
+        return (self.state == DRAIN and self.wire is None) or (self.state == HEAD and not self._begun)
 
     @property
     def switched(self) -> bool:
@@ -655,7 +655,7 @@ class Connection:
             self._expire_in_core()
         elif self.state == HEAD:
             self._close_idle()
-        elif self.state == SWITCHED and self.wire is not None:
+        elif (self.state == SWITCHED or self.state == DRAIN) and self.wire is not None:
             self.wire.expire()
         elif self.state != FLUSH or self.sender is None or self.sender.late():
             self.cut()
@@ -717,7 +717,7 @@ class Connection:
 
     def cut(self) -> None:
         """Close at once, and break the connection under an answer that is not sent whole."""
-        self._break_off(self.x)
+        self._break_off(self.x if self.state != DRAIN else None)
 
     def _break_off(self, x: Exchange | None) -> None:
         if x is not None and x.begun and (self.sender or not x.ended):

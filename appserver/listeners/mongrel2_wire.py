@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
+from appserver.listeners.patience import Limits, Patience
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
 from appserver.websocket.raw import offer_socket
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from appserver.websocket.deflate import Deflate
     from appserver.websocket.messages import Messages
     from appserver.websocket.wire import Peer
+
+
+_ANY_TIME = Limits(pause=inf, head=inf, body=inf, send=inf, rate=0, idle=inf)  # Mongrel2 has its own
 
 
 class Mongrel2Wire:
@@ -36,6 +42,13 @@ class Mongrel2Wire:
     @property
     def pending(self) -> int:
         return self.request.held
+
+    @property
+    def untaken(self) -> int:
+        return self.request.held
+
+    def patience(self, seconds: float) -> Patience:
+        return Patience(replace(_ANY_TIME, pause=seconds), seconds)
 
     @property
     def together(self) -> Intake:

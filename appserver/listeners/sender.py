@@ -31,6 +31,14 @@ _HIGH_WATER: Final = 262144  # bytes of an answer that may wait for the client b
 _LOOK: Final = 1.0  # seconds between looks of a native thread at what else may have happened
 
 
+def queued(fd: int) -> int:
+    """Return how many bytes the kernel has that the peer of a connection has not."""
+    try:
+        return int.from_bytes(ioctl(fd, TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:  # it is closed already
+        return 0
+
+
 class Sender:
     """Send what waits for a slow client: by the loop, or by the native thread that has made it.
 
@@ -127,11 +135,7 @@ class Sender:
         return moved > 0
 
     def _queued(self) -> int:
-        """Return how many bytes the kernel has that the client has not."""
-        try:
-            return int.from_bytes(ioctl(self._connection.fd, TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:  # it is closed already
-            return 0
+        return queued(self._connection.fd)
 
     def drain(self) -> None:
         """Have the loop send the rest; `Connection.flushed` is called when all of it is."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
+from appserver.listeners.patience import Patience
+from appserver.listeners.sender import Sender, queued
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
 from appserver.websocket.raw import offer_socket
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from appserver.websocket.deflate import Deflate
     from appserver.websocket.messages import Messages
     from appserver.websocket.wire import Peer
+
+
+_LOOK = 5.0  # seconds in which a client must take something of the last that it is sent
 
 
 class StreamWire:
@@ -41,6 +48,13 @@ class StreamWire:
     def pending(self) -> int:
         sender = self._connection.sender
         return sender.size if sender is not None else 0
+
+    @property
+    def untaken(self) -> int:
+        return self.pending + queued(self._connection.fd)
+
+    def patience(self, seconds: float) -> Patience:
+        return Patience(replace(self._connection.listener.limits, pause=seconds), seconds)
 
     def deflate(self, limit: int) -> Deflate | None:
         from appserver.websocket.deflate import negotiated  # noqa: PLC0415  (it, too)
@@ -84,7 +98,7 @@ class StreamWire:
 
     def end(self) -> None:
         if self._open and not self._connection.sender:
-            self._connection.linger()
+            self._linger()
 
     def cut(self) -> None:
         self._connection.cut()
@@ -119,15 +133,24 @@ class StreamWire:
         if connection.gone:
             connection.close()
         elif peer.ended:
-            connection.linger()
+            self._linger()
         else:
             peer.drained()
 
+    def _linger(self) -> None:
+        """End, and wait for who has not taken all: what it still says would have the kernel drop the rest."""
+        if self._connection.sender is None:
+            self._connection.sender = Sender(self._connection)  # which has an account of what is taken
+        self._connection.linger()
+
     def expire(self) -> None:
         """End the connection of a client that does not read."""
-        sender = self._connection.sender
-        if not sender or sender.late():
+        connection = self._connection
+        sender = connection.sender
+        if sender is None or not self.untaken or sender.late():
             self.cut()
+        elif not self._open:  # nobody tells when all is taken
+            connection.deadline = min(connection.deadline, monotonic() + _LOOK)
 
     def finish(self, *, failed: bool) -> None:
         """End, as the application's call is over."""

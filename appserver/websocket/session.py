@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,10 @@ class Session:
         self._unread = 0  # bytes of it, as `Event` counts them
         self._paused = False
         self._pongs: list[bytes] = []  # frames that answer pings, sent together
-        self._heard = self._pinged = 0.0  # when the client last said something; when it was asked to
-        self._close_by = 0.0
+        self._heard = 0.0  # when the client last said something
+        self._pinged = False  # it has been asked to
+        self._due = inf  # when it must have answered that, or the close frame
+        self._taken = 0  # bytes that it has taken of what stands before
 
     # In any thread
 
@@ -154,10 +157,10 @@ class Session:
             return
         self.close_code, self.close_reason = code, reason
         self.state = CLOSING
-        self._close_by = monotonic() + _CLOSE_TIMEOUT
         self._inbox.clear()
         self._unread = 0
         self.write(closing(code, reason))
+        self._expect_answer(_CLOSE_TIMEOUT)
         self.resume()  # the answer may be behind what was not read
         if self._room is not None:
             self._room.unsubscribe_all(self)
@@ -187,7 +190,7 @@ class Session:
         if self.state not in {OPEN, CLOSING}:
             return
         self._heard = monotonic()
-        self._pinged = 0.0
+        self._pinged = False
         try:
             for event in self.messages.feed(data):
                 self._take(event)
@@ -284,16 +287,43 @@ class Session:
         """See to clients that have fallen silent; to be called now and then."""
         options = self._options
         if self.state == CLOSING:
-            if now > self._close_by:
-                self.cut()
+            if self._overdue(now):
+                self._give_up()
         elif self.state == OPEN and options.websocket_ping_interval:
-            if self._pinged:
-                if options.websocket_ping_timeout and now - self._pinged > options.websocket_ping_timeout:
-                    log.info("a WebSocket client does not answer any more: %s", self.wire.x.uri)
-                    self.cut()
-            elif now - self._heard > options.websocket_ping_interval and not self._paused:
-                self._pinged = now
-                self.write(frame(frames.PING, b""))
+            if not self._pinged:
+                if now - self._heard > options.websocket_ping_interval:
+                    self._pinged = True
+                    self.write(frame(frames.PING, b""))
+                    self._expect_answer(options.websocket_ping_timeout)
+            elif self._paused and not self.wire.untaken:
+                self._heard = now  # its answer is behind what is not read, but it has taken the ping
+                self._pinged = False
+            elif options.websocket_ping_timeout and self._overdue(now):
+                log.info("a WebSocket client does not answer any more: %s", self.wire.x.uri)
+                self.cut()
+
+    def _expect_answer(self, seconds: float) -> None:
+        """Give the client so long to answer what has been written."""
+        self._patience = self.wire.patience(seconds)
+        self._due = self._patience.until()
+        self._taken = self.wire.x.sent - self.wire.untaken
+
+    def _overdue(self, now: float) -> bool:
+        """Tell whether its time is up; it has more while it takes what it was sent before."""
+        taken = self.wire.x.sent - self.wire.untaken
+        if taken > self._taken:
+            self._patience.moved(taken - self._taken)
+            self._taken = taken
+            self._due = self._patience.until()
+        return now > self._due
+
+    def _give_up(self) -> None:
+        """End without the client's answer to our close frame; who has taken that may not have read it yet."""
+        if self.wire.untaken:
+            self.cut()
+        else:
+            self.lost()
+            self.wire.end()
 
     def cut(self) -> None:
         """End at once."""

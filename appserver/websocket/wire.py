@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from appserver.listeners.patience import Patience
     from appserver.protocols.upgrade import Upgrade
     from appserver.websocket.deflate import Deflate
     from appserver.websocket.messages import Messages
@@ -48,6 +49,13 @@ class Wire(Protocol):
     @property
     def pending(self) -> int:
         """How many bytes wait for the client."""
+
+    @property
+    def untaken(self) -> int:
+        """How many bytes the client has not taken, as far as is known: waiting ones, and those under way."""
+
+    def patience(self, seconds: float) -> Patience:
+        """Return what measures the time of a client that has to answer, and to take what is before that."""
 
     @property
     def together(self) -> Together | None:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections import Counter
 from contextlib import ExitStack
+from math import inf
 from types import SimpleNamespace
 
 import gevent
@@ -14,10 +15,14 @@ import pytest
 from gevent import get_hub
 
 from appserver.listeners import quantum
-from appserver.listeners.connection import DRAIN, SWITCHED, Connection
+from appserver.listeners.connection import CLOSED, DRAIN, SWITCHED, Connection
+from appserver.listeners.patience import Limits
 from appserver.listeners.quantum import Quantum
+from appserver.listeners.sender import queued
+from appserver.listeners.stream_wire import StreamWire
 from appserver.protocols.uwsgi import UwsgiCodec
 
+FRAMES = b"\x82\x7e\xff\xff" + bytes(65535)
 PINGS = b"\x89\x80\0\0\0\0" * 20_000
 PIECE = 16_384
 READ = 1
@@ -182,3 +187,63 @@ def test_one_that_ends_while_it_waits_is_passed_over(switched):
     for _ in range(5):
         gevent.sleep(1e-9)
     assert [connection for _, connection in switched.order] == [clients[2][1]]
+
+
+@pytest.fixture
+def ending():
+    """A client that reads slowly, and its connection, which ends: the kernel has all that is to be sent."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        client.settimeout(20)
+        client.connect(server.getsockname())
+        ours, _ = server.accept()
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        connection = Connection(
+            SimpleNamespace(
+                service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), muted=set(), full=False,
+                tcp=True, loop=get_hub().loop, hub=get_hub(), options=SimpleNamespace(ignore_client_abort=False),
+                limits=Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60), dry=lambda _: None,
+                quantum=Quantum(get_hub().loop),
+            ), ours.detach(), None,
+        )  # fmt: skip
+        connection.x = SimpleNamespace(begun=True, ended=False)
+        connection.wire = StreamWire(connection, connection.x)
+        peer = SimpleNamespace(ended=True, feed=None, lost=lambda: None)
+        connection.wire.open(b"", peer)
+        connection.wire.write(FRAMES * 8)
+        connection.wire.end()
+        assert connection.state == DRAIN
+        yield client, connection
+        connection.close()
+        connection.listener.quantum.stop()
+        connection.listener.quantum.close()
+
+
+def rest(client):
+    return sum(map(len, iter(lambda: client.recv(65536), b"")))
+
+
+def test_the_end_waits_for_a_client_that_takes_what_is_before(ending):
+    """What the client says meanwhile would have the kernel drop the rest."""
+    client, connection = ending
+    size = 0
+    for _ in range(4):
+        before = queued(connection.fd)
+        while queued(connection.fd) == before:
+            size += len(client.recv(16_384))
+        connection.expire()
+        assert connection.state == DRAIN
+        assert connection.deadline < inf
+        client.sendall(PINGS[:6])
+    assert size + rest(client) == 8 * len(FRAMES)
+    client.shutdown(socket.SHUT_WR)
+    while connection.state != CLOSED:
+        connection.readable()
+
+
+def test_a_client_that_takes_nothing_does_not_lose_the_end(ending):
+    client, connection = ending
+    connection.expire()
+    assert connection.state == CLOSED
+    assert rest(client) == 8 * len(FRAMES), "the kernel goes on"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from gevent import get_hub
 
+from appserver.listeners import patience
+from appserver.listeners.patience import Limits, Patience
+from appserver.websocket import session as sessions
 from appserver.websocket.frames import BINARY, TEXT, closing, frame
 from appserver.websocket.messages import Messages
 from appserver.websocket.options import WebSocketOptions
@@ -38,7 +41,7 @@ class Request:
 class Wire:
     """Keep what goes to the client; *waits* says whether it can be made to."""
 
-    pending = 0
+    pending = untaken = 0
     together = None
     cancels = False
 
@@ -46,8 +49,11 @@ class Wire:
         self.hub = get_hub()
         self.x = Request()
         self.waits = waits
-        self.paused = self.ended = False
+        self.paused = self.ended = self.broken = False
         self.written = []
+
+    def patience(self, seconds):
+        return Patience(Limits(pause=seconds, head=60, body=60, send=60, rate=500, idle=60), seconds)
 
     def deflate(self, limit):
         return None
@@ -70,6 +76,9 @@ class Wire:
 
     def end(self):
         self.ended = True
+
+    def cut(self):
+        self.broken = True
 
 
 @pytest.fixture
@@ -183,3 +192,96 @@ def test_pings_are_not_answered_after_our_close(opened):
     session.close(1000, "")
     session.feed(PINGS[1:] + masked(FIN | CLOSE, b"\x03\xe8"))
     assert session.wire.written == [closing(1000, "")]
+
+
+# Time
+
+
+class Clock:
+    """Seconds that pass when they are told to, as a session is looked at once in each."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def pass_by(self, session, seconds, takes=0):
+        """Let seconds pass, in each of which the client takes so many bytes."""
+        for _ in range(seconds):
+            self.now += 1
+            session.wire.untaken = max(0, session.wire.untaken - takes)
+            session.tick(self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(patience, "monotonic", made)
+    monkeypatch.setattr(sessions, "monotonic", made)
+    return made
+
+
+def send(session, size):
+    session.write(bytes(size))
+    session.wire.untaken += size
+
+
+def test_a_slow_client_gets_all_that_was_sent_before_the_close_frame(opened, clock):
+    session = opened()
+    send(session, 4_000_000)
+    session.close(1000, "")
+    clock.pass_by(session, 40, takes=100_000)
+    assert session.wire.untaken == 0
+    clock.pass_by(session, 5)
+    assert (session.wire.ended, session.wire.broken) == (False, False)
+    clock.pass_by(session, 1)
+    assert session.state == CLOSED
+    assert session.wire.ended, "it is not answered"
+    assert not session.wire.broken, "what it has not read yet is not lost"
+
+
+@pytest.mark.parametrize(("takes", "seconds"), [(0, 6), (100, 10), (400, 30)])
+def test_a_client_that_takes_less_than_the_rate_is_cut_in_the_end(opened, clock, takes, seconds):
+    session = opened()
+    send(session, 4_000_000)
+    session.close(1000, "")
+    clock.pass_by(session, 4, takes)
+    assert not session.wire.broken
+    clock.pass_by(session, seconds - 4, takes)
+    assert session.wire.broken
+
+
+def test_the_time_to_answer_a_ping_begins_when_it_is_taken(opened, clock):
+    session = opened()
+    send(session, 10_000_000)
+    clock.pass_by(session, 100, takes=100_000)
+    assert session.wire.written.count(frame(PING, b"")) == 1
+    assert session.wire.untaken == 0
+    clock.pass_by(session, 30)
+    assert not session.wire.broken
+    clock.pass_by(session, 1)
+    assert session.wire.broken
+
+
+def test_an_answered_ping_is_followed_by_the_next_when_it_is_silent_again(opened, clock):
+    session = opened()
+    for count in (1, 2, 3):
+        clock.pass_by(session, 31)
+        assert session.wire.written.count(frame(PING, b"")) == count
+        session.feed(masked(FIN | PONG, b""))
+    assert not session.wire.broken
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_client_that_waits_is_asked_too_and_needs_only_take_the_ping(opened, clock, alive):
+    """Its answer is behind what is not read."""
+    session = opened()
+    while not session.wire.paused:
+        session.feed(masked(FIN | BINARY, b""))
+    clock.pass_by(session, 31)
+    assert session.wire.written == [frame(PING, b"")]
+    session.wire.untaken = 0 if alive else 2
+    clock.pass_by(session, 31)
+    assert session.wire.broken is not alive
+    assert session.state == (OPEN if alive else CLOSED)
