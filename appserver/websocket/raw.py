@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gevent.monkey
 
 from appserver.errors import ClientGone
+from appserver.interrupt import cancel
 from appserver.websocket import frames
 from appserver.websocket.frames import closing, frame
 from appserver.websocket.waiting import Waiters
@@ -29,7 +30,7 @@ _READ, _WRITE = 1, 2  # libev's event bits
 _PIECE = 65536
 _HIGH_WATER = 262144  # bytes that wait on either side before the other has to
 _GOING_AWAY = 1001
-_LAST_WORDS = 1.0  # seconds that a thread of the library's own has to close its end, after the call
+_LAST_WORDS = 1.0  # seconds that a thread of the library's own has to close its end, or tell the call of ours
 _UNMASKED = bytes(4)  # a key that changes nothing
 
 
@@ -77,6 +78,7 @@ class Tunnel:
         self._waiting = bytearray()  # for the application
         self._paused = False
         self._switched = False
+        self._spoke = False  # the library has, since the client last did
         loop = wire.hub.loop
         self._reader: Any = loop.io(fd, _READ)
         self._writer: Any = loop.io(fd, _WRITE)
@@ -99,6 +101,8 @@ class Tunnel:
         except OSError:
             data = b""
         if not data:
+            if self._spoke:  # so it is the client's closing that it has answered
+                self._end_call()
             self._finish()
         elif not self._switched:
             self._open(data)
@@ -124,6 +128,7 @@ class Tunnel:
             self._send(rest)
 
     def _send(self, data: bytes) -> None:
+        self._spoke = True
         self._wire.x.sent += len(data)
         self._wire.write(data)
         if self._wire.pending > _HIGH_WATER:
@@ -138,6 +143,7 @@ class Tunnel:
     def feed(self, data: bytes) -> None:
         if self.ended:
             return
+        self._spoke = False
         self._waiting += data
         self._pump()
         if len(self._waiting) > _HIGH_WATER and not self._paused:
@@ -169,7 +175,19 @@ class Tunnel:
     # The end
 
     def lost(self) -> None:
+        if not self.ended and self._wire.cancels:
+            self._end_call()
         self._close()
+
+    def _end_call(self) -> None:
+        """End a call that goes on without its client, unless the library tells it in time."""
+        if self._switched:
+            timer = self._wire.hub.loop.timer(_LAST_WORDS)
+            timer.start(self._cancel, timer)
+
+    def _cancel(self, timer: Any) -> None:
+        timer.close()
+        cancel(self._wire.x)
 
     def finish(self, *, failed: bool) -> None:
         """End when the library has closed its end, which may answer the client's closing only now."""

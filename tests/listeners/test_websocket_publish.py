@@ -336,6 +336,30 @@ def test_flask_sock_sends_more_than_is_taken_at_once(serve, front):
         assert client.closed()[0] == 1000
 
 
+@pytest.mark.parametrize("leave", ["leave", "say_close"])
+@pytest.mark.parametrize("front", ["http", *MONGREL2])
+def test_a_call_of_flask_sock_that_waits_for_something_else_is_cancelled(serve, front, leave):
+    """Only the library hears of the end, and its thread cannot tell a call that waits elsewhere."""
+    site = start(serve, front, "flask_sockets:app")
+    with client_of(site) as client:
+        client.connect_to("/news")
+        site.log("waits")
+        getattr(client, leave)()
+        site.log("raised Cancelled")
+        site.log('"GET /news HTTP/1.1" 101 ')
+    assert "Traceback" not in site.server.read_log()
+
+
+def test_a_call_of_flask_sock_that_has_closed_by_itself_goes_on(serve):
+    site = start(serve, "http", "flask_sockets:app")
+    with client_of(site) as client:
+        client.connect_to("/tidy")
+        assert client.closed()[0] == 1000
+        client.say_close()
+        client.end()
+        assert site.log(r"raised (\w+)")[1] == "Empty"
+
+
 @pytest.mark.parametrize("query", ["", "open"])
 @pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
 def test_a_library_may_say_the_last_after_the_call(serve, front, query):

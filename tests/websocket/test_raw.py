@@ -17,6 +17,7 @@ class Request:
     """The part of a request that a tunnel knows."""
 
     begun = False
+    ended = True
     go_away = None
     sent = 0
 
@@ -28,6 +29,7 @@ class Wire:
     """Keep what goes to the client."""
 
     pending = 0
+    cancels = False
 
     def __init__(self):
         self.hub = get_hub()

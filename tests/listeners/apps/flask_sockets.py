@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from queue import Queue
+
 from flask import Flask
 from flask_sock import Sock
 
@@ -27,6 +30,28 @@ def burst(ws):
     for letter in ws.receive():
         ws.send(letter * 300_000)
     ws.receive()
+
+
+@sock.route("/news")
+def news(ws):
+    """Wait for what never comes."""
+    print("waits", file=sys.stderr, flush=True)
+    try:
+        Queue().get()
+    except BaseException as error:
+        print(f"raised {type(error).__name__}", file=sys.stderr, flush=True)
+        raise
+
+
+@sock.route("/tidy")
+def tidy(ws):
+    """Close, and have something else to do for longer than a library has to tell of the end."""
+    ws.close()
+    print("closes", file=sys.stderr, flush=True)
+    try:
+        Queue().get(timeout=2)
+    except BaseException as error:  # noqa: BLE001  (it is told)
+        print(f"raised {type(error).__name__}", file=sys.stderr, flush=True)
 
 
 @sock.route("/bye")
