@@ -8,11 +8,13 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
+from time import CLOCK_BOOTTIME, CLOCK_REALTIME, clock_gettime
 
 from appserver.lifecycle.error import StartError
 from appserver.options import option, relative_path
 
 _LONGEST = 32  # bytes; more is no pid file
+_CLOCKS = 0.1  # seconds by which the clocks of processes and files differ; a process needs longer to end
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class PidOptions:
         "Write the master's pid there, before privileges are dropped.",
         expects="file",
         example="/run/mysite.pid",
-        note="It is locked, and taken over from a server that has died.",
+        note="It is locked, taken over from a server that has died, and refused where its process lives.",
     )
     pidfile2: str = option(
         "",
@@ -45,14 +47,15 @@ class PidOptions:
 class PidFile:
     """The pid file of this process, which holds its lock (flock(2)) until `remove`.
 
-    What a dead server left is emptied at once, lest somebody signal a stranger. A file that does
-    not exist comes with `write`. Raise `StartError` where another server holds it.
+    Nothing changes before `write`: a start that fails sooner leaves what it found. Raise `StartError`
+    where another server holds the file, or lives without holding it, as uWSGI does.
     """
 
     def __init__(self, option: str, path: str) -> None:
         self._option = option
         self._given = path
         self._path = os.path.abspath(path)  # chdir comes later
+        self._written = False
         self._fd = self._locked(0)
 
     def write(self) -> None:
@@ -60,6 +63,7 @@ class PidFile:
         if self._fd is None:
             self._fd = self._locked(os.O_CREAT)
         assert self._fd is not None
+        self._written = True
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)  # readers see nothing or all of it
@@ -67,11 +71,11 @@ class PidFile:
             raise self._error(f"{error.strerror}") from None
 
     def remove(self) -> None:
-        """Remove the file if it is still ours, and give up the lock; safe twice."""
+        """Remove the file if we wrote it and it is still ours, and give up the lock; safe twice."""
         if self._fd is None:
             return
         with suppress(OSError):
-            if self._is_at_path(self._fd):
+            if self._written and self._is_at_path(self._fd):
                 try:
                     os.unlink(self._path)
                 except PermissionError:
@@ -115,7 +119,7 @@ class PidFile:
         return os.open(self._path, flags)
 
     def _claim(self, fd: int) -> None:
-        """Lock a file and empty it; raise `StartError` unless it is a pid file that nobody holds."""
+        """Lock a file; raise `StartError` unless it is a pid file whose server has ended."""
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise self._error("it is no regular file; choose another path")
         text = os.pread(fd, _LONGEST + 1, 0).strip()
@@ -126,7 +130,9 @@ class PidFile:
         except BlockingIOError:
             pid = f" (pid {text.decode()})" if text else ""
             raise self._error(f"another server{pid} holds it; stop that one or choose another path") from None
-        os.ftruncate(fd, 0)
+        if text and (name := _writer(int(text), os.fstat(fd).st_mtime)):
+            pid = f"{name} (pid {text.decode()})"
+            raise self._error(f"it is that of {pid}, which runs; stop that one or choose another path")
 
     def _is_at_path(self, fd: int) -> bool:
         try:
@@ -137,3 +143,21 @@ class PidFile:
 
     def _error(self, reason: str) -> StartError:
         return StartError(self._option, f"no pid file {self._given}: {reason}", self._given)
+
+
+def _writer(pid: int, written: float) -> str:
+    """Return the name of the process that a file has named since *written*; empty if it is not known to run.
+
+    A process that began later has got the number of one that ended.
+    """
+    if pid == os.getpid():
+        return ""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            name, _, rest = file.read().partition(b"(")[2].rpartition(b")")
+    except OSError:
+        return ""
+    state, began = rest.split()[0], int(rest.split()[19]) / os.sysconf("SC_CLK_TCK")
+    since_boot = clock_gettime(CLOCK_REALTIME) - clock_gettime(CLOCK_BOOTTIME)
+    ended = state in {b"Z", b"X"}
+    return "" if ended or since_boot + began > written + _CLOCKS else ascii(os.fsdecode(name))[1:-1]

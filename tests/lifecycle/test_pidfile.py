@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -55,13 +56,63 @@ def test_everybody_may_read_it_whatever_the_umask_is(path, held):
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("text", ["4194304123\n", "1", ""])
-def test_what_a_dead_server_left_is_emptied_at_once_and_taken_over(path, held, text):
+@pytest.mark.parametrize("text", ["4194304123\n", "0", "", f"{os.getpid()}"], ids=["far", "none", "empty", "own"])  # fmt: skip
+def test_what_a_dead_server_left_is_taken_over(path, held, text):
     path.write_text(text)
     file = held()
-    assert path.read_text() == ""
+    assert path.read_text() == text
     file.write()
     assert path.read_text() == f"{os.getpid()}\n"
+    file.remove()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["4194304123\n", ""])
+def test_a_start_that_fails_leaves_what_it_found(path, held, text):
+    path.write_text(text)
+    held().remove()
+    assert path.read_text() == text
+    held().write()  # the lock is free
+
+
+@pytest.fixture
+def other():
+    """Return a process that needs no lock to live."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def test_the_file_of_a_server_that_locks_nothing_is_left_alone(path, other):
+    path.write_text(f"{other.pid}\n")
+    assert refused(path) == (
+        f"no pid file {path}: it is that of sleep (pid {other.pid}), which runs; stop that one or choose another path"
+    )
+    assert path.read_text() == f"{other.pid}\n"
+
+
+def test_a_number_that_another_process_has_got_since_is_nobodys(path, held, other):
+    path.write_text(f"{other.pid}\n")
+    os.utime(path, (1, time.time() - 100))
+    held().write()
+    assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_one_that_nobody_has_waited_for_is_dead(path, held, other):
+    path.write_text(f"{other.pid}\n")
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    held().write()
+
+
+def test_a_server_that_cannot_be_looked_at_does_not_stand_in_the_way(path, held, other, monkeypatch):
+    path.write_text(f"{other.pid}\n")
+
+    def hidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pidfile, "open", hidden, raising=False)
+    held().write()
 
 
 def test_a_second_server_is_refused_with_the_pid_of_the_first(path, held):

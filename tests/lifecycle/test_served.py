@@ -61,6 +61,22 @@ class TestPidFiles:
         assert site.told()
         assert int(pidfile.read_text()) == site.server.process.pid
 
+    @pytest.mark.parametrize("option", ["pidfile", "pidfile2", "safe-pidfile"])
+    def test_a_start_that_fails_leaves_that_of_another_server(self, site, pidfile, option):
+        """Of uWSGI, which locks nothing."""
+        pidfile.write_text(f"{os.getpid()}\n")
+        code, _, said = run(site.configure(**{option: pidfile}), "--ini", site.ini)
+        assert code == 1
+        assert f"(pid {os.getpid()}), which runs; stop that one or choose another path" in said
+        assert int(pidfile.read_text()) == os.getpid()
+
+    def test_a_start_that_finds_no_address_leaves_that_of_a_dead_server(self, site, pidfile):
+        pidfile.write_text("4194304\n")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            site.configure(http_socket=f"127.0.0.1:{taken.getsockname()[1]}", pidfile=pidfile)
+            assert run(site, "--ini", site.ini)[0] == 1
+        assert pidfile.read_text() == "4194304\n"
+
     def test_a_killed_server_does_not_stand_in_the_way_of_the_next(self, site, pidfile):
         """Its pid file and its sockets' files are still there."""
         paths = [site.directory / "http.sock", site.directory / "control.sock"]
