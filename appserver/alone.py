@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from appserver.configuration import Configuration
+    from appserver.lifecycle.notify import Notifier
     from appserver.log import Log
     from appserver.wsgi import Application
 
@@ -49,8 +50,9 @@ class _End:
     nevertheless; and a native thread, which may write to the log, ends what does not end by itself.
     """
 
-    def __init__(self, server: Server, mercy: float) -> None:
+    def __init__(self, server: Server, mercy: float, notifier: Notifier) -> None:
         self._server = server
+        self._notifier = notifier
         self._mercy = mercy
         self._asked = False
         self._loop = get_hub().loop
@@ -68,6 +70,7 @@ class _End:
 
     def _bring_about(self, number: signal.Signals, mercy: float) -> None:
         log.info("%s: %s", number.name, MASTER[number][0])
+        self._notifier.stopping("stopping")
         if number == signal.SIGQUIT:
             stacks.log_all()
             stacks.wait()
@@ -88,8 +91,8 @@ class _End:
         self._server.stop(mercy)
 
 
-def run(configuration: Configuration, logs: Log, app: Application) -> None:
-    """Bind all, serve until a signal ends it, finish, close in reverse.
+def run(configuration: Configuration, logs: Log, app: Application, notifier: Notifier) -> None:
+    """Bind all, serve until a signal ends it, finish, close in reverse; *notifier* tells systemd of it.
 
     Raise `AddressError` where an address cannot be had.
     """
@@ -104,7 +107,7 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
         for name in passed:
             log.warning("systemd passes a socket for %s, which no option names", name)
         settings = configuration.settings
-        process = _Process(configuration)
+        process = _Process(configuration, notifier)
         board = process.board
         stats: StatsServer | None = None
         if settings.of(StatsOptions).stats:
@@ -123,12 +126,12 @@ def run(configuration: Configuration, logs: Log, app: Application) -> None:
             listeners, plan, app, logs.access, queue=settings.of(QueueOptions),
             load=board.row, tally=board.tally, stream_mercy=options.stream_reload_mercy, watchdog=watchdog,
         )  # fmt: skip
-        end = _End(server, options.worker_reload_mercy)
+        end = _End(server, options.worker_reload_mercy, notifier)
         stack.callback(end.came)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             stack.callback(signal.signal, number, signal.signal(number, end.ask))
         for number, action, *arguments in (
-            (signal.SIGHUP, log.warning, "nothing is reloaded without a master; set master = true"),
+            (signal.SIGHUP, _reload, notifier),
             (signal.SIGTTIN, log.warning, "there are no workers without a master; set master = true"),
             (signal.SIGTTOU, log.warning, "there are no workers without a master; set master = true"),
             (signal.SIGUSR1, logs.reopen),
@@ -155,7 +158,7 @@ class _Process:
     number = generation = 1
     stopping = False
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, notifier: Notifier) -> None:
         assert configuration.plan is not None
         self.pid = os.getpid()
         self.cores = configuration.plan.loops * configuration.plan.cores
@@ -163,11 +166,31 @@ class _Process:
         self.names = [(each.name, each.address) for each in configuration.listeners]
         self.spawned = time()
         self.startup = self.since = 0.0
+        self._what = configuration.what
+        self._notifier = notifier
 
     def ready(self) -> None:
-        """Note that it serves."""
+        """Note that it serves, and tell."""
         self.since = monotonic()
         log.info("ready")
+        self._notifier.ready(f"{self._what}: one process serves")
+        if self._notifier.interval:
+            _start(_beat, (self._notifier,))
+
+
+def _beat(notifier: Notifier) -> None:
+    """Tell systemd that this process lives, in a thread: the application may keep the loop for long."""
+    while True:
+        notifier.watchdog()
+        _sleep(min(notifier.interval, 1.0))
+
+
+def _reload(notifier: Notifier) -> None:
+    """Say that there is no reload, and end the one that systemd waits for."""
+    text = "nothing is reloaded without a master; set master = true"
+    log.warning("%s", text)
+    notifier.reloading(text)
+    notifier.ready(text)
 
 
 def _tell(stats: StatsServer, process: _Process, configuration: Configuration) -> None:

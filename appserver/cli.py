@@ -143,7 +143,9 @@ def _run(configuration: Configuration) -> int:
 
             return start.run(configuration)
         from appserver import alone
+        from appserver.lifecycle.notify import Notifier
 
+        notifier = Notifier()
         patching = _patch(configuration)
         log = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))
         patching.tell()
@@ -154,7 +156,7 @@ def _run(configuration: Configuration) -> int:
         app = _load(configuration)
         log.reclaim()
         finder.begin()
-        alone.run(configuration, log, app)
+        alone.run(configuration, log, app, notifier)
         served = True
         hooks.run(options, "as-user-atexit")
     except (AddressError, LogError, StartError, HookError, LoadError) as error:

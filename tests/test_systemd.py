@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -29,11 +30,6 @@ def unit(name):
     return parsed
 
 
-def version():
-    said = subprocess.run([ANALYZE, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(re.match(r"systemd (\d+)", said)[1])
-
-
 @pytest.mark.skipif(ANALYZE is None, reason="systemd is not installed")
 def test_systemd_understands_them(tmp_path):
     program = tmp_path / "appserver"
@@ -41,8 +37,6 @@ def test_systemd_understands_them(tmp_path):
     program.chmod(0o755)
     for name in ("appserver.service", "appserver.socket"):
         text = (ROOT / "configs" / name).read_text().replace("/opt/appserver/bin/appserver", str(program))
-        if version() < 253:  # as the unit's comment says
-            text = text.replace("Type=notify-reload", "Type=notify\nExecReload=kill -HUP $MAINPID")
         (tmp_path / name).write_text(text)
     done = subprocess.run(
         [ANALYZE, "verify", "--man=no", "--recursive-errors=no", *map(str, tmp_path.glob("appserver.s*"))],
@@ -74,11 +68,18 @@ def test_the_sockets_are_those_of_the_example():
 
 def test_nothing_stands_against_what_the_server_does():
     service = unit("appserver.service")["Service"]
-    assert service["Type"] == "notify-reload"
-    assert "ExecReload" not in service  # notify-reload sends SIGHUP itself
+    assert service["Type"] == "notify"  # which systemd knows before 253, too
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillMode"] == "mixed"  # SIGTERM to the master alone
     assert int(service["TimeoutStopSec"]) > 60  # worker-reload-mercy
     assert {"AF_UNIX", "AF_INET", "AF_INET6"} == set(service["RestrictAddressFamilies"].split())
+
+
+def test_the_guides_unit_has_the_same_type():
+    guide = (ROOT / "docs" / "migrating-from-uwsgi.md").read_text()
+    service = unit("appserver.service")["Service"]
+    for name in ("Type", "ExecReload"):
+        assert f"\n{name}={service[name]}\n" in guide
 
 
 class TestServed:
@@ -99,18 +100,20 @@ class TestServed:
 
             yield f"{tmp_path}/notify", hear
 
-    @pytest.fixture
-    def started(self, tmp_path, systemd):
+    @pytest.fixture(params=[["--master"]], ids=["master"])
+    def started(self, request, tmp_path, systemd):
         """Return a server that systemd watches, and what it tells."""
         path, hear = systemd
         (tmp_path / "app.py").write_text(
             "import os\n"
             "assert not {'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'} & set(os.environ)\n"
             "def application(environ, start_response):\n"
+            "    if environ['PATH_INFO'] == '/held':\n"
+            "        open(os.path.join(os.path.dirname(__file__), 'held')).read()\n"
             "    start_response('200 OK', [])\n"
             "    return [b'hello']\n"
         )
-        arguments = ["--master", "--http-socket", "127.0.0.1:0", "--wsgi-file", tmp_path / "app.py"]
+        arguments = [*request.param, "--http-socket", "127.0.0.1:0", "--wsgi-file", tmp_path / "app.py"]
         environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
         with Server(*arguments, env=environ) as server:
             yield server, hear
@@ -140,3 +143,32 @@ class TestServed:
         hear("RELOADING")
         assert hear("READY")["READY"] == "1"
         server.wait_until("the reload failed")
+
+    @pytest.mark.parametrize(
+        "started", [[], ["--gevent", 2], ["--threads", 2]], ids=["one", "gevent", "threads"], indirect=True
+    )
+    def test_one_process_tells_the_same(self, started):
+        """But that it reloads, which systemd need not wait for."""
+        server, hear = started
+        ready = hear("READY")
+        assert ready["READY"] == "1"
+        assert ready["STATUS"].endswith("app.py: one process serves")
+        assert hear("WATCHDOG")["WATCHDOG"] == "1"
+        server.process.send_signal(signal.SIGHUP)
+        told = "nothing is reloaded without a master; set master = true"
+        assert hear("RELOADING")["STATUS"] == told
+        assert hear("READY") == {"READY": "1", "STATUS": told}
+        assert hear("WATCHDOG")["WATCHDOG"] == "1"
+        server.process.send_signal(signal.SIGTERM)
+        assert hear("STOPPING") == {"STOPPING": "1", "STATUS": "stopping"}
+
+    @pytest.mark.parametrize("started", [[]], ids=["one"], indirect=True)
+    def test_one_process_lives_while_its_application_keeps_the_loop(self, started, tmp_path):
+        server, hear = started
+        os.mkfifo(tmp_path / "held")
+        with socket.create_connection(server.addresses["http"].rsplit(":", 1)) as client:
+            client.sendall(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+            with (tmp_path / "held").open("w"):  # which returns when the application reads it
+                hear("READY")
+                for _ in range(3):
+                    hear("WATCHDOG")

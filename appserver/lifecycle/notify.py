@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from contextlib import suppress
+from socket import AF_UNIX, SOCK_DGRAM, socket  # the real ones, also where gevent replaces them later
 
 _LONGEST = 500  # characters of a status
 _PATIENCE = 1.0  # seconds that systemd may take to make room for a message
@@ -62,7 +62,7 @@ class Notifier:
         if not self._address:
             return
         # A socket for each message: none to close in children.
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with suppress(OSError), socket(AF_UNIX, SOCK_DGRAM) as sock:
             sock.settimeout(_PATIENCE)
             sock.sendto("\n".join(lines).encode("utf-8", "backslashreplace"), self._address)
 
