@@ -48,7 +48,7 @@ def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Liste
         classes[point.name] = listener
         sources[point.name] = source
     if not classes:
-        raise RegistryError("no listener is registered; install appserver with pip")
+        raise RegistryError("no listener is registered; run pip install . in the checkout of appserver")
     return classes
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
@@ -26,6 +27,23 @@ COMMANDS = [each for each in re.findall(r"^appserver (--\S.*)$", README, re.MULT
 def test_there_are_such():
     assert APPLICATIONS
     assert COMMANDS
+
+
+def test_nothing_installs_another_project_of_this_name():
+    """PyPI's."""
+    files = [ROOT / "README.md", ROOT / "pyproject.toml"]
+    for name in ("appserver", "bench", "configs", "docs", "examples"):
+        files += [
+            each for each in (ROOT / name).rglob("*") if each.suffix in {".py", ".md", ".toml", ".service"}
+        ]
+    for file in files:
+        text = file.read_text()
+        assert not re.search(r"pip install (-\S+ )*['\"]?appserver(?![\w/-])", text), file
+        if file.suffix == ".toml":
+            project = tomllib.loads(text)["project"]
+            optional = project.get("optional-dependencies", {}).values()
+            wanted = [*project["dependencies"], *(name for names in optional for name in names)]
+            assert not [each for each in wanted if re.match(r"appserver\b(?!-)", each)], file
 
 
 @pytest.mark.parametrize("code", APPLICATIONS)

@@ -113,7 +113,9 @@ def test_one_that_is_provided_twice_is_refused(provide):
 
 
 def test_without_any_there_is_an_error():
-    with pytest.raises(RegistryError, match=r"^no listener is registered; install appserver with pip$"):
+    with pytest.raises(
+        RegistryError, match=r"^no listener is registered; run pip install \. in the checkout of appserver$"
+    ):
         listeners([])
 
 

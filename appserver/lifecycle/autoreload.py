@@ -95,9 +95,7 @@ class Autoreload:
 
     def __init__(self, changed: Callable[[list[str]], None]) -> None:
         if importlib.util.find_spec("watchfiles") is None:
-            raise StartError(
-                "py-autoreload", "it needs the library watchfiles: pip install 'appserver[autoreload]'"
-            )
+            raise StartError("py-autoreload", "it needs the library watchfiles: pip install watchfiles")
         self._changed = changed
         self._news = b""
         # By path and without the directory of the process: an application's modules stay out of it.

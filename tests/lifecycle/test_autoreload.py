@@ -172,4 +172,4 @@ def test_without_the_library_the_command_to_get_it_is_told(monkeypatch):
     with pytest.raises(StartError) as caught:
         Autoreload(print)
     assert caught.value.option == "py-autoreload"
-    assert str(caught.value) == "it needs the library watchfiles: pip install 'appserver[autoreload]'"
+    assert str(caught.value) == "it needs the library watchfiles: pip install watchfiles"
