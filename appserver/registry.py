@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from appserver.listeners.listener import Listener
 
 GROUP = "appserver.listeners"
-_PARTS = ("name", "Options", "subscribes", "bind", "start", "stop", "busy", "close")
+# Of `Listener`, which gives those that derive from it most of them; an address may be the instance's.
+_PARTS = (
+    "name", "Options", "subscribes", "dangers", "bind", "follows", "take_over", "attendant", "refuse",
+    "waiting", "start", "stop", "busy", "close",
+)  # fmt: skip
 
 
 class RegistryError(Exception):
@@ -54,6 +58,7 @@ def listeners(found: Iterable[EntryPoint] | None = None) -> dict[str, type[Liste
 
 def _check(name: str, listener: object, source: str) -> None:
     missing = [part for part in _PARTS if not hasattr(listener, part)]
+    missing += sorted(getattr(listener, "__abstractmethods__", ()))
     if not isinstance(listener, type) or missing:
         raise RegistryError(
             f"the listener {name} of {source} is malformed: it lacks {', '.join(missing) or 'a class'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import types
@@ -15,9 +16,10 @@ import pytest
 
 from appserver.cli import main
 from appserver.entrypoints import EntryPoint, entry_points
+from appserver.listeners.listener import Listener
 from appserver.options import option
-from appserver.registry import GROUP, RegistryError, listeners
-from tests.support.server import ROOT
+from appserver.registry import _PARTS, GROUP, RegistryError, listeners
+from tests.support.server import ROOT, Server
 
 BUILT_IN = {
     "fastcgi": "appserver.listeners.fastcgi:FastcgiListener",
@@ -43,11 +45,11 @@ class Kinds:
     level: Level = option(3, "A level.")  # noqa: F821
 
 
-class Tiny:
+class Tiny(Listener):
     name = "tiny"
     Options = TinyOptions
     subscribes = False
-    bind = start = stop = busy = close = lambda *_: None
+    address = bind = start = stop = busy = close = lambda *_: None
 
 
 def changed(**attributes):
@@ -143,10 +145,14 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "thing, reason",
     [
-        (Tiny(), "it lacks a class"),
-        (types.SimpleNamespace(name="tiny"), "it lacks Options, subscribes, bind, start, stop, busy, close"),
+        (Tiny("", None), "it lacks a class"),
+        (types.SimpleNamespace(name="tiny"),
+         ("it lacks Options, subscribes, dangers, bind, follows, take_over, attendant, refuse, waiting, start,"
+          " stop, busy, close")),
         (type("Short", (), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
-         "it lacks start, stop, busy, close"),
+         "it lacks dangers, follows, take_over, attendant, refuse, waiting, start, stop, busy, close"),
+        (type("Derived", (Listener,), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
+         "it lacks address, busy, close, start, stop"),
         (changed(Options=dict), "Options is no dataclass"),
         (changed(Options=TinyOptions()), "Options is no dataclass"),
         (changed(Options=dataclass_of(tiny_socket=())), "its Options are not declared by option()"),
@@ -206,16 +212,112 @@ class Plug(HttpListener):
 """
 
 
-def run_with_plugin(directory, name, *arguments):
-    """Run the command with a distribution ``appserver-plug`` on the path that provides ``plug``."""
-    (directory / "plug.py").write_text(PLUGIN.replace("{name}", name))
+# What the table of the AJP example's README says, and nothing else: a request for each datagram.
+DATAGRAMS = """
+import io, socket
+from dataclasses import dataclass
+import gevent
+from gevent.socket import wait_read
+from appserver.address import AddressError
+from appserver.listeners.listener import Listener
+from appserver.options import option
+from appserver.protocols import cgi
+from appserver.protocols.framing import CgiAnswers
+
+@dataclass(frozen=True)
+class PlugOptions:
+    '''Plugged in.'''
+
+    plug_socket: tuple[str, ...] = option((), "Serve datagrams.", expects="address", mounts=True)
+
+class Channel:
+    gone = False
+
+    def __init__(self, sock, peer):
+        self.sock, self.peer = sock, peer
+
+    def send(self, pieces, more=False):
+        self.sock.sendto(b"".join(pieces), self.peer)
+
+    def abort(self):
+        pass
+
+class Task:
+    def __init__(self, listener, x, channel):
+        self.listener, self.x, self.channel = listener, x, channel
+
+    def work(self):
+        self.listener.service.respond(self.x, self.channel)
+
+    def done(self):
+        self.listener.running -= 1
+
+    def refuse(self, error):
+        self.listener.service.refuse(self.x, self.channel, error)
+
+class Plug(Listener):
+    name = "{name}"
+    Options = PlugOptions
+    subscribes = False
+    sock = reader = None
+    running = 0
+
+    @property
+    def address(self):
+        return self.spec if self.sock is None else "%s:%d" % self.sock.getsockname()
+
+    def bind(self, passed):
+        host, _, port = self.spec.rpartition(":")
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((host, int(port)))
+        self.sock.setblocking(False)
+
+    def start(self, service):
+        self.service = service
+        self.reader = gevent.spawn(self.read)
+
+    def read(self):
+        while True:
+            wait_read(self.sock.fileno())
+            try:
+                path, peer = self.sock.recvfrom(65536)
+            except BlockingIOError:
+                continue
+            pairs = [("REQUEST_METHOD", "GET"), ("REQUEST_URI", path.decode()), ("PATH_INFO", path.decode()),
+                     ("SERVER_PROTOCOL", "HTTP/1.1"), ("REMOTE_ADDR", peer[0])]
+            x = cgi.exchange(cgi.merged(pairs) | self.service.environ | {"appserver.listener": self.name}, CgiAnswers())
+            x.environ["wsgi.input"] = io.BytesIO()
+            self.running += 1
+            self.service.cores.run(Task(self, x, Channel(self.sock, peer)))
+
+    def stop(self):
+        self.reader.kill()
+
+    def busy(self):
+        return self.running
+
+    def close(self):
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+"""
+
+
+def install(directory, name, code=PLUGIN):
+    """Put a distribution ``appserver-plug`` into a directory; return the environment that has it."""
+    (directory / "plug.py").write_text(code.replace("{name}", name))
     info = directory / "appserver_plug-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: appserver-plug\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[{GROUP}]\nplug = plug:Plug\n")
+    return {**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"}
+
+
+def run_with_plugin(directory, name, *arguments):
+    """Run the command with a distribution on the path that provides ``plug``."""
+    env = install(directory, name)
     return subprocess.run(
-        [sys.executable, "-m", "appserver", *arguments], cwd=directory, capture_output=True, text=True, timeout=30,
-        env={**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"},
+        [sys.executable, "-m", "appserver", *arguments], cwd=directory, capture_output=True, text=True, timeout=30, env=env,
     )  # fmt: skip
 
 
@@ -235,3 +337,41 @@ def test_a_malformed_plugin_stops_the_command_with_one_line(tmp_path):
     assert done.stderr == (
         "appserver: the listener plug of plug:Plug (appserver-plug) is malformed: it calls itself 'another'\n"
     )
+
+
+def test_the_parts_are_those_of_the_contract():
+    contract = {name for name in vars(Listener) if name[0] != "_"} | set(Listener.__annotations__)
+    assert set(_PARTS) == contract - {"spec", "settings", "address"}
+
+
+def test_the_readme_of_the_example_has_them_in_its_table():
+    readme = (ROOT / "examples" / "appserver-ajp" / "README.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|.*?(may be left out|left out,|\|$)", readme, re.MULTILINE)
+    told = {name: may for names, may in rows for name in re.findall(r"`([a-zA-Z_]+)[`(]", names)}
+    assert set(told) == {*_PARTS, "__init__", "address"}
+    assert {name for name, may in told.items() if may == "|"} == {
+        "name", "Options", "subscribes", *Listener.__abstractmethods__,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--gevent", 2], ["--threads", 2], ["--master", "--stats", "127.0.0.1:0"]],
+    ids=["one", "gevent", "threads", "master"],
+)
+def test_what_the_table_requires_is_all_that_a_listener_needs(tmp_path, options):
+    env = install(tmp_path, "plug", DATAGRAMS)
+    arguments = ["--plug-socket", "127.0.0.1:0", "--module", "wsgiref.simple_server:demo_app", *options]
+    with (
+        Server(*arguments, cwd=tmp_path, env=env) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        host, port = server.addresses["plug"].rsplit(":", 1)
+        client.settimeout(20)
+        client.connect((host, int(port)))
+        client.send(b"/hello")
+        answer = client.recv(65536)
+        assert answer.startswith(b"Status: 200 OK\r\n")
+        assert b"PATH_INFO = '/hello'" in answer
+        assert server.stop() == 0
+        assert "Traceback" not in server.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -61,7 +62,8 @@ class Listener(Protocol):
     """A place that requests come from; it owns its sockets and the reading of them.
 
     A class is registered in the entry-point group ``appserver.listeners``. Its ``Options``
-    dataclass has one option that ``mounts``: every value of it makes one listener.
+    dataclass has one option that ``mounts``: every value of it makes one listener. One that derives
+    from this writes what is abstract here, and what else it does in another way.
     """
 
     name: ClassVar[str]
@@ -75,14 +77,19 @@ class Listener(Protocol):
 
     def __init__(self, spec: str, settings: Settings) -> None:
         """Keep the value of the mounting option and what is needed of all options; no I/O."""
+        self.spec = spec
+        self.settings = settings
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Where it listens; the real address once it is bound."""
 
     def dangers(self) -> list[str]:
         """Return a sentence about each thing in the options that is allowed and dangerous for this one."""
+        return []
 
+    @abstractmethod
     def bind(self, passed: dict[str, int]) -> None:
         """Take the address: the only step meant to fail, with `AddressError`; before any fork.
 
@@ -91,6 +98,7 @@ class Listener(Protocol):
 
     def follows(self, other: Self) -> bool:
         """Tell whether this one can `take_over` what *other*, of the same class, has bound."""
+        return False
 
     def take_over(self, other: Self) -> None:
         """Use what *other* has bound, a listener that this one follows.
@@ -107,6 +115,7 @@ class Listener(Protocol):
         messages apart: on ``drain`` it takes what is there, hands it out and ends, and so it does at
         the end of file; on ``reopen-logs`` it calls its second argument.
         """
+        return None
 
     def refuse(self) -> None:
         """Have no more requests arrive, where that is possible without losing one; before a last `stop`.
@@ -116,10 +125,13 @@ class Listener(Protocol):
 
     def waiting(self) -> tuple[int, int]:
         """Return how many connections wait to be accepted, and how many may; or zeros."""
+        return 0, 0
 
+    @abstractmethod
     def start(self, service: Service) -> None:
         """Begin to serve in this thread's loop."""
 
+    @abstractmethod
     def stop(self) -> None:
         """Take no new connections or stop when the queue is dry; return at once.
 
@@ -127,8 +139,10 @@ class Listener(Protocol):
         `Service.followed` tells that others will.
         """
 
+    @abstractmethod
     def busy(self) -> int:
         """Return how many requests this thread's loop has in hand (or may still receive)."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release this thread's share of what ``start`` made, or all; safe twice, and after a failed bind."""
