@@ -1,7 +1,8 @@
-"""README.md can be followed: what it shows runs as it is written."""
+"""README.md and its kin can be followed: what they show runs as it is written."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -22,11 +23,21 @@ APPLICATIONS = [
 ]
 # Those that name a whole server, without a file that is not here.
 COMMANDS = [each for each in re.findall(r"^appserver (--\S.*)$", README, re.MULTILINE) if ".ini" not in each]
+TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+MODULES = {each for file in TEXTS for each in re.findall(r"python -m ([a-z][\w.]*\w)", file.read_text())}
 
 
 def test_there_are_such():
     assert APPLICATIONS
     assert COMMANDS
+    assert "tests.soak.cost" in MODULES
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_that_is_to_be_run_can_be_imported(name):
+    if importlib.util.find_spec(name).submodule_search_locations:
+        name += ".__main__"
+    assert importlib.import_module(name)
 
 
 def test_nothing_installs_another_project_of_this_name():

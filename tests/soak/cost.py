@@ -17,7 +17,8 @@ from pathlib import Path
 
 import zmq
 
-from tests.support.mongrel2 import free_endpoint, tnetstring
+from tests.support.mongrel2 import tnetstring
+from tests.support.ports import free_port
 from tests.support.server import Server
 
 UUID = b"34f9ceee-cd52-4b7f-b197-88bf2f0ec378"
@@ -39,7 +40,7 @@ class Front:
     """Mongrel2's two sockets, and *flight* clients of which each has one request in flight."""
 
     def __init__(self, flight):
-        self.endpoints = free_endpoint(), free_endpoint()
+        self.endpoints = tuple(f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
         self._context = zmq.Context()
         self._push, self._sub = self._context.socket(zmq.PUSH), self._context.socket(zmq.SUB)
         self._push.bind(self.endpoints[0])
