@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from appserver.compat.locks import LockOptions
 from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
+from appserver.lifecycle.privileges import named_user
 from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
 from appserver.routing import RouteOptions, Routes
@@ -243,6 +245,19 @@ def change_directory(option: str, directory: str) -> None:
         raise LoadError(option, f"{error.strerror}: {directory}") from None
 
 
+def readable(option: str, path: str, kind: Callable[[int], bool]) -> bool:
+    """Tell whether there is something of a kind at *path*; raise `LoadError` where that cannot be read."""
+    try:
+        found = kind(os.stat(path).st_mode)
+        if found:
+            os.close(os.open(path, os.O_RDONLY))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LoadError(option, f"{named_user(os.geteuid())} cannot read {path}: {error.strerror}") from None
+    return found
+
+
 def _attribute(module: ModuleType, path: str, option: str) -> Any:
     """Follow dots and call ``factory()``."""
     value: Any = module
@@ -269,7 +284,7 @@ def _callables(module: ModuleType) -> str:
 def _from_file(path: str, option: str) -> ModuleType:
     """Return the module of a file, which is run once, however often it is named."""
     name = os.path.splitext(os.path.basename(path))[0].replace("-", "_").replace(".", "_")
-    if not os.path.isfile(path):
+    if not readable(option, path, stat.S_ISREG):
         raise LoadError(option, f"there is no file {path} (the directory is {os.getcwd()})")
     first = name = f"appserver_wsgi_{name}"
     path = os.path.abspath(path)

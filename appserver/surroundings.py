@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from glob import glob
 from typing import TYPE_CHECKING
 
-from appserver.application import ApplicationOptions, LoadError, change_directory
+from appserver.application import ApplicationOptions, LoadError, change_directory, readable
 from appserver.compat import finder
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _activate(directory: str) -> None:
     import sysconfig  # noqa: PLC0415
 
     packages = sysconfig.get_path("purelib", "venv", {"base": directory, "platbase": directory})
-    if not os.path.isdir(packages):
+    if not readable("virtualenv", packages, stat.S_ISDIR):
         raise LoadError(
             "virtualenv",
             f"there is no {packages};"

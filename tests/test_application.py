@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 
@@ -145,6 +146,46 @@ def test_without_an_application_there_is_a_reason(directory, options, option, re
     write(directory / "work", "empty.py", "import os\n")
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert refused(**options) == (option, reason.format(cwd=directory / "work", python=python))
+
+
+@pytest.fixture
+def private(directory):
+    """Return a directory with an application in it, and a function to become somebody who may not read what it names."""
+    write(directory, "private/app.py")
+    os.chmod(directory, 0o755)
+
+    def close(name):
+        os.chmod(directory / name, 0)
+        if os.getuid() == 0:
+            os.seteuid(65534)
+
+    yield directory / "private", close
+    if os.getuid() == 0:
+        os.seteuid(0)
+    for path in (directory / "private", *(directory / "private").rglob("*")):
+        os.chmod(path, 0o700)
+
+
+@pytest.mark.parametrize("name", ["private", "private/app.py"])
+def test_a_file_that_may_not_be_read_is_not_called_missing(private, name):
+    directory, close = private
+    close(name)
+    option, told = refused(wsgi_file=f"{directory}/app.py")
+    assert option == "wsgi-file"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert told == f"user {user} cannot read {directory}/app.py: Permission denied"
+
+
+def test_an_environment_that_may_not_be_read_is_not_called_missing(private):
+    directory, close = private
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = directory / "lib" / python / "site-packages"
+    packages.mkdir(parents=True)
+    write(directory.parent / "work", "mod.py")
+    close("private")
+    option, told = refused(module="mod", virtualenv=str(directory))
+    assert option == "virtualenv"
+    assert told.endswith(f" cannot read {packages}: Permission denied")
 
 
 @pytest.mark.parametrize(

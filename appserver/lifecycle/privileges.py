@@ -87,7 +87,8 @@ def drop(options: PrivilegeOptions) -> None:
     except PermissionError:
         raise StartError(
             option,
-            f"{_named(os.geteuid())} cannot become {_described(wanted)}; start as root or remove {option}",
+            f"{named_user(os.geteuid())} cannot become {_described(wanted)}; start as root"
+            f" or remove {option}",
         ) from None  # fmt: skip
     except OSError as error:
         raise StartError(option, f"cannot become {_described(wanted)}: {error.strerror}") from None
@@ -154,10 +155,11 @@ def _can_be_root() -> bool:
 
 def _described(wanted: _Identity) -> str:
     groups = ", ".join(_group_named(gid) for gid in sorted(wanted.groups))
-    return f"{_named(wanted.uid)} with the group {_group_named(wanted.gid)} (of {groups})"
+    return f"{named_user(wanted.uid)} with the group {_group_named(wanted.gid)} (of {groups})"
 
 
-def _named(uid: int) -> str:
+def named_user(uid: int) -> str:
+    """Return a user as messages name one."""
     try:
         return f"user {getpwuid(uid).pw_name}"
     except KeyError:
