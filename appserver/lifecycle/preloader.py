@@ -65,6 +65,7 @@ class Preloader:
         app: Application | None = None
         try:
             privileges.drop(settings.of(PrivilegeOptions))
+            privileges.check_library(settings.of(PrivilegeOptions))
         except StartError as error:
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1

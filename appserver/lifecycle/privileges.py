@@ -96,6 +96,21 @@ def drop(options: PrivilegeOptions) -> None:
         raise StartError(option, "root's rights could be had again; take CAP_SETUID from this process")
 
 
+def check_library(options: PrivilegeOptions) -> None:
+    """Raise `StartError` where the user that `drop` has made of this process cannot import any more."""
+    if not options.uid:
+        return
+    for file in (os.__file__, __file__):
+        try:
+            os.close(os.open(file, os.O_RDONLY))
+        except OSError as error:
+            raise StartError(
+                "uid",
+                f"{named_user(os.geteuid())} cannot read the server's library, {file}: {error.strerror};"
+                " install Python and appserver where that user can read them",
+            ) from None
+
+
 def warning(options: PrivilegeOptions) -> str:
     """Return what is to be said about root's rights that the application keeps; empty if it has none."""
     root = (user_id(options) if options.uid else os.geteuid()) == 0

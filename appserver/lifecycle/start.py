@@ -94,6 +94,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     hooks.run(stages, "as-root")
     if not options.master_as_root:
         privileges.drop(options)
+        privileges.check_library(options)
     hooks.run(stages, "as-user")
     if warning := privileges.warning(options):
         log.warning("%s", warning)

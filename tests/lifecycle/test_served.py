@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -171,6 +172,21 @@ class TestPrivileges:
             monkeypatch.setenv(name, value)
         site.directory.chmod(0o777)
         site.app.chmod(0o644)
+
+    @pytest.mark.parametrize("stays", ["true", "false"])
+    def test_a_library_that_the_user_cannot_read_is_told(self, site, tmp_path, readable, monkeypatch, stays):
+        """A Python in root's own home imports until it is another user's."""
+        home = tmp_path / "private"
+        shutil.copytree(readable["PYTHONHOME"], home, symlinks=True)
+        monkeypatch.setattr(sys, "executable", sys._base_executable)
+        monkeypatch.setenv("PYTHONPATH", readable["PYTHONPATH"])
+        monkeypatch.setenv("PYTHONHOME", str(home))
+        home.chmod(0o700)
+        code, _, said = run(site.configure(uid="1234", gid=2345, master_as_root=stays), "--ini", site.ini)
+        assert code == 1
+        assert f"uid = 1234: user 1234 cannot read the server's library, {home}/" in said
+        assert "Permission denied; install Python and appserver where that user can read them" in said
+        assert "Traceback" not in said
 
     @pytest.mark.usefixtures("reachable")
     def test_every_process_is_the_user(self, site):
