@@ -29,7 +29,10 @@ def server_key(text: str) -> str:
     try:
         return zmq.auth.load_certificate(text)[0].decode()
     except (OSError, ValueError) as error:
-        why = f"a public key of {_LENGTH} characters (Z85), or the file of a certificate: {error}"
+        why = (
+            f"a public key of {_LENGTH} characters (Z85; in an ini file with %% for each %), or the file of a"
+            f" certificate: {error}"
+        )
         raise BadValue(why) from None
 
 

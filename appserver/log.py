@@ -96,8 +96,8 @@ class LogOptions:
     )  # fmt: skip
     log_zeromq_server_key: str = option(
         "", "Encrypt what goes to ZeroMQ collectors (CURVE); only those get it that own this public key.",
-        convert=server_key, expects="key or file", example="rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
-        note="own; the file is one of zmq.auth's certificates.",
+        convert=server_key, expects="key or file", example="rq:rM>}U?@Lns47E1%%kR.o@n%%FcmmsL/@{H8]yf7",
+        note="own; the file is one of zmq.auth's certificates. In an ini file write %% for each % of a key.",
     )  # fmt: skip
     log_zeromq_client_key: str = option(
         "", "Be known to collectors by the secret key in this file; a fresh pair otherwise.",

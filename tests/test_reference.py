@@ -13,6 +13,8 @@ from appserver.access import NAMES as LOG_VARIABLES
 from appserver.configuration import Configuration
 from appserver.foreign import FOREIGN
 from appserver.ini.reader import NAMES as LANGUAGE
+from appserver.ini.reader import Reader
+from appserver.options import Kind
 from appserver.reference import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +27,7 @@ def test_the_reference_is_made_of_the_declarations():
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE.by_name))
-def test_every_option_has_a_row_with_an_example_that_is_right(name):
+def test_every_option_has_a_row_with_an_example_that_is_right(name, tmp_path):
     option = CATALOGUE.by_name[name]
     [row] = re.findall(rf"(?m)^\| `{option.name}`[, ].*$", TEXT)
     cells = re.split(r" \| ", row.strip("| "))
@@ -34,7 +36,16 @@ def test_every_option_has_a_row_with_an_example_that_is_right(name):
     assert cells[1].startswith(option.help.replace("|", "&#124;"))
     example = re.fullmatch(r"`(\S+) = (.*)`", cells[3])
     assert example[1] == option.name
-    option.convert(example[2].replace("&#124;", "|").replace("%%", "%"))
+    written = example[2].replace("&#124;", "|")
+    variables = {"%%": "%", "%d": f"{tmp_path}/"}
+    for section in ("appserver", "uwsgi"):
+        (tmp_path / f"{section}.ini").write_text(f"[{section}]\n{option.name} = {written}\n")
+        reader = Reader(CATALOGUE.knows)
+        reader.read(str(tmp_path / f"{section}.ini"))
+        [setting] = [each for each in reader.settings() if each.kind is Kind.OPTION]
+        assert reader.problems == reader.warnings == []
+        assert setting.value == re.sub("%[%d]", lambda found: variables[found[0]], written)
+        option.convert(setting.value)
     assert cells[4]
 
 

@@ -23,7 +23,7 @@ class TitleOptions:
     procname_master: str = option("", "Title of the master.", example="mysite master")
     procname_prefix: str = option("", "Begin every title with this.", example="mysite-")
     procname_prefix_spaced: str = option("", "Begin every title with this and a space.", example="mysite")
-    procname_append: str = option("", "End every title with this.", example=" (blue)")
+    procname_append: str = option("", "End every title with this.", example="-blue")
 
 
 def title(settings: Settings, role: str) -> str:
