@@ -24,7 +24,9 @@ class BlockingOptions:
     """Blocking."""
 
     gevent_block_warning: float = option(
-        1.0, "With gevent: seconds after which what keeps the loop from all others is told; 0 = never."
+        1.0,
+        "With gevent: seconds after which what keeps the loop from all others is told; 0 = never.",
+        note="own",
     )
 
 

@@ -21,10 +21,14 @@ class QueueOptions:
     """Queue."""
 
     max_queue: int = option(
-        1000, "Requests that may wait for a core (gevent, threads) in a process; more are answered 503."
+        1000,
+        "Requests that may wait for a core (gevent, threads) in a process; more are answered 503.",
+        note="own",
     )
     queue_timeout: float = option(
-        60.0, "Seconds that a request may wait for a core before it is answered 503; 0 = no limit."
+        60.0,
+        "Seconds that a request may wait for a core before it is answered 503; 0 = no limit.",
+        note="own",
     )
 
 

@@ -69,6 +69,7 @@ class ConcurrencyOptions:
     gevent_monkey_patch: bool = option(
         True,
         "With gevent: patch the standard library before the application is loaded; false: leave it alone.",
+        note="It is false there unless it is set.",
     )
 
 

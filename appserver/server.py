@@ -58,7 +58,9 @@ class StopOptions:
         note="`reload-mercy` is the master's there; here both are one.",
     )  # fmt: skip
     stream_reload_mercy: float = option(
-        10.0, "The same for answers that have begun and whose end nobody knows, for want of a Content-Length."
+        10.0,
+        "The same for answers that have begun and whose end nobody knows, for want of a Content-Length.",
+        note="own",
     )
 
 

@@ -42,15 +42,23 @@ class StreamOptions:
         short="z",
         note="4 there.",
     )
-    header_timeout: float = option(30.0, "Seconds that a peer may take for the head of a request.")
+    header_timeout: float = option(
+        30.0, "Seconds that a peer may take for the head of a request.", note="own"
+    )
     body_timeout: float = option(
-        60.0, "Seconds that a peer may take for the body of a request, and more as long as it keeps min-rate."
+        60.0,
+        "Seconds that a peer may take for the body of a request, and more as long as it keeps min-rate.",
+        note="own",
     )
     send_timeout: float = option(
-        60.0, "Seconds that a peer may take to read an answer, and more as long as it keeps min-rate."
+        60.0,
+        "Seconds that a peer may take to read an answer, and more as long as it keeps min-rate.",
+        note="own",
     )
     min_rate: int = option(
-        500, "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count."
+        500,
+        "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count.",
+        note="own",
     )
     keepalive_timeout: float = option(
         _IDLE,
@@ -64,7 +72,10 @@ class StreamOptions:
         0,
         "Connections that a listener has in a process at once; more wait in the kernel. 0 = what the limit of"
         " open files allows.",
+        note="own",
     )
     ignore_client_abort: bool = option(
-        False, "Finish a request whose client has closed its side of the connection; it may still read."
+        False,
+        "Finish a request whose client has closed its side of the connection; it may still read.",
+        note="own",
     )
