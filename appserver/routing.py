@@ -137,10 +137,10 @@ def _credentials(name: str, text: str) -> tuple[str, str]:
     return realm, credentials
 
 
-def _rules(of: str) -> Any:
+def _rules(of: str, example: str) -> Any:
     return option(
         (), f"Do an action for the requests whose {of} matches, before a file or the application answers.",
-        convert=rule, expects="regex action:argument", example="^/health donotlog:",
+        convert=rule, expects="regex action:argument", example=example,
         note="Few of the actions are known; `--check` names them. A rule that guards and cannot be obeyed"
         " keeps the server from starting.",
     )  # fmt: skip
@@ -150,14 +150,16 @@ def _rules(of: str) -> Any:
 class RouteOptions:
     """Routing."""
 
-    route: tuple[Rule, ...] = _rules("path")
-    route_uri: tuple[Rule, ...] = _rules("target")
-    route_host: tuple[Rule, ...] = _rules("host")
-    route_qs: tuple[Rule, ...] = _rules("query")
-    route_user_agent: tuple[Rule, ...] = _rules("User-Agent")
-    route_remote_addr: tuple[Rule, ...] = _rules("client's address")
-    route_remote_user: tuple[Rule, ...] = _rules("user")
-    route_referer: tuple[Rule, ...] = _rules("Referer")
+    route: tuple[Rule, ...] = _rules("path", "^/health donotlog:")
+    route_uri: tuple[Rule, ...] = _rules("target", r"^/old/(.*) redirect-permanent:/new/$1")
+    route_host: tuple[Rule, ...] = _rules(
+        "host", r"^www\.example\.com$ redirect-permanent:https://example.com${REQUEST_URI}"
+    )
+    route_qs: tuple[Rule, ...] = _rules("query", "debug=1 break:403")
+    route_user_agent: tuple[Rule, ...] = _rules("User-Agent", "^kube-probe/ donotlog:")
+    route_remote_addr: tuple[Rule, ...] = _rules("client's address", r"^127\.0\.0\.1$ donotlog:")
+    route_remote_user: tuple[Rule, ...] = _rules("user", "^guest$ break:403")
+    route_referer: tuple[Rule, ...] = _rules("Referer", r"^https?://([^/]+\.)?spam\.example/ break:403")
     route_if: tuple[Rule, ...] = option(
         (), "Do an action for the requests for which a condition holds.", convert=conditional,
         expects="condition:text action:argument", example="equal:${REQUEST_METHOD};TRACE break:405",

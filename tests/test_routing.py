@@ -10,6 +10,7 @@ from appserver.access import UNLOGGED
 from appserver.conditions import condition
 from appserver.configuration import Configuration
 from appserver.options import BadValue, UnsupportedValue
+from appserver.reference import example
 from appserver.routing import Routes, conditional, negated, rule, unconditional
 
 HEAD = ["--http", ":0", "--module", "x"]
@@ -48,6 +49,26 @@ def ask(*rules, **environ):
 def test_a_rule_is_for_what_matches(option, regex, matches):
     _, _, environ = ask(f"--{option}={regex} donotlog:")
     assert (UNLOGGED in environ) is matches
+
+
+@pytest.mark.parametrize(
+    "option, value, matching",
+    [
+        ("route", "PATH_INFO", "/health/db"), ("route-uri", "REQUEST_URI", "/old/page?a=b"), ("route-host", "HTTP_HOST", "www.example.com"),
+        ("route-qs", "QUERY_STRING", "a=b&debug=1"), ("route-user-agent", "HTTP_USER_AGENT", "kube-probe/1.31"),
+        ("route-remote-addr", "REMOTE_ADDR", "127.0.0.1"), ("route-remote-user", "REMOTE_USER", "guest"),
+        ("route-referer", "HTTP_REFERER", "https://www.spam.example/page"),
+    ],
+)  # fmt: skip
+def test_the_example_of_each_option_matches_what_it_is_for(option, value, matching):
+    shown = example(Configuration([]).catalogue.by_name[option])
+
+    def obeyed(**environ):
+        status, headers, environ = ask(f"--{option}={shown}", **environ)
+        return (status, headers) != ("200 OK", [("A", "app")]) or UNLOGGED in environ
+
+    assert obeyed(**{value: matching})
+    assert not obeyed()
 
 
 def test_fields_are_added():

@@ -35,7 +35,7 @@ class DaemonOptions:
         short="d", convert=log_file, expects="file",
         example="/var/log/mysite.log", note="The start is waited for; it fails in the foreground.",
     )  # fmt: skip
-    daemonize2: str = option("", "The same.", convert=log_file, expects="file")
+    daemonize2: str = option("", "The same.", convert=log_file, expects="file", example="/var/log/mysite.log")
 
     @property
     def file(self) -> str:

@@ -24,7 +24,7 @@ class FastcgiOptions:
 
     fastcgi_socket: tuple[str, ...] = option(
         (), "Serve FastCGI on this address.", convert=checked, expects="address", mounts=True,
-        relative=relative,
+        relative=relative, example="127.0.0.1:9000",
     )  # fmt: skip
     fastcgi_stderr: bool = option(
         False, "Send wsgi.errors to the front end's error log, instead of to ours.", note="own"

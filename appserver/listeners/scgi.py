@@ -17,7 +17,7 @@ class ScgiOptions:
 
     scgi_socket: tuple[str, ...] = option(
         (), "Serve SCGI on this address.", convert=checked, expects="address", mounts=True,
-        relative=relative,
+        relative=relative, example="127.0.0.1:4000",
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ class UwsgiOptions:
 
     socket: tuple[str, ...] = option(
         (), "Serve the uwsgi protocol on this address.", short="s", aliases=("uwsgi-socket",),
-        convert=checked, expects="address", mounts=True, relative=relative,
+        convert=checked, expects="address", mounts=True, relative=relative, example="127.0.0.1:3031",
         note="Nothing that a request says loads code; HTTP that comes here by mistake is named.",
     )  # fmt: skip
     protocol: str = option(
