@@ -18,7 +18,9 @@ from appserver.blocking import BlockingOptions
 from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
+from appserver.lifecycle import privileges
 from appserver.lifecycle.board import Board
+from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.signals import MASTER
 from appserver.server import Server, StopOptions
 from appserver.stats.document import View
@@ -144,7 +146,7 @@ def run(configuration: Configuration, logs: Log, app: Application, notifier: Not
         log.info("appserver %s serves %s: %s", __version__, configuration.what, plan.reason)
         for listener in listeners:
             log.info("listening: %s %s", listener.name, listener.address)
-        for warning in plan.warnings:
+        for warning in filter(None, [*plan.warnings, privileges.warning(settings.of(PrivilegeOptions))]):
             log.warning("%s", warning)
         if stats is not None:
             _tell(stats, process, configuration)

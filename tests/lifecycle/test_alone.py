@@ -25,6 +25,12 @@ def alone(site):
     return lambda **options: site.configure(**{"master": "false", **options}).start()
 
 
+def test_root_is_warned_about(alone):
+    """And nobody else."""
+    told = "WARNING the application runs as root; set uid = USER"
+    assert alone().count(told) == (os.geteuid() == 0)
+
+
 @KINDS
 def test_what_is_in_hand_is_finished(alone, options):
     site = alone(**options)

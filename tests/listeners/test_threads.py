@@ -38,7 +38,7 @@ def test_zeromq_alone_has_native_threads(serve):
             assert all(each["multithread"] for each in told)
         assert at_once(clients[:1], "/peak")[0]["peak"] == 8
     site.mongrel2.wait_for_peers(8, 1)
-    assert "WARNING" not in site.server.read_log()
+    assert site.server.warnings == []
     assert site.server.stop() == 0
 
 
@@ -93,7 +93,7 @@ def test_check_tells_of_the_forced_thread(serve, beside):
 
 def test_one_thread_needs_no_warning(serve):
     site = serve("blocking:app", LISTENERS, threads=1)
-    assert "WARNING" not in site.server.log
+    assert site.server.warnings == []
     assert "warning" not in check(site).stdout
 
 
@@ -144,7 +144,7 @@ def test_more_calls_than_threads(threaded):
 
 
 def test_threads_of_sockets_checked(threaded):
-    assert "WARNING" not in threaded.server.read_log()
+    assert threaded.server.warnings == []
     done = check(threaded)
     assert "up to 8 requests at once in threads" in done.stdout
     assert "warning" not in done.stdout

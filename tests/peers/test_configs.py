@@ -27,7 +27,7 @@ def test_an_ini_file_serves_its_front_ends(start, ini):
     server = start(ini)
     mounted = [name for name, _ in server.all_addresses]
     assert set(mounted) == (set(FRONTS) if ini == "site.ini" else {ini.removesuffix(".ini")})
-    assert "WARNING" not in server.log
+    assert server.warnings == []
     if set(mounted) - {"mongrel2"}:
         start(Nginx)
     if "mongrel2" in mounted:

@@ -266,7 +266,7 @@ def test_beside_another_socket_threads_are_forced_to_one(start):
     server = start("mongrel2.ini", "--http-socket", "127.0.0.1:0", "--wsgi-file", APPS)
     forced = server.wait_until(r"WARNING threads = 8 is forced to 1: (.*)")
     assert "http 127.0.0.1:" in forced[1]
-    assert server.log.count("WARNING") == 1
+    assert len(server.warnings) == 1
     start(Mongrel2)
     for _ in range(10):
         assert get(start.configs.url(6767, "/thread")).body == b"MainThread"

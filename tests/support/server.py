@@ -68,6 +68,12 @@ class Server:
                 self._news.wait(max(0, deadline - time.monotonic()))
         return match
 
+    @property
+    def warnings(self):
+        """The lines of warnings, but for the one about whoever runs the tests as root."""
+        lines = [line for line in self.read_log().splitlines() if " WARNING " in line]
+        return [line for line in lines if "the application runs as root" not in line]
+
     def start(self):
         """Wait until every listener has its address."""
         self.wait_until(r"^.*\bready$")
