@@ -8,6 +8,7 @@ from os import fstat, pread
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
+from appserver.errors import ApplicationError
 from appserver.file_wrapper import BLOCK, FileWrapper
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def answer(result: Any, x: Exchange, channel: Channel) -> None:
     """
     kind = type(result)
     if kind is list or kind is tuple:  # which have no close
-        body = b"".join(result)
+        try:
+            body = b"".join(result)
+        except TypeError:
+            raise _no_bytes(result) from None
         x.send(body, False, None if x.begun else len(body))
         return
     try:
@@ -58,12 +62,23 @@ def _stream(x: Exchange, result: Iterable[object]) -> None:
 
     What stands behind the piece that completes the Content-Length is still run.
     """
-    for data in result:
-        if data:
-            x.write(data)
-            if x.bodiless or x.excess:
-                break
+    try:
+        for data in result:
+            if data:
+                x.write(data)
+                if x.bodiless or x.excess:
+                    break
+    except TypeError:
+        kind = type(result)
+        if hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
+            raise
+        raise ApplicationError(f"the application returned {kind.__name__}, which is no iterable") from None
     x.send(b"", False, 0)
+
+
+def _no_bytes(pieces: Iterable[object]) -> ApplicationError:
+    kinds = [type(each).__name__ for each in pieces if not isinstance(each, (bytes, bytearray, memoryview))]
+    return ApplicationError(f"a piece of the body is {kinds[0]}, not bytes")
 
 
 def _stream_file(x: Exchange, blocks: Iterable[Any]) -> None:

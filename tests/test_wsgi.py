@@ -1,0 +1,79 @@
+"""What the gateway says of answers that are none: the application's fault, in a line that names it."""
+
+from __future__ import annotations
+
+import pytest
+
+from appserver.wsgi import respond
+from tests.protocols.answering import exchange
+
+
+class Recorded(list):
+    """A list that is no plain one, and so is iterated."""
+
+
+class FailsToBegin:
+    def __iter__(self):
+        raise TypeError("of its own")
+
+
+class Old:
+    """Iterable by its items alone, as Python allows."""
+
+    def __getitem__(self, index):
+        return [b"a", b"b"][index]
+
+
+async def coroutine(environ, start_response):
+    start_response("200 OK", [])
+
+
+def answered(caplog, result, *, call=None):
+    """Return what is sent for a result of the application, and what is logged."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return result
+
+    x = exchange()
+    channel = x.channel
+    respond(call or app, x, channel, None)
+    return channel.wire, [(each.message, each.exc_info) for each in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "result, told",
+    [
+        (None, "the application returned NoneType, which is no iterable"),
+        (5, "the application returned int, which is no iterable"),
+        (["text"], "a piece of the body is str, not bytes"),
+        ((b"a", None), "a piece of the body is NoneType, not bytes"),
+        (Recorded(["text"]), "a piece of the body is str, not bytes"),
+        ("text", "a piece of the body is str, not bytes"),
+        ({"key": 1}, "a piece of the body is str, not bytes"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_answer_is_named_without_a_stack(caplog, result, told):
+    wire, logged = answered(caplog, result)
+    assert wire.startswith(b"HTTP/1.1 500 ")
+    assert logged == [(f"-: GET /: {told}", None)]
+
+
+def test_a_coroutine_is_named_and_closed(caplog):
+    wire, logged = answered(caplog, None, call=coroutine)
+    assert wire.startswith(b"HTTP/1.1 500 ")
+    assert logged == [("-: GET /: the application returned coroutine, which is no iterable", None)]
+
+
+def test_what_an_iterable_raises_has_its_stack(caplog):
+    wire, [(told, exc_info)] = answered(caplog, FailsToBegin())
+    assert wire.startswith(b"HTTP/1.1 500 ")
+    assert told == "-: GET /: the application raised TypeError"
+    assert str(exc_info[1]) == "of its own"
+
+
+def test_what_has_items_is_iterable(caplog):
+    wire, logged = answered(caplog, Old())
+    assert wire.endswith(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+    assert logged == []
