@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import stat
 import sys
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from appserver import forks
@@ -208,7 +210,43 @@ def _application(option: str, what: str, name: str, *, is_file: bool) -> Applica
     app = _loaded(option, source, lambda: _attribute(module, path, option))
     if not callable(app):
         raise LoadError(option, f"{source}:{path} is {type(app).__name__}, which cannot be called")
+    if why := _no_application(app, path):
+        raise LoadError(option, f"{source}:{path} {why}")
     return app  # type: ignore[no-any-return]
+
+
+def _no_application(app: Any, path: str) -> str:
+    """Return why a callable cannot be an application of WSGI; empty where it may be one.
+
+    Only what is written in Python, and says nothing else of how it is called, tells that for certain.
+    """
+    called = app
+    if not isinstance(app, (FunctionType, MethodType, partial)) and type(app) is not type:
+        code = inspect.getattr_static(type(app), "__call__", None)
+        if not isinstance(code, FunctionType):
+            return ""
+        called = MethodType(code, app)
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        return "is of ASGI (async def): put an adapter to WSGI around it, or take a server of ASGI"
+    if isinstance(app, partial) or hasattr(called, "__signature__"):
+        return ""
+    try:
+        signature = inspect.signature(called, follow_wrapped=False)
+    except ValueError:  # a class that derives from one written in C
+        return ""
+    if _binds(signature, {}, None):
+        return ""
+    if _binds(signature):
+        return f"takes no environ, so it is what makes the application: write {path}()"
+    return f"cannot be called with (environ, start_response), as WSGI does: it is {path}{signature}"
+
+
+def _binds(called: inspect.Signature, *arguments: object) -> bool:
+    try:
+        called.bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def _loaded(option: str, what: str, load: Callable[[], Any]) -> Any:

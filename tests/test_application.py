@@ -148,6 +148,110 @@ def test_without_an_application_there_is_a_reason(directory, options, option, re
     assert refused(**options) == (option, reason.format(cwd=directory / "work", python=python))
 
 
+KINDS = """
+import functools
+
+async def asgi(scope, receive, send): ...
+
+class Asgi:
+    async def __call__(self, scope, receive, send): ...
+
+class Maker:
+    def app(self): ...
+    async def asgi(self, scope, receive, send): ...
+    def wsgi(self, environ, start_response): return ["wsgi"]
+    def __call__(self, environ, start_response): return ["wsgi"]
+
+class Answer:
+    def __init__(self, environ, start_response): ...
+    def __iter__(self): return iter(["wsgi"])
+    def __getitem__(self, number): return "wsgi"
+
+class Derived(int):
+    def __new__(cls, *arguments): return ["wsgi"]
+
+class Any_:
+    def __new__(cls, *arguments): return ["wsgi"]
+
+class Meta(type):
+    def __call__(cls, environ, start_response): return ["wsgi"]
+
+class Made(metaclass=Meta):
+    def __init__(self): ...
+
+async def generated(scope, receive, send):
+    yield b""
+
+def create_app(config=None): ...
+def create(config, *, debug): ...
+def perhaps(config=None, debug=False): return ["wsgi"]
+def wsgi(environ, start_response): return ["wsgi"]
+def anything(*arguments, **more): return ["wsgi"]
+
+@functools.wraps(create_app)
+def wrapped(*arguments): return ["wsgi"]
+
+def signed(*arguments): return ["wsgi"]
+signed.__signature__ = __import__("inspect").signature(create_app)
+
+def injected(extra, environ, start_response): return ["wsgi"]
+partial = functools.partial(injected, 1)
+partial_asgi = functools.partial(asgi)
+made, called = Maker(), Asgi()
+static = type("Static", (), {"__call__": staticmethod(wsgi)})()
+"""
+
+
+@pytest.mark.parametrize("name", ["asgi", "called", "made.asgi", "generated", "partial_asgi"])
+def test_what_is_of_asgi_is_no_application(directory, name):
+    write(directory / "work", "mod_kinds.py", KINDS)
+    assert refused(module=f"mod_kinds:{name}") == (
+        "module",
+        f"mod_kinds:{name} is of ASGI (async def): put an adapter to WSGI around it, or take a server of ASGI",
+    )
+
+
+@pytest.mark.parametrize("name", ["create_app", "made.app", "Maker"])
+def test_a_factory_that_is_not_called_is_no_application(directory, name):
+    write(directory / "work", "mod_kinds.py", KINDS)
+    told = "takes no environ, so it is what makes the application: write"
+    assert refused(module=f"mod_kinds:{name}")[1] == f"mod_kinds:{name} {told} {name}()"
+    assert refused(wsgi_file="mod_kinds.py", callable=name)[1] == f"mod_kinds.py:{name} {told} {name}()"
+
+
+@pytest.mark.parametrize(
+    "name, signature",
+    [("create", "(config, *, debug)"), ("injected", "(extra, environ, start_response)")],
+)
+def test_what_cannot_be_called_as_an_application_is_none(directory, name, signature):
+    write(directory / "work", "mod_kinds.py", KINDS)
+    told = f"cannot be called with (environ, start_response), as WSGI does: it is {name}{signature}"
+    assert refused(module=f"mod_kinds:{name}")[1] == f"mod_kinds:{name} {told}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wsgi",
+        "anything",
+        "perhaps",
+        "wrapped",
+        "signed",
+        "partial",
+        "made",
+        "made.wsgi",
+        "Answer",
+        "Any_",
+        "Derived",
+        "Made",
+        "static",
+    ],
+)
+def test_what_may_be_an_application_is_taken(directory, name):
+    write(directory / "work", "mod_kinds.py", KINDS)
+    assert loaded(module=f"mod_kinds:{name}") == "wsgi"
+
+
 @pytest.fixture
 def private(directory):
     """Return a directory with an application in it, and a function to become somebody who may not read what it names."""
