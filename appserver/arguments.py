@@ -21,6 +21,7 @@ COMMANDS = frozenset({"--check", "--json", "--show-config", "--uwsgi-env", "--ve
 _PREFIX = "APPSERVER_"
 _UWSGI_PREFIX = "UWSGI_"
 _ASKS_FOR_UWSGI = "APPSERVER_UWSGI_ENV"
+_NO_OPTIONS = {_ASKS_FOR_UWSGI, "APPSERVER_COMPILE"}  # the other one is for setup.py
 # What uWSGI sets for its own processes.
 _RESERVED = {
     "RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID",
@@ -66,7 +67,7 @@ class CommandLine:
         for prefix in prefixes:
             for variable, value in sorted(environ.items()):
                 rest = variable.removeprefix(prefix)
-                if rest == variable or variable == _ASKS_FOR_UWSGI:
+                if rest == variable or variable in _NO_OPTIONS:
                     continue
                 if prefix == _UWSGI_PREFIX and rest in _RESERVED:
                     continue

@@ -307,6 +307,13 @@ class TestEnvironment:
             for each in configuration.warnings
         )
 
+    def test_what_the_build_asks_for_is_no_option(self, monkeypatch):
+        monkeypatch.setenv("APPSERVER_COMPILE", "1")
+        ini()
+        configuration = Configuration(["site.ini"])
+        assert configuration.warnings == []
+        assert not [each for each in configuration.verdicts if "COMPILE" in str(each)]
+
     @pytest.mark.parametrize("asked", [False, True])
     @pytest.mark.parametrize("how", ["argument", "variable"])
     def test_those_of_uwsgi_are_read_where_it_is_asked_for(self, monkeypatch, capsys, asked, how):
