@@ -28,35 +28,6 @@ _QUICK = 0.001  # seconds
 _LOCAL = "%d/%b/%Y:%H:%M:%S %z"
 
 
-@dataclass(frozen=True)
-class AccessOptions:
-    """Request lines."""
-
-    log_format: str = option(
-        "", "The line about a request, with %(uri), %(status) and so on; docs/options.md lists them.",
-        aliases=("logformat",), example='%(addr) "%(method) %(uri) %(proto)" %(status) %(size) %(msecs)ms',
-        note="Quotes and control characters of the client are escaped, so that JSON stays JSON.",
-    )  # fmt: skip
-    log_format_strftime: bool = option(
-        False, "Replace %Y and so on in log-format, too; write %%Y in an ini file.",
-        aliases=("logformat-strftime",), note="Nothing that a client sends is replaced.",
-    )  # fmt: skip
-    log_4xx: bool = option(False, "With disable-logging: write the lines of answers 4xx all the same.")
-    log_5xx: bool = option(False, "With disable-logging: write the lines of answers 5xx all the same.")
-    log_slow: int = option(
-        0, "With disable-logging: write the lines of requests that take so many milliseconds all the same.",
-        example="500",
-    )  # fmt: skip
-    log_big: int = option(
-        0, "With disable-logging: write the lines of answers of so many bytes all the same.",
-        example="1000000",
-    )  # fmt: skip
-    log_x_forwarded_for: bool = option(False, "Give the X-Forwarded-For of a request for its address.")
-
-
-DEFAULT = AccessOptions()
-
-
 @dataclass
 class Ended:
     """A request that has been answered."""
@@ -116,7 +87,37 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "werr": lambda e: int(e.status == "499"), "rerr": lambda _: 0, "ioerr": lambda e: int(e.status == "499"),
     "pktsize": lambda _: None,
 }  # fmt: skip
-NAMES = tuple(_VARIABLES)
+NAMES = (*_VARIABLES, "ftime", "var.NAME")
+
+
+@dataclass(frozen=True)
+class AccessOptions:
+    """Request lines."""
+
+    log_format: str = option(
+        "", "The line about a request, with %(uri), %(status) and so on.",
+        aliases=("logformat",), example='%(addr) "%(method) %(uri) %(proto)" %(status) %(size) %(msecs)ms',
+        note="Quotes and control characters of the client are escaped, so that JSON stays JSON."
+        f" The variables: {', '.join(NAMES)}.",
+    )  # fmt: skip
+    log_format_strftime: bool = option(
+        False, "Replace %Y and so on in log-format, too; write %%Y in an ini file.",
+        aliases=("logformat-strftime",), note="Nothing that a client sends is replaced.",
+    )  # fmt: skip
+    log_4xx: bool = option(False, "With disable-logging: write the lines of answers 4xx all the same.")
+    log_5xx: bool = option(False, "With disable-logging: write the lines of answers 5xx all the same.")
+    log_slow: int = option(
+        0, "With disable-logging: write the lines of requests that take so many milliseconds all the same.",
+        example="500",
+    )  # fmt: skip
+    log_big: int = option(
+        0, "With disable-logging: write the lines of answers of so many bytes all the same.",
+        example="1000000",
+    )  # fmt: skip
+    log_x_forwarded_for: bool = option(False, "Give the X-Forwarded-For of a request for its address.")
+
+
+DEFAULT = AccessOptions()
 
 
 class Access:

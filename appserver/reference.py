@@ -151,7 +151,7 @@ def _language() -> str:
 
 
 def _log_variables() -> str:
-    names = ", ".join(f"`{name}`" for name in (*NAMES_IN_LOGS, "ftime", "var.NAME"))
+    names = ", ".join(f"`{name}`" for name in NAMES_IN_LOGS)
     return f"## Variables of log-format\n\n{_LOGS.format(names=names)}\n"
 
 

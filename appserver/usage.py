@@ -85,7 +85,8 @@ def usage(catalogue: Catalogue, arguments: Sequence[str], width: int) -> tuple[s
         judged = "unnecessary here" if foreign.unnecessary else "not supported"
         return f"{name}: an option of uWSGI, {judged}. {foreign.why}\n", True
     if name in LANGUAGE:
-        return f"{name}: it belongs to the language of ini files; docs/options.md describes it.\n", True
+        told = f"{name}: it belongs to the language of ini files"
+        return f"{told}; docs/options.md in the checkout describes it.\n", True
     if areas := [owner for owner in catalogue.owners if _heading(owner).lower().startswith(topic.lower())]:
         return "\n".join(_area(catalogue, owner, width) for owner in areas), True
     suggestion = catalogue.suggestion(name)
@@ -107,7 +108,7 @@ def _first_page(catalogue: Catalogue, width: int) -> str:
         textwrap.fill(
             f"All options, by area: {areas}. appserver --help AREA lists one of them, and --help OPTION"
             " tells of one option with its default, an example, and what is not as in uWSGI;"
-            " so does docs/options.md.",
+            " so does docs/options.md in the checkout.",
             width,
         ),
         "",

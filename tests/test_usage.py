@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from appserver.access import NAMES
 from appserver.cli import main
 from appserver.configuration import Configuration
 from appserver.usage import COMMON, usage
@@ -32,6 +33,12 @@ def test_the_first_page_is_short(flag, capsys):
         assert re.search(rf"^  (-\w, )?--{name} ", text, re.MULTILINE), name
     for heading in HEADINGS:
         assert heading in " ".join(text.split())
+
+
+def test_the_variables_of_log_format_are_told_where_docs_are_not_installed():
+    text = told("--help", "log-format")
+    assert "options.md" not in text
+    assert set(NAMES) <= set(re.findall(r"[\w.]+\w", text))
 
 
 def test_each_common_option_stands_once():
