@@ -133,15 +133,23 @@ class Children:
         self._early: dict[int, tuple[int, int]] = {}
 
     def fork(self, name: str, heard: Callable[[str], None], run: Callable[[socket.socket], int]) -> Child:
-        """Start a process that ends with what *run* returns; *run* has the channel to this one."""
+        """Start a process that ends with what *run* returns; *run* has the channel to this one.
+
+        Raise `OSError`, with nothing left open or blocked, where there can be none.
+        """
         child = Child(self, name, heard)
         theirs = child.theirs
         assert theirs is not None
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        with warnings.catch_warnings():
-            # The threads that 3.12 warns of are those of log collectors; children make their own.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        try:
+            with warnings.catch_warnings():
+                # The threads that 3.12 warns of are those of log collectors; children make their own.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            child.close()
+            raise
         if pid:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             child.started()

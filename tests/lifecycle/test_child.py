@@ -1,9 +1,13 @@
-"""Whose end it was that waitpid(2) told, where pids come again."""
+"""Processes that cannot be started, and whose end it was that waitpid(2) told, where pids come again."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import signal
+
+import pytest
 
 from appserver.lifecycle.child import Child, Children
 
@@ -61,3 +65,27 @@ def test_the_end_of_a_stranger_is_not_that_of_a_child_with_its_pid(monkeypatch):
         two.close()
 
     with_children(monkeypatch, do)
+
+
+def test_a_fork_that_fails_leaves_nothing_behind(monkeypatch):
+    def fork():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        fds = []
+
+        async def main():
+            children = Children()
+            for _ in range(2):
+                with pytest.raises(BlockingIOError):
+                    children.fork("child", lambda _: None, lambda _: 0)
+                fds.append(len(os.listdir("/proc/self/fd")))
+            assert children.private == set()
+
+        asyncio.run(main())
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+        assert fds[0] == fds[1]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
