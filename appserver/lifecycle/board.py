@@ -47,9 +47,13 @@ class Board:
         self._tally = tally.size(cores, listeners, len(mounts)) if listeners else 0
         size = _NUMBER * (_HEAD + (_ROW + self._tally) * loops)
         self.fd = os.memfd_create("appserver-board", os.MFD_CLOEXEC) if fd is None else fd
-        if fd is None:
-            os.ftruncate(self.fd, size)
-        self._numbers = memoryview(mmap.mmap(self.fd, size)).cast("Q")
+        try:
+            if fd is None:
+                os.ftruncate(self.fd, size)
+            self._numbers = memoryview(mmap.mmap(self.fd, size)).cast("Q")
+        except OSError:
+            self.close()
+            raise
 
     @classmethod
     def of(cls, configuration: Configuration, fd: int | None = None) -> Board:

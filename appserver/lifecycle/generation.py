@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import signal
+from contextlib import contextmanager
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from appserver.lifecycle.recycling import Limits, RecyclingOptions
 from appserver.server import StopOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from appserver.configuration import Configuration
     from appserver.lifecycle.watcher import Look
@@ -51,7 +52,11 @@ class Serving(Child):
         self.generation = generation.number
         self._note = generation.note
         self.cores = plan.loops * plan.cores
-        self.board = Board.of(generation.configuration)
+        try:
+            self.board = Board.of(generation.configuration)
+        except OSError:
+            self.close()
+            raise
         self.names = [(each.name, each.address) for each in generation.configuration.listeners]
         self.spawned = time()
         self.startup = generation.startup
@@ -149,11 +154,12 @@ class Generation:
             else:
                 loaded.set_result(None)
 
-        preloader = self._preloader = self._children.fork(
-            "preloader",
-            heard,
-            lambda sock: Preloader(self.configuration, self._logs, self.number, sock).run(),
-        )
+        with _needed():
+            preloader = self._preloader = self._children.fork(
+                "preloader",
+                heard,
+                lambda sock: Preloader(self.configuration, self._logs, self.number, sock).run(),
+            )
         await first(loaded, preloader.exited)
         if not loaded.done():
             loaded.cancel()
@@ -175,7 +181,8 @@ class Generation:
         if self._preloader is None or self._preloader.exited.done():
             await self.load()
         assert self._preloader is not None
-        worker = Serving(self._children, self, number)
+        with _needed():
+            worker = Serving(self._children, self, number)
         self.workers.add(worker)
         self._ledger.begin(worker)
         worker.exited.add_done_callback(lambda _: self._gone(worker))
@@ -330,6 +337,15 @@ class Generation:
             if not preloader.exited.done():
                 preloader.kill()
             await preloader.exited
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Raise `Failed` where the system has not what a process needs."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(f"cannot start a process: {error.strerror}") from None
 
 
 def _tell(task: asyncio.Task[None]) -> None:

@@ -109,10 +109,14 @@ class Preloader:
 
     def _spawn(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> None:
         """Fork a worker, whose channel and board are *fds*."""
-        between = forks.fork()
+        try:
+            between = forks.fork()
+        except OSError as error:
+            Channel(fds[0]).send(f"failed cannot start a process: {error.strerror}")
+            _close(fds)
+            return
         if between:
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
             with suppress(ChildProcessError):  # what the application does about SIGCHLD has reaped it
                 _waitpid(between, 0)
             return
@@ -146,3 +150,8 @@ class Preloader:
             return worker.run(app)
         finally:
             leaving.finish()  # os._exit follows, because of the stack above us
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

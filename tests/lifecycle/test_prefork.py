@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -234,6 +236,66 @@ def test_a_crash_loop_backs_off(site):
         poll(lambda: site.count(") serves") > number, "it is not replaced")  # noqa: B023
     site.wait_until(r"worker 1: the next try is in 0\.2 s")
     site.wait_until(r"worker 1: the next try is in 0\.4 s")
+
+
+@contextmanager
+def without_descriptors(site, left):
+    """Have the master find no more than so many descriptors meanwhile."""
+    pid = site.server.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    free = sorted(set(range(soft)) - taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left], hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def sockets(pid):
+    """Return how many sockets a process has open."""
+    return sum(os.readlink(each).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["channel", "board"])
+def test_a_worker_that_cannot_be_started_is_as_soon_as_it_can(site, left):
+    site.configure().start()
+    before = site.told()["pid"]
+    sockets_before = sockets(site.server.process.pid)
+    with without_descriptors(site, left):  # beside that of its own channel, which is closed first
+        os.kill(before, signal.SIGKILL)
+        site.wait_until(r"worker 1: cannot start a process: Too many open files; the next try is in 0\.2 s$")
+    poll(lambda: site.count(") serves") == 2, "it is not started")
+    assert site.told()["pid"] != before
+    assert sockets(site.server.process.pid) == sockets_before
+
+
+def test_a_worker_that_cannot_be_forked_is_as_soon_as_it_can(site):
+    full = site.directory / "full"
+    with site.app.open("a") as file:
+        file.write(
+            f"\nfrom appserver import forks\n_fork = forks._fork\n\ndef fork():\n"
+            f"    if os.path.exists({str(full)!r}):\n        raise OSError(11, 'Try again')\n"
+            "    return _fork()\n\nforks._fork = fork\n"
+        )
+    site.configure().start()
+    before = site.told()["pid"]
+    full.touch()
+    os.kill(before, signal.SIGKILL)
+    site.wait_until(r"worker 1: cannot start a process: Try again; the next try is in 0\.2 s$")
+    full.unlink()
+    poll(lambda: site.count(") serves") == 2, "it is not started")
+    assert len(site.imported()) == 1
+
+
+def test_a_generation_that_cannot_be_started_never_goes_live(site):
+    site.configure().start()
+    with without_descriptors(site, 1):  # for the ini file
+        site.server.process.send_signal(signal.SIGHUP)
+        site.wait_until(
+            "the reload failed, generation 1 keeps serving: cannot start a process: Too many open files"
+        )
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until("generation 3 has taken over")
+    assert "Traceback" not in site.log
 
 
 def test_the_preloader_is_replaced_when_it_is_needed(site):
