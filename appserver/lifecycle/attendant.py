@@ -70,6 +70,10 @@ class Attendants:
         while True:
             began = loop.time()
             child = kept.child = self._start(kept.listener)
+            if child is None:
+                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                continue
             status = await asyncio.shield(child.exited)
             child.close()
             log.error("%s (pid %d) ended: %s; it is started again", child.name, child.pid, told(status))
@@ -77,7 +81,8 @@ class Attendants:
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE) if young else 0.0
             await asyncio.sleep(pause if pause > _FIRST_PAUSE else 0)
 
-    def _start(self, listener: Listener) -> Child:
+    def _start(self, listener: Listener) -> Child | None:
+        """Start an attendant; where there can be no process, log that and return None."""
         run = listener.attendant()
         assert run is not None
         name = f"{listener.name} {listener.address}"
@@ -93,7 +98,11 @@ class Attendants:
             self._logs.forked()
             return run(sock.fileno(), self._logs.reopen)
 
-        return self._children.fork(name, lambda _: None, attend)
+        try:
+            return self._children.fork(name, lambda _: None, attend)
+        except OSError as error:
+            log.error("%s: cannot start a process: %s", name, error.strerror)  # noqa: TRY400
+            return None
 
     def send(self, message: str) -> None:
         """Tell all attendants something."""
@@ -107,7 +116,7 @@ class Attendants:
         """
         for kept in self._kept.values():
             kept.let_go()
-            if kept.child is not None and kept.child.exited.done():
+            if kept.child is None or kept.child.exited.done():
                 kept.child = self._start(kept.listener)
         self.send("drain")
 

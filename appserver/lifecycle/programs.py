@@ -78,10 +78,11 @@ class Programs:
 
     def run(self, text: str) -> None:
         """Run a command once, and tell of it if it fails."""
-        self._run(text).exited.add_done_callback(partial(_tell, text))
+        if (child := self._run(text)) is not None:
+            child.exited.add_done_callback(partial(_tell, text))
 
-    def _run(self, text: str) -> Child:
-        """Start a command in a session of its own."""
+    def _run(self, text: str) -> Child | None:
+        """Start a command in its own session; where there can be no process, log that and return None."""
         master = os.getpid()
 
         def execute(_: object) -> int:
@@ -93,7 +94,11 @@ class Programs:
             enter(self._settings)
             os.execv("/bin/sh", ["/bin/sh", "-c", text])  # noqa: S606  (it is the site's own)
 
-        child = self._children.fork(text, lambda _: None, execute)
+        try:
+            child = self._children.fork(text, lambda _: None, execute)
+        except OSError as error:
+            log.error("%s: cannot start a process: %s", text, error.strerror)  # noqa: TRY400
+            return None
         self._running.add(child)
         child.exited.add_done_callback(lambda _: self._ended(child))
         return child
@@ -108,6 +113,10 @@ class Programs:
         while True:
             began = time.monotonic()
             child = self._run(text)
+            if child is None:
+                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                continue
             log.info("%s: started (pid %d)", text, child.pid)
             status = await asyncio.shield(child.exited)
             young = time.monotonic() - began < _YOUNG
@@ -120,11 +129,11 @@ class Programs:
         pause = _LOOK
         while True:
             if not _lives(path):
-                child = self._run(text)
-                log.info("%s: started, as %s names no process", text, path)
-                status = await asyncio.shield(child.exited)
-                if status:
-                    log.error("%s: %s", text, told(status))
+                if (child := self._run(text)) is not None:
+                    log.info("%s: started, as %s names no process", text, path)
+                    status = await asyncio.shield(child.exited)
+                    if status:
+                        log.error("%s: %s", text, told(status))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause = _LOOK
@@ -141,7 +150,8 @@ class Programs:
                 log.warning("%s: it still runs (pid %d), and is not run again", text, last.pid)
                 continue
             last = self._run(text)
-            last.exited.add_done_callback(partial(_tell, text))
+            if last is not None:
+                last.exited.add_done_callback(partial(_tell, text))
 
 
 def _tell(text: str, ended: asyncio.Future[int | None]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import shutil
 import socket
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,17 @@ def children(pid):
 def refused(address):
     with socket.socket() as sock:
         return sock.connect_ex(address) != 0
+
+
+@contextmanager
+def without_descriptors(pid, left=0):
+    """Have a process find no more than so many descriptors meanwhile."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    free = sorted(set(range(soft)) - taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left], hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

@@ -5,17 +5,15 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.conftest import alive, children, refused
+from tests.lifecycle.conftest import alive, children, refused, without_descriptors
 from tests.support.clients import Mongrel2Client
 from tests.support.fronts import poll
 from tests.support.server import Server
@@ -238,18 +236,6 @@ def test_a_crash_loop_backs_off(site):
     site.wait_until(r"worker 1: the next try is in 0\.4 s")
 
 
-@contextmanager
-def without_descriptors(site, left):
-    """Have the master find no more than so many descriptors meanwhile."""
-    pid = site.server.process.pid
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
-    free = sorted(set(range(soft)) - taken)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left], hard))
-    yield
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def sockets(pid):
     """Return how many sockets a process has open."""
     return sum(os.readlink(each).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())
@@ -260,7 +246,9 @@ def test_a_worker_that_cannot_be_started_is_as_soon_as_it_can(site, left):
     site.configure().start()
     before = site.told()["pid"]
     sockets_before = sockets(site.server.process.pid)
-    with without_descriptors(site, left):  # beside that of its own channel, which is closed first
+    with without_descriptors(
+        site.server.process.pid, left
+    ):  # beside that of its own channel, which is closed first
         os.kill(before, signal.SIGKILL)
         site.wait_until(r"worker 1: cannot start a process: Too many open files; the next try is in 0\.2 s$")
     poll(lambda: site.count(") serves") == 2, "it is not started")
@@ -288,7 +276,7 @@ def test_a_worker_that_cannot_be_forked_is_as_soon_as_it_can(site):
 
 def test_a_generation_that_cannot_be_started_never_goes_live(site):
     site.configure().start()
-    with without_descriptors(site, 1):  # for the ini file
+    with without_descriptors(site.server.process.pid, 1):  # for the ini file
         site.server.process.send_signal(signal.SIGHUP)
         site.wait_until(
             "the reload failed, generation 1 keeps serving: cannot start a process: Too many open files"

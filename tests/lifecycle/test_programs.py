@@ -101,6 +101,26 @@ def test_a_program_with_a_pid_file_is_started_where_it_does_not_run(tmp_path, mo
     os.kill(pids(pid)[0], signal.SIGKILL)
 
 
+@pytest.mark.parametrize("option", ["attach-daemon=", "smart-attach-daemon=none ", "cron=-1 -1 -1 -1 -1 "])
+def test_a_program_that_cannot_be_started_is_as_soon_as_it_can(tmp_path, monkeypatch, caplog, run, option):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(programs, "_LOOK", 0.01)
+    monkeypatch.setattr(
+        clocks, "time", SimpleNamespace(time=map(float, count(0, 59)).__next__, localtime=time.localtime)
+    )
+    fork, failures = os.fork, [OSError(11, "Try again"), OSError(12, "Too little memory")]
+
+    def fails():
+        if failures:
+            raise failures.pop()
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fails)
+    assert run([f"--{option}echo >> told"], (tmp_path / "told").exists)
+    for why in ("Try again", "Too little memory"):
+        assert f"echo >> told: cannot start a process: {why}" in caplog.text
+
+
 def test_programs_end_when_nobody_reads_what_they_write(tmp_path, run):
     """The signals that Python ignores are no program's business."""
     told = tmp_path / "told"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.conftest import alive, children
+from tests.lifecycle.conftest import alive, children, without_descriptors
 from tests.support import mongrel2 as simulated
 from tests.support.fronts import poll
 from tests.support.mongrel2 import Mongrel2, serving, wait_for_file
@@ -594,6 +594,24 @@ def test_a_stop_while_there_is_no_receiver_does_not_wait_for_one(start):
         shared.server.wait_until(r"(?s)(it is started again.*){5}")
         shared.look()
         shared.order(signal.SIGTERM, "SIGTERM: stop")
+        shared.ended()
+
+
+@pytest.mark.parametrize("how", ["goes on", "stops"])
+def test_a_receiver_that_cannot_be_started_is_as_soon_as_it_can(start, how):
+    with start(*TWO, "--worker-reload-mercy", "1") as shared:
+        shared.look()
+        shared.server.wait_until("subscribed as appserver")
+        before = shared.receiver
+        with without_descriptors(shared.server.process.pid):
+            os.kill(before, signal.SIGKILL)
+            shared.server.wait_until("(?s)(mongrel2 .*: cannot start a process: Too many open files.*){2}")
+            if how == "stops":
+                shared.order(signal.SIGTERM, "stopped$")
+        if how == "goes on":
+            poll(lambda: shared.receiver != before, "there is no new receiver")
+            shared.pid()
+            shared.order(signal.SIGTERM, "SIGTERM: stop")
         shared.ended()
 
 

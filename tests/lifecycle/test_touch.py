@@ -8,6 +8,7 @@ import pytest
 
 from appserver.lifecycle.touch import Touched, TouchOptions, touched_command
 from appserver.options import BadValue, Catalogue, Setting
+from tests.lifecycle.conftest import without_descriptors
 from tests.support.fronts import poll
 
 
@@ -77,6 +78,17 @@ def test_a_file_that_is_touched_runs_a_command(site):
     assert int(told.read_text()) == site.server.process.pid
     site.wait_until(rf"{file} has changed: echo ")
     site.wait_until(r"exit 3: exit code 3$")
+
+
+def test_a_command_that_cannot_be_run_ends_nothing(site):
+    file, told = site.directory / "touched", site.directory / "told"
+    file.touch()
+    site.configure(touch_exec=f"{file} echo >> {told}").start()
+    with without_descriptors(site.server.process.pid):
+        os.utime(file, ns=(1, 1))
+        site.wait_until("ERROR echo >> .*: cannot start a process: Too many open files$")
+    os.utime(file, ns=(2, 2))
+    poll(told.exists, "the command does not run")
 
 
 @pytest.mark.parametrize("backup", ["", "backup"])
