@@ -33,6 +33,9 @@ _YOUNG = 10.0  # seconds of service below which a worker's death counts as part 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts in a crash loop
 _MORE_MERCY = 2.0  # seconds more for a worker to end by itself than it gives its requests
 _LIFELESS = 10.0  # seconds without a sign of life from a worker that has a watchdog
+_PAUSED = (
+    2.0  # seconds between two looks at a worker beyond which all processes may have been stopped meanwhile
+)
 _AT_ONCE = 1.0  # seconds that a worker has to end when it shall hurry
 
 
@@ -68,7 +71,8 @@ class Serving(Child):
         self.stopping = False
         self.beats = 0
         self.beaten = 0.0
-        self._dumped = False
+        self._looked = 0.0  # when its life was checked last
+        self._aborted: float | None = None  # when it was sent SIGABRT for showing none
 
     def _hear(self, message: str) -> None:
         verb, _, rest = message.partition(" ")
@@ -85,14 +89,20 @@ class Serving(Child):
             self.recycle.set_result(rest)
 
     def check_life(self, now: float) -> None:
-        """Kill a process whose watchdog has not run for long: something in it holds the interpreter."""
+        """Kill a process whose watchdog has not run for long: something in it holds the interpreter.
+
+        A look that comes late proves nothing: this process was stopped, as by Ctrl-Z; so may the worker be.
+        """
         beats = self.board.beats
-        if beats != self.beats or not beats:
-            self.beats, self.beaten, self._dumped = beats, now, False
-        elif now - self.beaten > _LIFELESS + _AT_ONCE:
-            self.kill()
-        elif now - self.beaten > _LIFELESS and not self._dumped:
-            self._dumped = True
+        paused = now - self._looked > _PAUSED
+        self._looked = now
+        if beats != self.beats or not beats or paused:
+            self.beats, self.beaten, self._aborted = beats, now, None
+        elif self._aborted is not None:
+            if now - self._aborted > _AT_ONCE:
+                self.kill()
+        elif now - self.beaten > _LIFELESS:
+            self._aborted = now
             log.error("worker %d (pid %d) shows no life and is killed", self.number, self.pid)
             self.kill(signal.SIGABRT)  # faulthandler writes the stacks
 
