@@ -225,8 +225,11 @@ class Generation:
         self._slots[number] = task
 
     async def _keep(self, number: int, worker: Serving | None) -> None:
-        """Replace a worker that has ended at once, or slower if it is a crash loop."""
-        pause = 0.0
+        """Replace a worker that has ended, and one that is to be, once another serves.
+
+        At once, or slower and slower if it is a crash loop, or there can be no other.
+        """
+        pause = wait = 0.0  # without a worker, and with one that has no successor
         while True:
             if worker is None:
                 try:
@@ -247,21 +250,19 @@ class Generation:
                     log.warning("worker %d: the next try is in %.1f s", number, pause)
                     await asyncio.sleep(pause)
                 continue
-            worker = await self._replace(number, worker)
-
-    async def _replace(self, number: int, worker: Serving) -> Serving:
-        """Return a worker's successor once that serves, or the worker where there can be none now."""
-        log.info("worker %d (pid %d) is replaced: %s", number, worker.pid, worker.recycle.result())
-        worker.recycle = asyncio.get_running_loop().create_future()
-        try:
-            successor = await self.spawn(number)
-        except Failed as error:
-            log.error("worker %d has no successor: %s", number, error)  # noqa: TRY400
-            await asyncio.sleep(_FIRST_PAUSE)
-            return worker
-        log.info("worker %d (pid %d) serves", number, successor.pid)
-        self.end(worker)
-        return successor
+            log.info("worker %d (pid %d) is replaced: %s", number, worker.pid, worker.recycle.result())
+            worker.recycle = asyncio.get_running_loop().create_future()
+            try:
+                successor = await self.spawn(number)
+            except Failed as error:
+                wait = min(max(2 * wait, _FIRST_PAUSE), _LONGEST_PAUSE)
+                log.error("worker %d has no successor: %s; the next try is in %.1f s", number, error, wait)  # noqa: TRY400
+                await first(worker.exited, timeout=wait)
+                continue
+            log.info("worker %d (pid %d) serves", number, successor.pid)
+            wait = 0.0
+            self.end(worker)
+            worker = successor
 
     @property
     def numbers(self) -> list[int]:

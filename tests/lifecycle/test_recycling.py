@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -122,3 +123,30 @@ def test_the_old_worker_serves_until_the_new_one_does(site):
     assert {site.told()["pid"] for _ in range(10)} == {before}
     gate.touch()
     poll(lambda: site.told()["pid"] != before, "it is not replaced")
+
+
+def test_a_worker_without_a_successor_waits_longer_and_longer_for_one(site):
+    site.configure(max_requests=1, max_requests_delta=0, min_worker_lifetime=0, lazy_apps="true").start()
+    text = site.app.read_text()
+    for tries in (1, 2):  # each success begins anew
+        before = site.told()["pid"]
+        site.app.write_text("import no_such_module")
+        poll(lambda: site.count("; the next try is in 0.4 s") == tries, "it is not tried again")  # noqa: B023
+        assert site.count("has no successor: ") == 3 * tries
+        assert site.count("; the next try is in 0.2 s") == tries
+        assert site.told()["pid"] == before
+        site.app.write_text(text)
+        poll(lambda: site.told()["pid"] != before, "it is not replaced")  # noqa: B023
+
+
+def test_a_worker_that_dies_without_a_successor_is_replaced_at_once(site):
+    site.configure(max_requests=1, max_requests_delta=0, min_worker_lifetime=0, lazy_apps="true").start()
+    text = site.app.read_text()
+    site.app.write_text("import no_such_module")
+    before = site.told()["pid"]
+    site.wait_until(r"has no successor: .*; the next try is in 1\.6 s")
+    site.app.write_text(text)
+    os.kill(before, signal.SIGKILL)
+    site.wait_until("ended: killed by SIGKILL")
+    poll(lambda: site.count(") serves") == 2, "it is not replaced")
+    assert "the next try" not in site.log.partition("ended: killed")[2]
