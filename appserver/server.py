@@ -203,7 +203,9 @@ class Server:
         return Service(self.app, cores, self.access, self.environ, followed=followed, orphaned=orphaned)
 
     def serve(self, ready: Callable[[], None]) -> None:
-        """Serve until `stop`; call *ready* once every loop takes requests."""
+        """Serve until `stop`, which may have come already; call *ready* once every loop takes requests."""
+        if self._stopping:
+            return
         bytes(_HEAP)  # which is freed at once
         if self.plan.loops == 1:
             loop = Loop(self, 0)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from appserver.configuration import Configuration
 
 _NUMBER = 8
-_HEAD = 3  # numbers of the process itself
-_BEATS, _HARAKIRIS, _SIGNALS = range(_HEAD)
+_HEAD = 4  # numbers of the process itself
+_BEATS, _HARAKIRIS, _SIGNALS, _SERVES = range(_HEAD)
 _ROW = 2  # a loop's numbers, which `cores.Load` names
 
 
@@ -87,6 +87,15 @@ class Board:
     def note_signal(self) -> None:
         """Count a signal of the application's own."""
         self._numbers[_SIGNALS] += 1
+
+    def note_service(self) -> None:
+        """Show that the process takes requests from now on."""
+        self._numbers[_SERVES] = 1
+
+    @property
+    def serves(self) -> bool:
+        """Whether the process may have requests in hand."""
+        return bool(self._numbers[_SERVES])
 
     @property
     def beats(self) -> int:

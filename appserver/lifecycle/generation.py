@@ -207,9 +207,13 @@ class Generation:
                 why = f"worker {number} ended before it served: {told(worker.exited.result())}"
                 worker.ready.set_exception(Failed(why))
             worker.ready.result()
-        except BaseException:
+        except Failed:
             worker.stopping = True
             worker.kill()
+            raise
+        except BaseException:
+            if not worker.stopping:
+                self.end(worker)
             raise
         return worker
 
@@ -276,15 +280,17 @@ class Generation:
     # The end
 
     def end(self, worker: Serving) -> asyncio.Task[None]:
-        """Have a worker finish what is in its hands and end."""
+        """Have a worker finish what is in its hands and end; one that does not serve yet ends at once."""
+        worker.stopping = True
         task = asyncio.get_running_loop().create_task(self._end(worker))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
 
     async def _end(self, worker: Serving) -> None:
-        worker.stopping = True
         worker.send(f"stop {self.mercy} {'followed' if self.followed else 'last'}")
+        if not worker.board.serves:  # it looks for that word before it does
+            worker.kill()
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
         try:
             longest = self.mercy + _MORE_MERCY if self.mercy < inf else None
@@ -326,13 +332,9 @@ class Generation:
             await asyncio.wait([asyncio.create_task(leave(each)) for each in self.workers])
 
     def give_up(self) -> None:
-        """Kill what does not serve yet; the rest has requests in hand, and is the caller's to retire."""
+        """Load nothing any more; the workers, which may have requests in hand, are the caller's to retire."""
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
-        for worker in self.workers:
-            if not worker.serving:
-                worker.stopping = True
-                worker.kill()
 
     def reopen_logs(self) -> None:
         """Have every process of it open its log files anew; workers yet to come have the preloader's."""

@@ -105,6 +105,9 @@ class Worker:
         self._server = server
         if not self._warm_up(app, server.environ):
             return 1
+        self._board.note_service()  # before the look for a "stop": the master kills who does not serve then
+        while self._hear():
+            pass
         server.serve(lambda: self._channel.send(f"ready {self._warmed}"))
         stacks.wait()
         return 0
@@ -146,14 +149,14 @@ class Worker:
         log.warning("%s", why)
         return True
 
-    def _hear(self) -> None:
-        """Do what the master says; its end is ours."""
+    def _hear(self) -> bool:
+        """Do what the master says, and tell whether it may say more; its end is ours."""
         server = self._server
         assert server is not None
         try:
             message = self._channel.receive()
         except BlockingIOError:
-            return
+            return False
         verb, _, rest = message.partition(" ")
         if verb == "reopen-logs":
             self._logs.reopen()
@@ -164,3 +167,4 @@ class Worker:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._watcher.stop()
             server.stop(self._mercy, orphaned=True)
+        return bool(verb)

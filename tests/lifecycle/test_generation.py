@@ -1,21 +1,29 @@
-"""A worker as the master sees it."""
+"""A worker as the master sees it, and what it does about the master's words before it serves."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from appserver.configuration import Configuration
-from appserver.lifecycle.child import Children
-from appserver.lifecycle.generation import Serving
+from appserver.lifecycle.board import Board
+from appserver.lifecycle.child import Child, Children
+from appserver.lifecycle.generation import Generation, Serving
+from tests.support.server import ROOT
+
+CONFIGURATION = ["--http", "127.0.0.1:0", "--module", "x", "--master"]
 
 
 def looks(*between, beats=()):
     """Return the signals that a worker gets from looks so many seconds apart; it shows life at those of *beats*."""
-    configuration = Configuration(["--http", ":0", "--module", "x", "--master"])
+    configuration = Configuration(CONFIGURATION)
     generation = SimpleNamespace(configuration=configuration, number=1, note=None, startup=0.0)
     killed = []
 
@@ -53,3 +61,111 @@ def test_a_pause_of_all_processes_is_no_sign_of_death(long):
 def test_nobody_is_killed_before_it_has_told_its_stacks():
     assert looks(*[1.9] * 6, 0.25) == [(11.4, signal.SIGABRT)]
     assert looks(*[1.9] * 6, 1.9) == [(11.4, signal.SIGABRT), (13.3, signal.SIGKILL)]
+
+
+class Forked:
+    """A preloader, and the worker that it has forked last, in this process."""
+
+    def __init__(self, children):
+        self._child = Child(children, "preloader", lambda _: None)
+        self.exited = self._child.exited
+        self.configuration = Configuration(CONFIGURATION)
+
+    def send(self, _, fds):
+        channel, board = map(os.dup, fds)
+        self.channel, self.board = socket.socket(fileno=channel), Board.of(self.configuration, board)
+        self.channel.setblocking(False)
+
+    def heard(self):
+        """Return what the master has said, and end."""
+        try:
+            return self.channel.recv(1000).decode()
+        except BlockingIOError:
+            return None
+        finally:
+            self._child.close()
+            self.channel.close()
+            self.board.close()
+
+
+@pytest.mark.parametrize("serves", [True, False])
+@pytest.mark.parametrize("how", ["cancelled", "given up", "dropped"])
+def test_a_worker_that_may_serve_already_is_not_killed(monkeypatch, serves, how):
+    """Its word that it does has not been heard when its start is given up."""
+    killed = []
+    monkeypatch.setattr(Serving, "kill", lambda worker, number=signal.SIGKILL: killed.append(number))
+
+    async def main():
+        children = Children()
+        ledger = SimpleNamespace(begin=lambda _: None, end=lambda _: None)
+        generation = Generation(
+            1, Configuration(CONFIGURATION), None, children, asyncio.Event(), ledger=ledger
+        )
+        generation._preloader = forked = Forked(children)
+        if how == "dropped":
+            generation.keep(1)
+        else:
+            starting = asyncio.create_task(generation.spawn(1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        [worker] = generation.workers
+        if serves:
+            forked.board.note_service()
+        ending = None
+        if how == "cancelled":
+            starting.cancel()
+        elif how == "dropped":
+            ending = asyncio.create_task(generation.drop(1))
+        else:
+            generation.give_up()
+            generation._preloader = None
+            ending = asyncio.create_task(generation.retire(lambda _: None))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert forked.heard() == "stop 60.0 followed"
+        assert killed == ([] if serves else [signal.SIGKILL])
+        killed.clear()
+        await worker.exited
+        if ending is not None:
+            await ending
+
+    asyncio.run(main())
+
+
+WORKER = """
+import os, socket, sys
+from appserver.access import AccessOptions
+from appserver.configuration import Configuration
+from appserver.lifecycle.board import Board
+from appserver.lifecycle.channel import Channel
+from appserver.lifecycle.worker import Worker
+from appserver.log import Log, LogOptions
+
+configuration = Configuration(sys.argv[2:])
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+if sys.argv[1] == "stop":
+    ours.send(b"reopen-logs")
+    ours.send(b"stop 60 last")
+else:
+    ours.close()
+for listener in configuration.listeners:
+    listener.bind({})
+logs = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))
+board = Board.of(configuration)
+worker = Worker(configuration, logs, Channel(theirs.fileno()), board, strict=False)
+code = worker.run(lambda environ, start_response: start_response("200 OK", []) and ())
+theirs.shutdown(socket.SHUT_RDWR)
+if ours.fileno() >= 0:
+    assert ours.recv(100) == f"hello {os.getpid()}".encode()
+    assert ours.recv(100) == b"", "ready"
+assert board.serves
+os._exit(code)
+"""
+
+
+@pytest.mark.parametrize("how", ["stop", "the end of the master"])
+def test_a_worker_that_is_to_end_before_it_serves_does_not_begin_to(how):
+    subprocess.run(
+        [sys.executable, "-c", WORKER, how, *CONFIGURATION],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60,
+    )  # fmt: skip
