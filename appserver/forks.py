@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,7 +52,10 @@ def fork() -> int:
     global _serving  # noqa: PLW0603  (there is one process)
     _serving = True
     try:
-        return _fork()
+        with warnings.catch_warnings():
+            # 3.12 warns of the thread that waits for the master's end, which each process starts for itself.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _fork()
     finally:
         _serving = False
 

@@ -1,7 +1,8 @@
-"""The end of a worker whose master has gone, where its application does not come back.
+"""The end of a process whose master has gone, where its application does not come back.
 
-The loop hears of the master's end and has what is in hand finished. An application that blocks the loop
-keeps it from that, and its worker would hold the sockets for ever: a next server could not have them.
+The loop of a worker hears of the master's end and has what is in hand finished. An application that blocks
+the loop keeps it from that, and so does one that is being loaded, in a worker or for all of them. The process
+would hold the sockets as long: a next server could not have them.
 """
 
 from __future__ import annotations
@@ -25,21 +26,22 @@ _start, _poll, _sleep = _thread.start_new_thread, select.poll, time.sleep
 _GRACE = 2.0  # seconds that a loop which is not blocked needs at most to end after the mercy
 
 
-def end_orphaned(fd: int, mercy: float, end: Callable[[], None]) -> None:
-    """Have *end* called where this process lives on for more than *mercy* seconds after *fd*'s peer.
+def end_orphaned(what: str, fd: int, mercy: Callable[[], float], end: Callable[[], None]) -> None:
+    """Have *end* called where this process, a *what*, lives on for long after *fd*'s peer.
 
-    A native thread waits for that, which takes no time of the processor meanwhile.
+    It has as many seconds as *mercy* tells then. A native thread waits for that, which takes no time of the
+    processor meanwhile; it is none of `threading`'s, and no fork takes it along.
     """
-    _start(_wait, (fd, mercy, end))
+    _start(_wait, (what, fd, mercy, end))
 
 
-def _wait(fd: int, mercy: float, end: Callable[[], None]) -> None:
+def _wait(what: str, fd: int, mercy: Callable[[], float], end: Callable[[], None]) -> None:
     poll = _poll()
     poll.register(fd, select.POLLRDHUP)
     poll.poll()
-    _sleep(mercy + _GRACE)
+    _sleep(mercy() + _GRACE)
     log.error(
-        "the master has gone, and this worker does not come to its end: its stacks follow, and it is ended"
+        "the master has gone, and this %s does not come to its end: its stacks follow, and it is ended", what
     )
     stacks.log_all()
     stacks.wait()

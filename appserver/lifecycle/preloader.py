@@ -23,6 +23,7 @@ from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
+from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS, ignore
 from appserver.lifecycle.touch import TouchOptions
@@ -69,6 +70,7 @@ class Preloader:
         except StartError as error:
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
+        end_orphaned("preloader", self._channel.fd, lambda: 0, lambda: os._exit(1))
         autoreload = settings.of(TouchOptions).py_autoreload
         if autoreload:  # Python takes cached bytecode for that of any file of the same second and size
             sys.dont_write_bytecode = True

@@ -59,6 +59,7 @@ class Worker:
     def run(self, app: Application | None) -> int:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
         self._prepare()
+        end_orphaned("worker", self._channel.fd, lambda: self._mercy if self._board.serves else 0, self._end)
         autoreload = self._configuration.settings.of(TouchOptions).py_autoreload
         try:
             hooks.run(self._configuration.settings.of(HookOptions), "post-fork")
@@ -100,7 +101,6 @@ class Worker:
         os.set_blocking(self._channel.fd, False)
         self._watcher = get_hub().loop.io(self._channel.fd, _READ)
         self._watcher.start(self._hear)
-        end_orphaned(self._channel.fd, self._mercy, self._end)
         gevent.signal_handler(signal.SIGTERM, self._channel.send, "replace SIGTERM asked for it")
         self._server = server
         if not self._warm_up(app, server.environ):

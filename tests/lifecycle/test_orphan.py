@@ -1,5 +1,8 @@
 """What becomes of a server's processes when its master is killed."""
 
+import os
+import signal
+
 import pytest
 
 from tests.support.fronts import poll
@@ -41,3 +44,26 @@ def test_an_application_that_does_not_come_back_holds_no_socket_for_ever(site, p
     assert finish()[0] == 0
     assert "the master has gone, and this worker does not come to its end" in site.log
     assert place in site.log
+
+
+@pytest.mark.parametrize("lazy, what", [("false", "preloader"), ("true", "worker")])
+@pytest.mark.parametrize("first", [True, False])
+def test_an_application_that_is_being_loaded_holds_no_socket(site, lazy, what, first):
+    gate = site.directory / "gate"
+    loading = f"open({str(gate)!r}).read()\n{site.app.read_text()}"
+    os.mkfifo(gate)
+    site.configure(lazy_apps=lazy, worker_reload_mercy=1000)
+    if first:
+        site.app.write_text(loading)
+        site.launch()
+    else:
+        site.start().app.write_text(loading)
+        site.server.process.send_signal(signal.SIGHUP)
+    with gate.open("w"):  # it is open when the application has come to it
+        address = site.wait_until(r"listening: http ([\d.]+):(\d+)")
+        pids = kill_master(site)
+        poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
+        poll(lambda: refused((address[1], int(address[2]))), "somebody listens on")
+    assert f"the master has gone, and this {what} does not come to its end: its stacks follow" in site.log
+    assert "application has started threads" not in site.log
+    assert ", in <module>\n    open(" in site.log
