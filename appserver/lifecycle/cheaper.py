@@ -37,11 +37,21 @@ class Cheaper:
 
     def __init__(self, options: CheaperOptions, most: int) -> None:
         self._options = options
+        self._processes = most
         self.least = options.cheaper or most
         self.most = max(most, self.least)
         self.wanted = min(max(options.cheaper_initial, self.least), self.most)
         self._busy_since: float | None = None
         self._idle_since: float | None = None
+
+    def follow(self, before: Cheaper) -> None:
+        """Begin with as many workers as there were to be *before* a reload, within the bounds.
+
+        Bounds that were set by hand stay as long as the options do.
+        """
+        if (self._options, self._processes) == (before._options, before._processes):
+            self.least, self.most = before.least, before.most
+        self.wanted = min(max(before.wanted, self.least), self.most)
 
     @property
     def scales(self) -> bool:

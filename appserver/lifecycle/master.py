@@ -385,6 +385,7 @@ class Master:
             raise
         self.generation = new
         log.info("generation %d serves", new.number)
+        self._fit()
         self._serves()
         return self._leave(self._retire(old, gone, report))
 
@@ -422,6 +423,7 @@ class Master:
         old.followed = not gone
         self.attendants.listeners = [*self.configuration.listeners, *bound]
         cheaper = self._scale(configuration)
+        cheaper.follow(self.cheaper)
         new = self._next_generation(configuration)
         try:
             for listener in bound:
@@ -440,6 +442,7 @@ class Master:
             self.attendants.hand_over(other, listener)
         self.configuration = configuration
         self.attendants.listeners = configuration.listeners
+        cheaper.follow(self.cheaper)  # somebody may have set the number meanwhile
         self.cheaper = cheaper
         self._watched = Watched(configuration.settings.of(TouchOptions))
         return new, gone

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
+from tests.lifecycle.conftest import children
 from tests.support.fronts import poll
 
 
@@ -52,6 +54,55 @@ def test_by_hand(options):
     assert (chosen.wanted, chosen.most) == (7, 7)
     chosen.set(0)
     assert chosen.wanted == 1
+
+
+@pytest.mark.parametrize("most, options, wanted, bounds", [
+    (4, {"cheaper": 1}, 3, (1, 4)),  # the same
+    (2, {"cheaper": 1}, 2, (1, 2)),
+    (8, {"cheaper": 4, "cheaper_initial": 6}, 4, (4, 8)),
+    (6, {}, 6, (6, 6)),
+])  # fmt: skip
+def test_a_reload_goes_on_with_as_many_within_the_bounds(most, options, wanted, bounds):
+    before, after = cheaper(cheaper=1), cheaper(most, **options)
+    for now in (0, 3, 6):
+        before.look(now, serving=1, idle=0)
+    after.follow(before)
+    assert (after.wanted, (after.least, after.most)) == (wanted, bounds)
+
+
+def test_a_reload_keeps_what_was_set_by_hand_while_the_options_stay():
+    before, same, other = cheaper(2), cheaper(2), cheaper(3)
+    before.set(5)
+    same.follow(before)
+    other.follow(before)
+    assert (same.wanted, same.least, same.most) == (5, 5, 5)
+    assert (other.wanted, other.least, other.most) == (3, 3, 3)
+
+
+def test_a_reload_keeps_the_workers_that_the_load_has_asked_for(site):
+    site.configure(processes=3, cheaper=1, cheaper_overload="0.2", cheaper_idle=1000).start()
+    held = site.hold("a")
+    site.wait_until(r"worker 2 \(pid \d+\) serves")
+    site.release("a")
+    assert held()[0] == 200
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until("generation 2 serves")
+    assert site.count("generation 2: worker 2 ") == 1
+
+
+@pytest.mark.parametrize("number, workers", [(signal.SIGTTIN, 3), (signal.SIGTTOU, 1)])
+def test_what_is_set_while_a_reload_goes_on_holds_for_it(site, number, workers):
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    site.configure(processes=2).start()
+    site.app.write_text(f"open({str(gate)!r}).read()\n{site.app.read_text()}")
+    site.server.process.send_signal(signal.SIGHUP)
+    with gate.open("w"):  # it is open when the application has come to it
+        site.server.process.send_signal(number)
+        site.wait_until(f"INFO {workers} workers are wanted")
+    site.wait_until("generation 2 has taken over")
+    poll(lambda: len(children(site.server.process.pid)) == workers + 1, "there are others")
+    assert len(site.pids(workers)) == workers
 
 
 def test_workers_come_under_load_and_go(site):
