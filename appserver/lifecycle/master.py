@@ -424,6 +424,7 @@ class Master:
         self.attendants.listeners = [*self.configuration.listeners, *bound]
         cheaper = self._scale(configuration)
         cheaper.follow(self.cheaper)
+        watched = Watched(configuration.settings.of(TouchOptions))
         new = self._next_generation(configuration)
         try:
             for listener in bound:
@@ -444,7 +445,8 @@ class Master:
         self.attendants.listeners = configuration.listeners
         cheaper.follow(self.cheaper)  # somebody may have set the number meanwhile
         self.cheaper = cheaper
-        self._watched = Watched(configuration.settings.of(TouchOptions))
+        watched.follow(self._watched)
+        self._watched = watched
         return new, gone
 
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:

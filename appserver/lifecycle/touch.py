@@ -70,6 +70,10 @@ class Touched:
         # chdir comes later
         self._seen = {absolute: _look(absolute) for absolute in map(os.path.abspath, paths)}
 
+    def follow(self, before: Touched) -> None:
+        """Go on from the last look that *before* has had at each file of both."""
+        self._seen.update((file, seen) for file, seen in before._seen.items() if file in self._seen)
+
     def changed(self) -> list[str]:
         """Return the files that have changed or come since the last call; that one goes away is no touch."""
         found = []
@@ -91,6 +95,15 @@ class Watched:
             "rotate-logs": Touched(options.touch_logrotate),
         }
         self._programs = [(command, Touched([path])) for path, command in options.touch_exec]
+
+    def follow(self, before: Watched) -> None:
+        """Go on from the last looks of *before*, lest a change since then be lost."""
+        for command, touched in self._touched.items():
+            touched.follow(before._touched[command])
+        for command, each in self._programs:
+            for other, touched in before._programs:
+                if other == command:
+                    each.follow(touched)
 
     def look(self) -> list[tuple[str, str]]:
         """Return the commands that are asked for now, and the first file that has changed for each."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
-from appserver.lifecycle.touch import Touched, TouchOptions, touched_command
+from appserver.lifecycle.touch import Touched, TouchOptions, Watched, touched_command
 from appserver.options import BadValue, Catalogue, Setting
 from tests.lifecycle.conftest import without_descriptors
 from tests.support.fronts import poll
@@ -51,6 +52,42 @@ def test_paths_survive_a_change_of_directory(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     (tmp_path / "file").touch()
     assert touched.changed() == [f"{tmp_path}/file"]
+
+
+def test_what_follows_misses_no_change_and_tells_none_twice(tmp_path):
+    files = [tmp_path / name for name in "abcde"]
+    for file in files:
+        file.touch()
+    old, kept, new, command, other = map(str, files)
+    before = Watched(TouchOptions(touch_reload=(old, kept), touch_exec=((command, "x"), (other, "y"))))
+    after = Watched(TouchOptions(touch_reload=(kept, new), touch_exec=((other, "x"), (command, "x"))))
+    for number, file in enumerate(files):
+        os.utime(file, ns=(number, number))
+    again = Watched(TouchOptions(touch_reload=(kept, new), touch_exec=((other, "x"), (command, "x"))))
+    again.follow(before)
+    assert again.look() == [("reload", kept)]
+    assert again.look_for_programs() == [("x", command)]
+    before.look()
+    before.look_for_programs()
+    after.follow(before)
+    assert after.look() == [("reload", new)]
+    assert after.look_for_programs() == [("x", other)]
+
+
+def test_a_file_that_is_touched_as_a_reload_ends_asks_for_another(site):
+    """The master looks four times a second, and most times not before the new worker serves."""
+    file, gate = site.directory / "touched", site.directory / "gate"
+    file.touch()
+    os.mkfifo(gate)
+    site.configure(touch_reload=file).start()
+    text = site.app.read_text()
+    site.app.write_text(f"open({str(gate)!r}).read()\n{text}")
+    site.server.process.send_signal(signal.SIGHUP)
+    with gate.open("w"):  # it is open when the application has come to it
+        site.app.write_text(text)
+    os.utime(file, ns=(1, 1))
+    site.wait_until("touched has changed: reload")
+    site.wait_until(r"generation \d has taken over")
 
 
 def test_options():
