@@ -139,7 +139,12 @@ class Configuration:
 
     def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
         self.arguments = list(arguments)
-        self.directory = os.getcwd()
+        try:
+            self.directory = os.getcwd()
+        except FileNotFoundError:
+            raise ConfigurationError(
+                ["the current directory has been removed; start the server in one that is there (try cd /)"]
+            ) from None
         try:
             classes = listeners()
             self.catalogue = Catalogue(

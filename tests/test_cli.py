@@ -15,7 +15,7 @@ from appserver.cli import main
 from appserver.configuration import Configuration
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
 
 APP = """
 def app(environ, start_response):
@@ -270,3 +270,17 @@ def test_the_original_documentations_command_line_works(tmp_path):
         assert server.addresses == {"mongrel2": f"{pull},{publish}"}
         assert "serves werkzeug.testapp:test_app: 8 threads, each subscribed by itself" in server.log
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("arguments", [["--http", ":0", "--module", "x"], ["--check"]])
+def test_a_current_directory_that_has_been_removed_is_told(tmp_path, arguments):
+    here = tmp_path / "here"
+    here.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-m", "appserver", *arguments],
+        cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        "appserver: the current directory has been removed; start the server in one that is there (try cd /)\n",
+    )

@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.lifecycle")
 
 
+def _leave_removed(old: Configuration) -> None:
+    """Leave a current directory that is no more for that of the start, if it has come again, or for /.
+
+    There is nothing in it, and whatever asks for its name would fail.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        try:
+            os.chdir(old.directory)
+        except OSError:
+            os.chdir("/")
+
+
 @contextmanager
 def _where(old: Configuration) -> Iterator[None]:
     """Be where *old* was read: a hook may have changed the directory since, and the files may be relative."""
@@ -43,6 +57,7 @@ def _where(old: Configuration) -> Iterator[None]:
 
 def reread(old: Configuration) -> Configuration:
     """Return what the arguments and files of *old* say now; raise `Failed` with all their problems."""
+    _leave_removed(old)
     try:
         with _where(old):
             new = Configuration(old.arguments, reloading=True)

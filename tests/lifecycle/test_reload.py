@@ -203,6 +203,24 @@ def test_a_start_directory_that_has_gone_is_told_and_does_without(site, tmp_path
     )
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_the_current_directory_may_be_removed(site, again):
+    here = site.directory / "here"
+    here.mkdir()
+    site.configure("touch-reload = touched", f"pythonpath = {site.directory}", print="in %v")
+    site.server = Server("--ini", site.ini, cwd=here, env={"PYTHONDONTWRITEBYTECODE": "1"}).start()
+    here.rmdir()
+    if again:
+        here.mkdir()
+    for number in (2, 3):
+        reload(site)
+        generation(site, number)
+    assert site.count(" in /\n") == (0 if again else 2)
+    assert site.count("WARNING relative files are not looked for in") == (0 if again else 2)
+    assert os.readlink(f"/proc/{site.server.process.pid}/cwd") == (str(here) if again else "/")
+    assert site.told()["version"] == 1
+
+
 def test_the_ini_is_read_again(site):
     site.configure(processes=1, env="SETTING=old").start()
     assert site.told()["setting"] == "old"
