@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.child import Child, Children, first, told
+from appserver.lifecycle.limits import Limits
 from appserver.lifecycle.preloader import Preloader
-from appserver.lifecycle.recycling import Limits, RecyclingOptions
+from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.server import StopOptions
 
 if TYPE_CHECKING:

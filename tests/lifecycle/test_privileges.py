@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from appserver.lifecycle import privileges
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.privileges import PrivilegeOptions, drop, group, umask, user, user_id, warning
 from appserver.options import BadValue
+from tests.support.server import ROOT, Server
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
 
@@ -182,3 +184,34 @@ def test_bad_names(convert, told, text):
 def test_bad_masks(text):
     with pytest.raises(BadValue, match="octal digits, such as 027"):
         umask(text)
+
+
+NO_IMPORTS = """
+import os, sys
+
+PID = os.getpid()
+
+def hook(event, arguments):
+    frame = sys._getframe() if event == "import" and os.getpid() == PID else None
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("asyncio/runners.py"):
+            raise ModuleNotFoundError(f"No module named {arguments[0]!r}")
+        frame = frame.f_back
+
+sys.addaudithook(hook)
+"""
+
+
+def test_the_master_imports_nothing_once_it_runs(site):
+    """Its user may not be allowed to read Python's directory."""
+    (site.directory / "sitecustomize.py").write_text(NO_IMPORTS)
+    site.configure(processes=2, max_requests=100, max_worker_lifetime=100, reload_on_rss=1000)
+    env = {"PYTHONPATH": f"{site.directory}:{ROOT}"}
+    site.server = server = Server("--ini", site.ini, cwd=site.directory, env=env).start()
+    os.kill(min(site.pids(2)), signal.SIGKILL)
+    site.wait_until(r"worker \d \(pid \d+\) serves$")
+    for number in (signal.SIGTTIN, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        server.process.send_signal(number)
+    site.wait_until("generation 2 has taken over")
+    assert server.stop() == 0
+    assert "No module named" not in site.log

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from appserver.lifecycle.recycling import Limits, RecyclingOptions, megabytes
+from appserver.lifecycle.limits import Limits
+from appserver.lifecycle.recycling import RecyclingOptions, megabytes
 from appserver.memory import Memory, memory
 from appserver.options import BadValue
 from tests.support.fronts import poll
