@@ -378,9 +378,15 @@ class Master:
             old.sources = {file: look(file) for file in old.sources}
         try:
             new, gone = await self._succeed(old, report, chain=chain)
-        except BaseException as error:
-            if isinstance(error, Failed):
-                log.error("the reload failed, generation %d keeps serving: %s", old.number, error)  # noqa: TRY400
+        except Failed as error:
+            log.error("the reload failed, generation %d keeps serving: %s", old.number, error)  # noqa: TRY400
+            self._serves()
+            raise
+        except Exception as error:
+            log.exception("the reload failed, generation %d keeps serving", old.number)
+            self._serves()
+            raise Failed(f"{type(error).__name__}: {error}; the log tells where") from error
+        except BaseException:
             self._serves()
             raise
         self.generation = new

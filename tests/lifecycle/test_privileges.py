@@ -213,5 +213,11 @@ def test_the_master_imports_nothing_once_it_runs(site):
     for number in (signal.SIGTTIN, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         server.process.send_signal(number)
     site.wait_until("generation 2 has taken over")
-    assert server.stop() == 0
     assert "No module named" not in site.log
+    site.configure(proceses=2)  # difflib is for mistakes alone
+    server.process.send_signal(signal.SIGHUP)
+    site.wait_until(
+        "(?s)the reload failed, generation 2 keeps serving\nTraceback .*No module named 'difflib'"
+    )
+    assert server.stop() == 0
+    assert "never retrieved" not in site.log
