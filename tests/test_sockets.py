@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from appserver.configuration import Configuration
 from tests.support.clients import HttpClient, ScgiClient
+from tests.support.fronts import poll
 from tests.support.ports import free_port
 from tests.support.server import ROOT, Server
 
@@ -329,6 +331,45 @@ class TestActivation:
                 assert server.stop() == 0
             assert "no option names" not in server.log
             assert path.exists()
+
+    def test_what_a_reload_drops_the_next_may_take_again(self, app, tmp_path, activated):
+        path, site = tmp_path / "x.sock", tmp_path / "site.ini"
+
+        def configure(*addresses):
+            lines = [f"http = {each}" for each in addresses]
+            site.write_text("\n".join(["[appserver]", "master = 1", f"wsgi-file = {app[1]}", *lines, ""]))
+
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(path))
+            unix.listen()
+            all_passed = f"127.0.0.1:{tcp.getsockname()[1]}", path
+            configure(*all_passed)
+            with Server("--ini", site, **activated(tcp, unix)) as server:
+                for number, addresses in enumerate(
+                    [all_passed[:1], all_passed, all_passed[1:], all_passed], 2
+                ):
+                    configure(*addresses)
+                    server.process.send_signal(signal.SIGHUP)
+                    server.wait_until(rf"generation {number} has taken over")
+                    for address in addresses:
+                        assert fetch(str(address)).startswith("('http'")
+                configure(*all_passed, all_passed[1])
+                server.process.send_signal(signal.SIGHUP)
+                server.wait_until("the reload failed, .*another server answers on it")
+                assert server.stop() == 0
+
+    def test_daemons_have_them_too(self, app, tmp_path, activated):
+        log, pidfile = tmp_path / "log", tmp_path / "pid"
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            address = f"127.0.0.1:{tcp.getsockname()[1]}"
+            arguments = ["--daemonize", log, "--pidfile", pidfile, "--http", address, *app]
+            passed = activated(tcp)
+            subprocess.run([sys.executable, "-m", "appserver", *map(str, arguments)], timeout=50, **passed)
+            assert log.read_text().splitlines()[-1].endswith(" ready"), log.read_text()
+            assert fetch(address) == "('http', '127.0.0.1', '/')"
+            pid = int(pidfile.read_text())
+            os.kill(pid, signal.SIGTERM)
+            poll(lambda: log.read_text().endswith("stopped\n"), "it does not end")
 
     def test_the_application_does_not_see_them(self, app, tmp_path, activated):
         (tmp_path / "env.py").write_text(

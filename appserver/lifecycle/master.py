@@ -49,11 +49,17 @@ class Master:
     """Keep the workers of one configuration, and of the next when it is told to reload.
 
     To be made in the loop that it runs in. The listeners are bound; `serve` closes them. *ready* is
-    called once the first generation serves; where there is none, ``failure`` says why.
+    called once the first generation serves; where there is none, ``failure`` says why. *passed* are systemd's
+    sockets by address, those that have been taken included: what one reload drops another may take again.
     """
 
     def __init__(
-        self, configuration: Configuration, logs: Log, notifier: Notifier, ready: Callable[[], None]
+        self,
+        configuration: Configuration,
+        logs: Log,
+        notifier: Notifier,
+        ready: Callable[[], None],
+        passed: dict[str, int],
     ) -> None:
         self.children = Children()
         self.attendants = Attendants(self.children, logs)
@@ -66,6 +72,7 @@ class Master:
         self._logs = logs
         self._notifier = notifier
         self._ready = ready
+        self._passed = passed
         self.programs = Programs(configuration.settings, self.children)
         self._control: Control | None = None
         self._autoreload: Autoreload | None = None
@@ -423,7 +430,7 @@ class Master:
         self, old: Generation, configuration: Configuration, report: Report, *, chain: bool
     ) -> tuple[Generation, list[Listener]]:
         """Start a generation on the sockets of the one before, and on those that it has not."""
-        bound, follows = take_over(self.configuration, configuration)
+        bound, follows = take_over(self.configuration, configuration, self._passed)
         gone = [each for each in self.configuration.listeners if each not in follows.values()]
         self.children.private.update(gone)
         old.followed = not gone

@@ -91,11 +91,13 @@ def stats_server(old: StatsServer | None, new: Configuration) -> StatsServer | N
     return server
 
 
-def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], dict[Listener, Listener]]:
+def take_over(
+    old: Configuration, new: Configuration, passed: dict[str, int]
+) -> tuple[list[Listener], dict[Listener, Listener]]:
     """Give the listeners of *new* the sockets of *old*, and bind those that are not there yet.
 
-    Return the listeners that were bound, and those that have taken over with whom they follow.
-    Raise `Failed`, with nothing bound, where an address cannot be had.
+    *passed* are systemd's sockets by address. Return the listeners that were bound, and those that have taken
+    over with whom they follow. Raise `Failed`, with nothing bound, where an address cannot be had.
     """
     left = list(old.listeners)
     bound: list[Listener] = []
@@ -109,9 +111,11 @@ def take_over(old: Configuration, new: Configuration) -> tuple[list[Listener], d
                 follows[listener] = same[0]
             else:
                 bound.append(listener)
+        taken = {listener.address for listener in follows}
+        unused = {name: fd for name, fd in passed.items() if name not in taken}
         for listener in bound:
             with _where(old):
-                listener.bind({})
+                listener.bind(unused)
     except AddressError as error:
         for listener in bound:
             listener.close()

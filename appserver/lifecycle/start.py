@@ -47,10 +47,11 @@ def run(configuration: Configuration) -> int:
     options = settings.of(PrivilegeOptions)
     if options.umask is not None:
         os.umask(options.umask)
+    passed = activation.names_of_passed()  # to this process, not to the daemon that it may become
     daemon = daemonize(settings.of(DaemonOptions)) if settings.of(DaemonOptions).file else None
     try:
         with ExitStack() as stack:
-            return _run(configuration, notifier, daemon, stack)
+            return _run(configuration, notifier, daemon, passed, stack)
     except (AddressError, LogError, StartError, HookError) as error:
         _tell(daemon, configuration.told(error))
         raise
@@ -61,7 +62,13 @@ def _tell(daemon: Daemon | None, text: str) -> None:
         daemon.failed(text)
 
 
-def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None, stack: ExitStack) -> int:
+def _run(
+    configuration: Configuration,
+    notifier: Notifier,
+    daemon: Daemon | None,
+    passed: dict[str, int],
+    stack: ExitStack,
+) -> int:
     settings = configuration.settings
     options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
     logs = Log(settings.of(LogOptions), settings.of(AccessOptions), privileges.owner(options))
@@ -73,11 +80,11 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
     files = {name: PidFile(name, path) for name, path in named.items() if path}
     for file in files.values():
         stack.callback(file.remove)
-    passed = activation.names_of_passed()
+    unused = dict(passed)
     for listener in configuration.listeners:
         stack.callback(listener.close)
-        listener.bind(passed)
-    for name in passed:
+        listener.bind(unused)
+    for name in unused:
         log.warning("systemd passes a socket for %s, which no option names", name)
     control: Control | None = None
     if settings.of(ControlOptions).control_socket:
@@ -112,7 +119,7 @@ def _run(configuration: Configuration, notifier: Notifier, daemon: Daemon | None
             daemon.ready()
 
     async def serve() -> int:
-        master = Master(configuration, logs, notifier, ready)
+        master = Master(configuration, logs, notifier, ready, passed)
         if control is not None:
             master.obey(control)
         if stats is not None:
