@@ -34,9 +34,7 @@ _YOUNG = 10.0  # seconds of service below which a worker's death counts as part 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts in a crash loop
 _MORE_MERCY = 2.0  # seconds more for a worker to end by itself than it gives its requests
 _LIFELESS = 10.0  # seconds without a sign of life from a worker that has a watchdog
-_PAUSED = (
-    2.0  # seconds between two looks at a worker beyond which all processes may have been stopped meanwhile
-)
+_PAUSED = 2.0  # seconds between two looks at a worker; after more all processes may have been stopped
 _AT_ONCE = 1.0  # seconds that a worker has to end when it shall hurry
 
 
