@@ -355,7 +355,7 @@ class TestActivation:
                         assert fetch(str(address)).startswith("('http'")
                 configure(*all_passed, all_passed[1])
                 server.process.send_signal(signal.SIGHUP)
-                server.wait_until("the reload failed, .*another server answers on it")
+                server.wait_until("the reload failed, .*x.sock twice: .*site.ini:5 has it, too")
                 assert server.stop() == 0
 
     def test_daemons_have_them_too(self, app, tmp_path, activated):
