@@ -61,10 +61,10 @@ class Decorators(ModuleType):
             raise AttributeError(f"module 'uwsgidecorators' has no attribute {name!r}")
         return functools.partial(_absent, name)
 
-    def postfork(self, function: F | None = None, wid: int = 0) -> Any:
+    def postfork(self, function: F | int | None = None, wid: int = 0) -> Any:
         """Run a function in each worker, or in the one of that number, before it serves."""
-        if function is None or not callable(function):
-            return functools.partial(self.postfork, wid=wid)
+        if not callable(function):
+            return functools.partial(self.postfork, wid=function or wid)
         self.postfork_chain.append((wid, function))
         return function
 

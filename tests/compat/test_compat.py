@@ -167,9 +167,15 @@ def test_functions_run_after_the_fork(modules):
     def second():
         told.append("second")
 
+    decorators.postfork(1)(lambda: told.append("first by uWSGI's form"))
+    decorators.postfork(2)(lambda: told.append("second by uWSGI's form"))
+    decorators.postfork(0)(lambda: told.append("all by uWSGI's form"))
+    decorators.postfork()(lambda: told.append("all without arguments"))
     uwsgi.post_fork_hook = lambda: told.append("hook")
     finder.begin()
-    assert told == ["hook", "all", "first"]
+    assert told == [
+        "hook", "all", "first", "first by uWSGI's form", "all by uWSGI's form", "all without arguments",
+    ]  # fmt: skip
     first()
     assert told[-1] == "first"
 
