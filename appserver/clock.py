@@ -11,7 +11,10 @@ _CORRECTED = 3 * 60 * _MINUTE  # seconds; a clock that is off by more was wrong 
 
 @dataclass(frozen=True)
 class Clock:
-    """The minutes that match all five fields: -1 is any, -5 every fifth; Sunday is 0 or 7."""
+    """The minutes that match the five fields: -1 is any, -5 every fifth; Sunday is 0 or 7.
+
+    Where a day and a weekday are given, one of both is enough, as for uWSGI and cron(8).
+    """
 
     minute: int
     hour: int
@@ -21,12 +24,14 @@ class Clock:
 
     def matches(self, now: time.struct_time) -> bool:
         """Tell whether it is time."""
-        sunday = 7 if self.weekday == 7 else 0
-        pairs = (
-            (self.minute, now.tm_min), (self.hour, now.tm_hour), (self.day, now.tm_mday),
-            (self.month, now.tm_mon), (self.weekday, (now.tm_wday + 1) % 7 or sunday),
-        )  # fmt: skip
-        return all(value % -wanted == 0 if wanted < 0 else wanted == value for wanted, value in pairs)
+        weekday = 0 if self.weekday == 7 else self.weekday
+        days = _matches(self.day, now.tm_mday), _matches(weekday, (now.tm_wday + 1) % 7)
+        return (
+            _matches(self.minute, now.tm_min)
+            and _matches(self.hour, now.tm_hour)
+            and _matches(self.month, now.tm_mon)
+            and (any(days) if self.day >= 0 and weekday >= 0 else all(days))
+        )
 
 
 class Schedule:
@@ -59,6 +64,10 @@ class Schedule:
         if now - begun >= _CORRECTED:
             begun = self._next - _MINUTE
         return any(self._clock.matches(time.localtime(each)) for each in range(begun, self._next, _MINUTE))
+
+
+def _matches(wanted: int, value: int) -> bool:
+    return value % -wanted == 0 if wanted < 0 else wanted == value
 
 
 def _following(now: float) -> int:

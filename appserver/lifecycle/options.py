@@ -74,7 +74,8 @@ class ProgramOptions:
         (), "Run a command by the shell in the minutes that match: -1 is any, -5 every fifth.",
         convert=scheduled, expects="minute hour day month weekday command",
         example="0 3 -1 -1 -1 /srv/mysite/clean",
-        note="In local time. Where the clock is stepped back no minute comes twice; where it is stepped "
+        note="In local time. Where a day and a weekday are given, one of both is enough, as for cron(8). "
+        "Where the clock is stepped back no minute comes twice; where it is stepped "
         "forward, the command runs once for all that it missed. By three hours and more it begins anew.",
     )  # fmt: skip
     unique_cron: tuple[tuple[Clock, str], ...] = option(
