@@ -7,6 +7,7 @@ apart, and greenlets have a lock of their own before.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -67,8 +68,15 @@ class Locks:
 
     def _wait(self, number: int) -> None:
         if not _greenlets():
-            fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, number)
-            return
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, number)
+            except OSError as error:
+                # Its threads are one process for the kernel: what each of two has and waits for need not be
+                # of the same thread.
+                if error.errno != errno.EDEADLK:
+                    raise
+            else:
+                return
         pause = _FIRST_PAUSE
         while True:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from appserver.compat.locks import LOCKS, Locks
 from tests.compat.test_compat import _no_finder, modules  # noqa: F401  (fixtures)
+from tests.support.fronts import poll
 
 
 @pytest.fixture
@@ -111,6 +113,47 @@ def test_one_thread_has_it(locks):
     for each in threads:
         each.join()
     assert count == len(order) == 1200
+
+
+def test_threads_that_wait_for_locks_of_other_processes_threads_are_no_deadlock(locks, monkeypatch):
+    """This process has 0 and waits for 1, another one the reverse, but in other threads than those that have them."""
+    told, tell = os.pipe()
+    locks.acquire(0)
+    other = os.fork()
+    if not other:
+        locks.acquire(1)
+        thread = threading.Thread(target=lambda: (locks.acquire(0), locks.release(0), locks.release(1)))
+        os.write(tell, b"x")
+        thread.start()
+        thread.join()
+        os._exit(0)
+    os.read(told, 1)
+    poll(lambda: _waits(other), "it does not wait")
+    tried, lockf = threading.Event(), fcntl.lockf
+
+    def seen(fd, how, *where):
+        if how & fcntl.LOCK_NB:
+            tried.set()
+        return lockf(fd, how, *where)
+
+    monkeypatch.setattr(fcntl, "lockf", seen)
+    taken = []
+    thread = threading.Thread(target=lambda: (locks.acquire(1), taken.append(locks.holder(1))))
+    thread.start()
+    assert tried.wait(20)
+    locks.release(0)
+    thread.join(20)
+    assert taken == [os.getpid()]
+    locks.release(1)
+    assert os.waitpid(other, 0)[1] == 0
+    for fd in (told, tell):
+        os.close(fd)
+
+
+def _waits(pid):
+    """Tell whether a process waits for a lock (proc(5), /proc/locks)."""
+    with open("/proc/locks") as file:
+        return any(each.split()[1] == "->" and each.split()[5] == str(pid) for each in file)
 
 
 def test_what_is_not_held_is_not_released(locks):
