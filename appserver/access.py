@@ -191,7 +191,13 @@ def _escaped(match: re.Match[str]) -> str:
 def _for_json(match: re.Match[str]) -> str:
     """Escape a character so that it is right in JSON and in lines that people read."""
     character = match[0]
-    return f"\\{character}" if character in '"\\' else f"\\u{ord(character) & 0xFFFF:04x}"
+    if character in '"\\':
+        return f"\\{character}"
+    number = ord(character)
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    number -= 0x10000  # JSON has two halves of such a character (RFC 8259 section 7)
+    return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
 
 
 def _compiled(options: AccessOptions, date: str) -> list[Callable[[Ended], str]]:

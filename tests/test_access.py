@@ -85,7 +85,7 @@ def test_workers_have_their_number():
         become(1)
 
 
-@pytest.mark.parametrize("agent", ['"', "\\", "\n", "\x00", "\x1b[2J", "caf\xe9", '","admin":"yes'])
+@pytest.mark.parametrize("agent", ['"', "\\", "\n", "\x00", "\x1b[2J", "caf\xe9", '","admin":"yes', "\U0001f600"])
 def test_what_a_client_sends_cannot_break_json(agent):
     form = '{"agent": "%(uagent)", "status": %(status), "uri": "%(uri)"}'
     assert json.loads(line(form, x=exchange(HTTP_USER_AGENT=agent))) == {
@@ -93,6 +93,11 @@ def test_what_a_client_sends_cannot_break_json(agent):
         "status": 200,
         "uri": "/a?b=c",
     }
+
+
+def test_characters_of_the_applications_have_the_form_of_json():
+    x = exchange(**{"appserver.logvars": {"mine": "\uffff\U00010000\U0001f600\U0010ffff"}})
+    assert line("%(mine)", x=x) == r"\uffff\ud800\udc00\ud83d\ude00\udbff\udfff"
 
 
 def test_every_variable_has_a_value_for_every_request():
