@@ -34,7 +34,7 @@ class Encoder:
         if self.kind == "suffix":
             return line + self.text
         if self.kind == "strftime":
-            return strftime(line, localtime())
+            return _timed(line)
         if self.kind == "nl":  # every line ends here, anyway
             return line
         shown = _in_json if self.kind == "json" else str
@@ -53,7 +53,13 @@ def _value(name: str, line: str, shown: Callable[[str], str]) -> str:
     if name == "micros":
         return str(int(time() * 1e6))
     kind, _, form = name.partition(":")
-    return shown(strftime(form, localtime())) if kind == "strftime" else ""
+    return shown(_timed(form)) if kind == "strftime" else ""
+
+
+def _timed(text: str) -> str:
+    """Replace %Y and so on; strftime refuses a NUL, and returns nothing where the result is too long for it."""
+    now = localtime()
+    return "\0".join([strftime(part, now) or part for part in text.split("\0")])
 
 
 def encoder(text: str) -> Encoder:

@@ -38,6 +38,15 @@ def test_times():
     assert re.fullmatch(r"\d{4}", encoder("strftime").encode("%Y"))
 
 
+@pytest.mark.parametrize("line", ["\0", "nul \0 here", "\0\0%", "sur \udc80 here", "100%", "%100000d", "\n%-", ""])
+@pytest.mark.parametrize(
+    "text", ["prefix >", "suffix <", "nl", "format ${msg}", 'json {"m": "${msg}"}', "strftime", "format ${strftime:\0}"]
+)
+def test_encoders_take_every_text(text, line):
+    assert isinstance(encoder(text).encode(line), str)
+    assert encoder("strftime").encode(line) == line
+
+
 @pytest.mark.parametrize("text", ["", "gzip", "jason {}", ":x"])
 def test_unknown_encoders(text):
     with pytest.raises(BadValue, match=r"^prefix, suffix"):
