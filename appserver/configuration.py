@@ -22,7 +22,7 @@ from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import StreamOptions
-from appserver.log import LogOptions
+from appserver.log import LogOptions, astray
 from appserver.options import TRUE, Catalogue, Kind, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
@@ -223,12 +223,12 @@ class Configuration:
             log.warning("%s", warning)
 
     def dangers(self) -> list[str]:
-        """Return warnings about whom the listeners let in, and whom they believe."""
+        """Return warnings about whom the listeners let in and whom they believe, and where no line goes."""
         return [
             self.secrets.hidden(f"{setting.place}: {danger}")
             for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True)
             for danger in listener.dangers()
-        ]
+        ] + [self._placed(option, name, why) for option, name, why in astray(self.settings.of(LogOptions))]
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""

@@ -57,7 +57,7 @@ def _value(name: str, line: str, shown: Callable[[str], str]) -> str:
 
 
 def _timed(text: str) -> str:
-    """Replace %Y and so on; strftime refuses a NUL, and returns nothing where the result is too long for it."""
+    """Replace %Y and so on; strftime refuses a NUL, and returns nothing where the result is too long."""
     now = localtime()
     return "\0".join([strftime(part, now) or part for part in text.split("\0")])
 
@@ -95,12 +95,15 @@ class Rules:
 class Ruled:
     """Several destinations, by their names; those without one take what no route takes.
 
+    As in uWSGI those with names get nothing else, and a route to a name that none has is none.
     A line that ``log-drain`` matches goes nowhere, and where there is ``log-filter`` one of them must match.
     """
 
     def __init__(self, sinks: Sequence[tuple[str, Sink]], rules: Rules) -> None:
         self._sinks = sinks
         self._rules = rules
+        names = {name for name, _ in sinks}
+        self._routes = [(name, regex) for name, regex in rules.routes if name in names]
 
     def write(self, line: str, later: bool = False) -> None:
         rules = self._rules
@@ -108,10 +111,9 @@ class Ruled:
             return
         if rules.kept and not any(regex.search(line) for regex in rules.kept):
             return
-        routed = {name for name, regex in rules.routes if regex.search(line)}
-        named = {name for name, _ in rules.routes}
+        wanted = {name for name, regex in self._routes if regex.search(line)} or {""}
         for name, sink in self._sinks:
-            if name in routed or (not routed and name not in named):
+            if name in wanted:
                 sink.write(self._encoded(line, name), later)
 
     def flush(self) -> None:

@@ -87,7 +87,8 @@ class LogOptions:
     )  # fmt: skip
     logger: tuple[str, ...] = option(
         (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
-        convert=destination, expects="engine:argument", note="Other engines are not supported.",
+        convert=destination, expects="engine:argument",
+        note="Other engines are not supported. One with a name gets what `log-route` sends it, no more.",
     )  # fmt: skip
     log_zeromq: tuple[str, ...] = option(
         (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint",
@@ -125,10 +126,11 @@ class LogOptions:
     log_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
         (), "Send the lines that match to the logger of this name, and to no other.", convert=route,
         expects="logger regex", example="errors ERROR",
+        note="What no route takes goes to those without a name, or stderr. A name that none has is ignored.",
     )  # fmt: skip
     log_req_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
         (), "The same for the lines about requests.", convert=route, expects="logger regex",
-        example="api /api/",
+        example="api /api/", note="Names of `req-logger` count as well; there those of `logger` alone.",
     )  # fmt: skip
     log_drain: tuple[re.Pattern[str], ...] = option(
         (), "Drop the lines that match.", convert=regex, expects="regex", example="/health"
@@ -222,6 +224,37 @@ class Errors(local):
             self.write("\n")
 
 
+def _named(destination: str) -> tuple[str, str]:
+    """Return the name of a logger and its destination."""
+    before, _, after = destination.partition(" ")
+    return (before, after) if ":" not in before else ("", destination)
+
+
+def astray(options: LogOptions) -> list[tuple[str, str, str]]:
+    """Return routes that find no logger, and loggers that no route finds: the option, the name, and why."""
+    ours, theirs = (
+        {_named(each)[0] for each in texts} - {""} for texts in (options.logger, options.req_logger)
+    )
+    routes, of_requests = ([name for name, _ in each] for each in (options.log_route, options.log_req_route))
+    found = []
+    for where, routed, names in (("log-route", routes, ours), ("log-req-route", of_requests, ours | theirs)):
+        known = f"the names are {', '.join(sorted(names))}" if names else "none has a name"
+        found += [
+            (where, name, f"no logger has the name {name}, so the route is ignored; {known}")
+            for name in routed
+            if name not in names
+        ]
+    for where, names, routed in (
+        ("logger", ours, routes + of_requests),
+        ("req-logger", theirs, of_requests),
+    ):
+        found += [
+            (where, name, f"no route leads to {name}, so no line does; remove the name")
+            for name in sorted(names.difference(routed))
+        ]
+    return found
+
+
 def _together(sinks: list[tuple[str, Sink]], rules: Rules) -> Sink:
     """Return one or several destinations as one."""
     if rules or any(name for name, _ in sinks):
@@ -263,7 +296,11 @@ class Log:
         except LogError:
             self._close_sinks()
             raise
-        sinks = sinks or [("", StderrSink())]
+        if all(name for name, _ in sinks):  # what no route takes goes there, as in uWSGI
+            sinks.append(("", StderrSink()))
+        # Requests have their own, and for what those do not take the others.
+        names, routed = {name for name, _ in requests}, {"", *(name for name, _ in options.log_req_route)}
+        requests += [each for each in sinks if each[0] in routed - names]
         filters = {"drained": options.log_drain, "kept": options.log_filter}
         sink = _together(sinks, Rules(options.log_encoder, options.log_route, **filters))
         self.access: Access | None = None
@@ -271,7 +308,7 @@ class Log:
         if not options.disable_logging or shown:
             rules = Rules(options.log_req_encoder, options.log_req_route, **filters)
             self.access = Access(
-                _together(requests or sinks, rules), access, every=not options.disable_logging,
+                _together(requests, rules), access, every=not options.disable_logging,
                 date=options.log_date,
             )  # fmt: skip
         self._handler = _SinkHandler(sink, options.log_date)
@@ -307,8 +344,7 @@ class Log:
 
     def _sink(self, option: str, text: str) -> tuple[str, Sink]:
         """Open a destination, and return it with its name."""
-        before, _, after = text.partition(" ")
-        name, text = (before, after) if ":" not in before else ("", text)
+        name, text = _named(text)
         engine, _, argument = text.partition(":")
         try:
             sink: Sink

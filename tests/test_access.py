@@ -85,7 +85,9 @@ def test_workers_have_their_number():
         become(1)
 
 
-@pytest.mark.parametrize("agent", ['"', "\\", "\n", "\x00", "\x1b[2J", "caf\xe9", '","admin":"yes', "\U0001f600"])
+@pytest.mark.parametrize(
+    "agent", ['"', "\\", "\n", "\x00", "\x1b[2J", "caf\xe9", '","admin":"yes', "\U0001f600"]
+)
 def test_what_a_client_sends_cannot_break_json(agent):
     form = '{"agent": "%(uagent)", "status": %(status), "uri": "%(uri)"}'
     assert json.loads(line(form, x=exchange(HTTP_USER_AGENT=agent))) == {

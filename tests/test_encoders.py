@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from appserver.access import AccessOptions
+from appserver.configuration import Configuration
 from appserver.encoders import Ruled, Rules, encoder, route
 from appserver.log import Log, LogOptions
 from appserver.options import BadValue, UnsupportedValue
@@ -38,9 +42,20 @@ def test_times():
     assert re.fullmatch(r"\d{4}", encoder("strftime").encode("%Y"))
 
 
-@pytest.mark.parametrize("line", ["\0", "nul \0 here", "\0\0%", "sur \udc80 here", "100%", "%100000d", "\n%-", ""])
 @pytest.mark.parametrize(
-    "text", ["prefix >", "suffix <", "nl", "format ${msg}", 'json {"m": "${msg}"}', "strftime", "format ${strftime:\0}"]
+    "line", ["\0", "nul \0 here", "\0\0%", "sur \udc80 here", "100%", "%100000d", "\n%-", ""]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prefix >",
+        "suffix <",
+        "nl",
+        "format ${msg}",
+        'json {"m": "${msg}"}',
+        "strftime",
+        "format ${strftime:\0}",
+    ],
 )
 def test_encoders_take_every_text(text, line):
     assert isinstance(encoder(text).encode(line), str)
@@ -69,13 +84,20 @@ def written(lines, **rules):
 
 def test_lines_go_by_their_text_to_the_logger_of_that_name():
     assert written(["an ERROR", "fine"], routes=[route("errors ERROR")]) == {
-        "": ["fine"], "errors": ["an ERROR"], "other": ["fine"],
+        "": ["fine"], "errors": ["an ERROR"], "other": [],
+    }  # fmt: skip
+
+
+def test_a_route_to_a_name_that_no_logger_has_is_none():
+    assert written(["an ERROR"], routes=[route("erors ERROR")]) == {
+        "": ["an ERROR"], "errors": [], "other": [],
     }  # fmt: skip
 
 
 def test_encoders_may_be_for_one_logger():
-    assert written(["x"], encoders=[encoder("prefix:errors >"), encoder("suffix <")]) == {
-        "": ["x<"], "errors": [">x<"], "other": ["x<"],
+    routes = [route("errors x"), route("other x")]
+    assert written(["x", "y"], encoders=[encoder("prefix:errors >"), encoder("suffix <")], routes=routes) == {
+        "": ["y<"], "errors": [">x<"], "other": ["x<"],
     }  # fmt: skip
 
 
@@ -93,14 +115,84 @@ def test_a_log_has_all_of_it(tmp_path):
         )
     )  # fmt: skip
     try:
-        import logging
-
         for text in ("hello", "boom", "quiet"):
             logging.getLogger("appserver").info(text)
     finally:
         log.close()
     assert (tmp_path / "all").read_text() == "[%] INFO hello\n"
     assert (tmp_path / "bad").read_text() == ">[%] INFO boom\n"
+
+
+class TestRoutes:
+    """Which lines of a whole log go where."""
+
+    def written(self, directory, capsys, **options):
+        """Write four lines, and return what each file has of them, and stderr."""
+
+        def placed(text):
+            name, _, file = text.rpartition(" ")
+            return f"{name} file:{directory}/{file}".strip()
+
+        loggers = {name: tuple(map(placed, options.pop(name, ()))) for name in ("logger", "req_logger")}
+        log = Log(LogOptions(**loggers, **options, log_date="%%"), AccessOptions(log_format="%(uri) line"))
+        try:
+            for text in ("fine", "ERROR"):
+                logging.getLogger("appserver").info(text)
+            for uri in ("/ok", "/err"):
+                x = SimpleNamespace(environ={}, uri=uri)
+                log.access.line(x, "200", 0)
+        finally:
+            log.close()
+        words = {path.name: path.read_text() for path in directory.iterdir()} | {
+            "stderr": capsys.readouterr().err
+        }
+        return {
+            name: [
+                each for each in ("fine", "ERROR", "/ok", "/err") if f"{each}\n" in text.replace(" line", "")
+            ]
+            for name, text in words.items()
+        }
+
+    def test_requests_are_routed_to_a_logger_that_is_no_req_logger(self, tmp_path, capsys):
+        found = self.written(
+            tmp_path, capsys, logger=("err err",), req_logger=("req",), log_req_route=(route("err /err"),)
+        )
+        assert found == {"err": ["/err"], "req": ["/ok"], "stderr": ["fine", "ERROR"]}
+
+    def test_a_name_that_no_logger_has_loses_nothing(self, tmp_path, capsys):
+        found = self.written(
+            tmp_path, capsys, logger=("all", "err err"),
+            log_route=(route("er ERROR"),), log_req_route=(route("er /err"),),
+        )  # fmt: skip
+        assert found == {"all": ["fine", "ERROR", "/ok", "/err"], "err": [], "stderr": []}
+
+    def test_loggers_with_names_have_no_lines_of_requests_but_those_routed_there(self, tmp_path, capsys):
+        found = self.written(tmp_path, capsys, logger=("all", "err err"), log_route=(route("err ERROR"),))
+        assert found == {"all": ["fine", "/ok", "/err"], "err": ["ERROR"], "stderr": []}
+
+    def test_what_no_route_takes_is_on_stderr_where_all_have_names(self, tmp_path, capsys):
+        found = self.written(
+            tmp_path, capsys, logger=("err err",), req_logger=("api api",),
+            log_route=(route("err ERROR"),), log_req_route=(route("api /ok"),),
+        )  # fmt: skip
+        assert found == {"err": ["ERROR"], "api": ["/ok"], "stderr": ["fine", "/err"]}
+
+
+def test_routes_and_loggers_in_vain_are_told_with_their_places(tmp_path):
+    ini = tmp_path / "site.ini"
+    ini.write_text(
+        "[appserver]\nhttp-socket = :0\nmodule = x\nlogger = errors file:/x\nreq-logger = api file:/y\n"
+        "log-route = errrors ERROR\nlog-req-route = errors /err\nlog-req-route = ap /api\n"
+    )
+    ignored = "is ignored; the names are"
+    assert Configuration(["--ini", str(ini)]).dangers() == [
+        f"{ini}:6: log-route = errrors ERROR: no logger has the name errrors, so the route {ignored} errors",
+        f"{ini}:8: log-req-route = ap /api: no logger has the name ap, so the route {ignored} api, errors",
+        f"{ini}:5: req-logger = api file:/y: no route leads to api, so no line does; remove the name",
+    ]
+    ini.write_text("[appserver]\nhttp-socket = :0\nmodule = x\nlogger = file:/x\nlog-route = a b\n")
+    [told] = Configuration(["--ini", str(ini)]).dangers()
+    assert told.endswith("no logger has the name a, so the route is ignored; none has a name")
 
 
 @pytest.mark.parametrize("convert, text", [("logger", "syslog:uwsgi"), ("logger", "mine rsyslog:127.0.0.1"), ("logto", "127.0.0.1:9000"), ("logto", ":9000")])  # fmt: skip
@@ -164,8 +256,6 @@ class TestRotation:
             )
         )
         try:
-            import logging
-
             for text in ("one", "two"):
                 logging.getLogger("appserver").info(text)
         finally:

@@ -130,7 +130,7 @@ def test_collectors(app, listening, tmp_path):
             sock.rcvtimeo = 20000
             sock.bind(f"ipc://{tmp_path}/{name}")
         (tmp_path / "site.ini").write_text(
-            "[uwsgi]\nlogger = stdio\nlogger = all zeromq:ipc://%dlog\nreq-logger = zeromq:ipc://%drequests\n"
+            "[uwsgi]\nlogger = stdio\nlogger = zeromq:ipc://%dlog\nreq-logger = zeromq:ipc://%drequests\n"
         )
         with started(app, listening, tmp_path / "site.ini") as server:
             for number in range(3):
