@@ -88,6 +88,7 @@ class _End:
 
     def _stop(self, mercy: float) -> None:
         log.info("stopping")
+        SIGNALS.end()
         for listener in self._server.listeners:
             listener.refuse()
         self._server.stop(mercy)

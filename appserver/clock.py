@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence
 
 _MINUTE = 60
 _CORRECTED = 3 * 60 * _MINUTE  # seconds; a clock that is off by more was wrong before, as for cron(8)
@@ -38,16 +42,18 @@ class Schedule:
     """Whether it is time, for one who again and again sleeps for as long as `pause` says and asks `due`.
 
     Each minute counts once, also where the clock is stepped back. Several that have passed meanwhile count
-    as one. A clock that is corrected by hours begins anew with the minute that it shows.
+    as one. A clock that is corrected by hours begins anew with the minute that it shows. The first of
+    *numbers* is the minute that is waited for; several processes that have the same count it once.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, numbers: MutableSequence[float] | None = None) -> None:
         self._clock = clock
-        self._next = _following(time.time())
+        self._numbers = [0.0] if numbers is None else numbers
+        self._numbers[0] = self._numbers[0] or _following(time.time())
 
     def pause(self) -> float:
         """Return the seconds until the next minute begins, or until the clock may have been stepped."""
-        return min(max(self._next - time.time(), 0.0), _MINUTE)
+        return min(max(self._numbers[0] - time.time(), 0.0), _MINUTE)
 
     def due(self) -> bool:
         """Tell whether a minute that matches has begun since the last time that this was asked.
@@ -55,15 +61,16 @@ class Schedule:
         A sleep may be too short, and localtime() without an argument reads a coarser clock, which may
         still be in the minute before; so it is the minute that is waited for that is looked at.
         """
-        now, begun = time.time(), self._next
+        now, begun = time.time(), int(self._numbers[0])
+        following = _following(now)
         if now < begun - _CORRECTED:
-            self._next = _following(now)
+            self._numbers[0] = following
         if now < begun:
             return False
-        self._next = _following(now)
+        self._numbers[0] = following
         if now - begun >= _CORRECTED:
-            begun = self._next - _MINUTE
-        return any(self._clock.matches(time.localtime(each)) for each in range(begun, self._next, _MINUTE))
+            begun = following - _MINUTE
+        return any(self._clock.matches(time.localtime(each)) for each in range(begun, following, _MINUTE))
 
 
 def _matches(wanted: int, value: int) -> bool:

@@ -1,8 +1,8 @@
-"""Who this process is: a worker with its number, or none."""
+"""Who this process is: a worker with its number, or none, and of which generation."""
 
 from __future__ import annotations
 
-_worker = 1  # of a server without a master
+_worker = _generation = 1  # of a server without a master
 
 
 def worker_id() -> int:
@@ -10,7 +10,12 @@ def worker_id() -> int:
     return _worker
 
 
-def become(number: int) -> None:
+def generation() -> int:
+    """Return the number of this process's generation, from 1: a reload begins the next one."""
+    return _generation
+
+
+def become(number: int, generation: int = 1) -> None:
     """Be the worker of that number from now on; 0 for none."""
-    global _worker  # noqa: PLW0603  (there is one process)
-    _worker = number
+    global _worker, _generation
+    _worker, _generation = number, generation

@@ -5,54 +5,95 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver import forks
 from appserver.clock import Schedule
-from appserver.identity import worker_id
+from appserver.compat.dues import DUES, Dues
+from appserver.identity import generation, worker_id
 from appserver.wsgi import Harakiri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableSequence
+    from contextlib import AbstractContextManager
 
     from appserver.clock import Clock
 
     Handler = Callable[[int], object]
+    Numbers = Callable[[], AbstractContextManager[MutableSequence[float] | None]]
 
 log = logging.getLogger("appserver.compat")
 
+_LOOK = 1.0  # seconds between looks at whether the process lives that has a timer now
 _EVERYWHERE = frozenset({"workers", "active-workers"})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timer:
-    """Raise a signal whenever *seconds* have passed; so many times, or without end for 0."""
+    """Raise a signal whenever *seconds* have passed; so many *times*, or without end for 0.
+
+    Of its numbers the first is when it is due, by the clock that all processes share, and the second how
+    often it has been. To be used while nobody else changes them.
+    """
 
     number: int
     seconds: float
-    left: int = 0
+    times: int = 0
+
+    def pause(self, numbers: MutableSequence[float]) -> float | None:
+        """Return the seconds until it is due, None where it will not be any more."""
+        if self.times and numbers[1] >= self.times:
+            return None
+        now = time.monotonic()
+        numbers[0] = numbers[0] or now + self.seconds
+        return max(numbers[0] - now, 0.0)
+
+    def due(self, numbers: MutableSequence[float]) -> bool:
+        """Tell whether it is, and have it be due again later."""
+        pause = self.pause(numbers)
+        if pause is None or pause > 0:
+            return False
+        now = time.monotonic()
+        following = numbers[0] + self.seconds
+        numbers[0] = (
+            following if following > now else now + self.seconds
+        )  # what was missed is not made up for
+        numbers[1] += 1
+        return True
 
 
-@dataclass
+@dataclass(frozen=True)
 class Alarm:
     """Raise a signal in the minutes that match."""
 
     number: int
     clock: Clock
 
+    def pause(self, numbers: MutableSequence[float]) -> float:
+        """Return the seconds after which to ask `due`."""
+        return Schedule(self.clock, numbers).pause()
+
+    def due(self, numbers: MutableSequence[float]) -> bool:
+        """Tell whether a minute has begun that matches."""
+        return Schedule(self.clock, numbers).due()
+
 
 class Signals:
     """Handlers by number, and what raises their signals.
 
     A handler runs in the first worker, or in all of them where its target says so; a worker's timers
-    run in a thread of their own, or a greenlet where gevent has patched threads.
+    run in a thread of their own, or a greenlet where gevent has patched threads. What is added before a
+    worker begins is the same timer in all processes of that worker; what it adds later, its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dues: Dues | None = None) -> None:
+        self._dues = dues or Dues()
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._raised: list[Timer | Alarm] = []
-        self._begun = False
+        self._begun = self._ended = False
         self._lock = threading.Lock()
         self.note: Callable[[], object] | None = None  # called for each that is raised, by one at a time
 
@@ -87,43 +128,49 @@ class Signals:
 
     def add(self, timer: Timer | Alarm) -> None:
         """Raise a signal by time."""
-        self._raised.append(timer)
-        if self._begun:
-            self._start(timer)
+        if isinstance(timer, Timer) and timer.seconds <= 0:
+            log.warning("signal %d: a timer of %s seconds never ticks", timer.number, timer.seconds)
+        elif self._begun:
+            numbers = [0.0, 0.0]
+            self._start(timer, lambda: nullcontext(numbers))
+        else:
+            self._raised.append(timer)
 
     def begin(self) -> None:
         """Start what raises signals, in a worker."""
         self._begun = True
-        for each in self._raised:
-            self._start(each)
+        mine = worker_id()
+        for place, timer in enumerate(self._raised):
+            target = self._handlers.get(timer.number, ("", None))[0]
+            if mine == 1 or target in _EVERYWHERE or target == f"worker{mine}":
+                # What ticks so many times does so again after a reload, and the time of all others goes on.
+                since = generation() if isinstance(timer, Timer) and timer.times else 0
+                key = hash((mine, since, self._raised[:place].count(timer), timer)) or 1
+                self._start(timer, partial(self._dues.of, key, generation()))  # type: ignore[arg-type]
 
-    def _start(self, timer: Timer | Alarm) -> None:
-        target = self._handlers.get(timer.number, ("", None))[0]
-        if worker_id() == 1 or target in _EVERYWHERE or target == f"worker{worker_id()}":
-            name = f"signal-{timer.number}"
-            threading.Thread(target=self._run, args=(timer,), name=name, daemon=True).start()
+    def end(self) -> None:
+        """Raise no signals by time any more: this worker is about to end."""
+        self._ended = True
 
-    def _run(self, timer: Timer | Alarm) -> None:
-        if isinstance(timer, Timer):
-            self._run_timer(timer)
-        else:
-            self._run_alarm(timer)
+    def _start(self, timer: Timer | Alarm, numbers: Numbers) -> None:
+        name = f"signal-{timer.number}"
+        threading.Thread(target=self._run, args=(timer, numbers), name=name, daemon=True).start()
 
-    def _run_timer(self, timer: Timer) -> None:
+    def _run(self, timer: Timer | Alarm, numbers: Numbers) -> None:
         while True:
-            time.sleep(timer.seconds)
-            self._call(timer.number)
-            if timer.left:
-                timer.left -= 1
-                if not timer.left:
-                    return
-
-    def _run_alarm(self, alarm: Alarm) -> None:
-        schedule = Schedule(alarm.clock)
-        while True:
-            time.sleep(schedule.pause())
-            if schedule.due():
-                self._call(alarm.number)
+            with numbers() as row:
+                pause = timer.pause(row) if row is not None else _LOOK
+            if pause is None:
+                return
+            time.sleep(pause)
+            if self._ended:
+                return
+            with numbers() as row:
+                due = row is not None and timer.due(row)
+            if due and timer.number in self._handlers:
+                self._call(timer.number)
+            elif due:
+                log.error("signal %d has no handler here", timer.number)
 
     def _call(self, number: int) -> None:
         """Raise a signal by time; a handler that keeps the loop from all others may be interrupted."""
@@ -134,4 +181,4 @@ class Signals:
         forks.leave()
 
 
-SIGNALS = Signals()
+SIGNALS = Signals(DUES)

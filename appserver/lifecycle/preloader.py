@@ -60,7 +60,7 @@ class Preloader:
         forks.handle(dict.fromkeys(IGNORED_BY_WORKERS, ignore))
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
-        identity.become(0)
+        identity.become(0, self._generation)
         settings = self._configuration.settings
         Patching(settings.of(ConcurrencyOptions), self._configuration.plan).tell()
         app: Application | None = None
@@ -141,7 +141,7 @@ class Preloader:
 
     def _work(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> int:
         self._sock.close()
-        identity.become(number)
+        identity.become(number, self._generation)
         configuration = self._configuration
         title.set(configuration.settings, f"worker {number} (generation {self._generation})")
         channel, board = fds

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from appserver import activation, hooks
 from appserver.access import AccessOptions
 from appserver.address import AddressError
+from appserver.compat.dues import DUES
 from appserver.compat.locks import LOCKS
 from appserver.hooks import HookError, HookOptions
 from appserver.lifecycle import privileges, title
@@ -109,6 +110,7 @@ def _run(
         files["pidfile2"].write()
     adopt_orphans()
     LOCKS.share()
+    DUES.share()
     title.set(settings, "master")
     meeting = Meeting()
 

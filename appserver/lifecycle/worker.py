@@ -162,9 +162,11 @@ class Worker:
             self._logs.reopen()
         elif verb == "stop":
             mercy, _, how = rest.partition(" ")
+            SIGNALS.end()
             server.stop(float(mercy), followed=how == "followed")
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._watcher.stop()
+            SIGNALS.end()
             server.stop(self._mercy, orphaned=True)
         return bool(verb)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
+import time
 import urllib.request
+from contextlib import nullcontext
 
 import pytest
 
 from appserver import clock as clocks
 from appserver.clock import Clock
 from appserver.compat import finder, signals
+from appserver.compat.dues import Dues
 from appserver.compat.features import WHY
 from appserver.compat.module import WithLogvars
 from appserver.compat.signals import Alarm, Signals, Timer
 from appserver.configuration import Configuration
 from appserver.wsgi import Harakiri
+from tests.support.fronts import poll
 from tests.support.server import Server
 from tests.support.wall import Ended, Wall, seconds
 
@@ -228,7 +233,8 @@ def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog):
             raise Harakiri
 
     made.register(3, "", tick)
-    made._run(Timer(3, 0.01, 2))
+    numbers = [0.0, 0.0]
+    made._run(Timer(3, 0.01, 2), lambda: nullcontext(numbers))
     assert raised == [3, 3]
     assert "the handler of signal 3 took too long" in caplog.text
 
@@ -241,8 +247,9 @@ def test_the_clock_raises_a_signal_in_its_minute(monkeypatch, minute, times):
     raised = []
     made = Signals()
     made.register(3, "", lambda _: raised.append(wall.now))
+    numbers = [0.0]
     with pytest.raises(Ended):
-        made._run(Alarm(3, Clock(minute, -1, -1, -1, -1)))
+        made._run(Alarm(3, Clock(minute, -1, -1, -1, -1)), lambda: nullcontext(numbers))
     assert raised == [seconds(f"2026-03-01 {each}:00") for each in times]
 
 
@@ -261,6 +268,222 @@ def test_one_worker_runs_a_timer_unless_all_are_to(monkeypatch, target, worker, 
     mine.add(Timer(1, 60))
     mine.begin()
     assert bool(started) is runs
+
+
+class Steady:
+    """Stand for the module ``time`` in the thread of a test: who sleeps wakes in the moment asked for."""
+
+    def __init__(self):
+        self.now = self.until = 1000.0
+        self._thread = threading.get_ident()
+
+    def monotonic(self):
+        return self.now if threading.get_ident() == self._thread else time.monotonic()
+
+    def sleep(self, length):
+        if threading.get_ident() != self._thread:  # other tests have left it
+            time.sleep(length)
+        elif self.now + length > self.until:
+            self.now = self.until
+            raise Ended
+        else:
+            self.now += length
+
+
+class Workers:
+    """Workers that follow each other, with the same timers, in a time that a test makes pass."""
+
+    def __init__(self, monkeypatch, *timers):
+        self.time, self.dues, self.ticks = Steady(), Dues(), []
+        monkeypatch.setattr(signals, "time", self.time)
+        self._monkeypatch, self._timers = monkeypatch, timers
+
+    def begin(self, number=1, generation=1):
+        """Begin a worker, and return what runs its timers until it has to wait any longer."""
+        begun = []
+        self._monkeypatch.setattr(signals, "worker_id", lambda: number)
+        self._monkeypatch.setattr(signals, "generation", lambda: generation)
+        self._monkeypatch.setattr(signals.threading, "Thread", lambda **named: begun.append(named) or self)
+        made = Signals(self.dues)
+        for timer in self._timers:
+            made.register(timer.number, "", lambda _: self.ticks.append(self.time.now - 1000))
+            made.add(timer)
+        made.begin()
+
+        def run():
+            for each in begun:
+                with pytest.raises(Ended) if each["args"] else nullcontext():
+                    each["target"](*each["args"])
+
+        run.signals, run.begun = made, begun
+        return run
+
+    def start(self):
+        """Stand for a thread."""
+
+    def until(self, seconds, worker):
+        """Let the time pass until then, with the timers of a worker."""
+        self.time.until = 1000 + seconds
+        worker()
+
+
+def test_a_worker_goes_on_with_the_timers_of_the_one_before(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 15))
+    for end in range(10, 51, 10):  # each lives for 10 s
+        workers.until(end, workers.begin())
+    assert workers.ticks == [15, 30, 45]
+
+
+def test_a_timer_does_not_drift_and_makes_up_for_nothing(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 10))
+    workers.until(5, workers.begin())
+    workers.time.now += 28  # nobody was there
+    workers.until(60, workers.begin())
+    assert workers.ticks == [33, 43, 53]
+
+
+def test_what_two_generations_have_ticks_once(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 10))
+    old, new = workers.begin(), workers.begin(generation=2)
+    for end in (5, 10, 15, 20):
+        for each in (old, new):
+            workers.time.now = 1000.0 + end - 5
+            workers.until(end, each)
+    assert workers.ticks == [10, 20]
+
+
+def test_a_worker_that_is_about_to_end_raises_nothing_any_more(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 10))
+    worker = workers.begin()
+    worker.signals.end()
+    workers.time.until += 60
+    [begun] = worker.begun
+    begun["target"](*begun["args"])
+    assert workers.ticks == []
+
+
+def test_a_timer_that_ticks_once_does_so_once_in_each_generation(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 1, 1), Timer(1, 1, 1))
+    for generation in (1, 1, 2, 2):
+        worker = workers.begin(generation=generation)
+        workers.time.until += 10
+        for each in worker.begun:
+            each["target"](*each["args"])
+    assert workers.ticks == [1, 2, 3, 4]  # twice in each, as there are two of them
+
+
+def test_a_timer_that_no_generation_has_had_for_long_begins_anew(monkeypatch):
+    workers = Workers(monkeypatch, Timer(1, 10))
+    workers.until(5, workers.begin())
+    workers.time.now += 3600
+    workers.until(3620, workers.begin(generation=3))
+    assert workers.ticks == [3615]
+
+
+def test_the_clocks_minutes_are_those_of_all_workers(monkeypatch):
+    """One has the minute, whichever is first; and one that comes between goes on where the last one was."""
+    wall = Wall("2026-03-01 10:05:30", "2026-03-01 10:07:10")
+    for module in (signals, clocks):
+        monkeypatch.setattr(module, "time", wall)
+    raised, dues = [], Dues()
+    for begin, until in (("10:05:30", "10:07:00"), ("10:05:40", "10:07:00"), ("10:08:20", "10:08:21")):
+        wall.now, wall.until = seconds(f"2026-03-01 {begin}"), seconds(f"2026-03-01 {until}")
+        made = Signals()
+        made.register(3, "", lambda _: raised.append(time.strftime("%H:%M:%S", time.localtime(wall.now))))
+        with pytest.raises(Ended):
+            made._run(Alarm(3, Clock(-1, -1, -1, -1, -1)), lambda: dues.of(1, 1))
+    assert raised == ["10:06:00", "10:07:00", "10:08:20", "10:09:00"]
+
+
+@pytest.mark.parametrize("length", [0, -1, 0.0])
+def test_a_timer_of_no_length_never_ticks(modules, caplog, length):
+    uwsgi, decorators = modules
+    told = []
+    decorators.timer(length)(told.append)
+    finder.begin()
+    uwsgi.register_signal(9, "", told.append)
+    uwsgi.add_timer(9, length)
+    uwsgi.add_rb_timer(9, length, 1)
+    assert caplog.messages == [
+        f"signal {number}: a timer of {length} seconds never ticks" for number in (255, 9, 9)
+    ]
+    assert told == []
+
+
+def test_another_worker_has_a_timer_that_it_adds_itself(modules, monkeypatch):
+    uwsgi, _ = modules
+    monkeypatch.setattr(signals, "worker_id", lambda: 2)
+    finder.begin()
+    ran = threading.Event()
+    uwsgi.register_signal(11, "", lambda _: ran.set())
+    uwsgi.add_timer(11, 0.01)
+    assert ran.wait(20)
+
+
+def test_a_timer_without_a_handler_is_told_of(modules, caplog):
+    uwsgi, _ = modules
+    finder.begin()
+    uwsgi.add_rb_timer(12, 0.01, 1)
+    poll(lambda: "signal 12 has no handler here" in caplog.messages, "nothing is told")
+
+
+class TestDues:
+    """The memory of when timers are due."""
+
+    def test_processes_have_the_same(self):
+        dues = Dues()
+        dues.share()
+        told, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            with dues.of(7, 1) as row:
+                row[0] = 3.5
+            os.write(tell, b"x")
+            signal.pause()
+        os.read(told, 1)
+        with dues.of(7, 1) as row:  # it begins later, so it is the one that goes on
+            assert row[0] == 3.5
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for fd in (told, tell):
+            os.close(fd)
+
+    def test_who_begins_last_has_a_timer_as_long_as_it_lives(self):
+        dues = Dues()
+        with dues.of(7, 1) as row:
+            row[0] = 3.5
+        told, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            dues._begun.clear()  # workers are forked before any of them begins
+            with dues.of(7, 2) as row:
+                row[0] *= 2
+            os.write(tell, b"x")
+            signal.pause()
+        os.read(told, 1)
+        with dues.of(7, 1) as row:
+            assert row is None
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with dues.of(7, 1) as row:
+            assert row[0] == 7
+        for fd in (told, tell):
+            os.close(fd)
+
+    def test_there_is_room_for_those_that_are_in_use(self):
+        dues = Dues()
+        for key in range(1, 1025):
+            with dues.of(key, 1) as row:
+                row[0] = key
+        with dues.of(5, 2) as row:
+            assert row[0] == 5
+        for key in range(2000, 2100):
+            with dues.of(key, 2) as row:
+                assert row[0] == 0
+                row[0] = key
+        for key in (5, *range(2000, 2100)):
+            with dues.of(key, 2) as row:
+                assert row[0] == key
 
 
 def test_decorators_of_what_is_not_here_leave_the_function(modules, caplog):
