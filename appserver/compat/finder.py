@@ -60,7 +60,14 @@ def begin() -> None:
     decorators = sys.modules.get("uwsgidecorators")
     if isinstance(decorators, Decorators):
         decorators.begin()
-    if module is not None and callable(last := vars(module).get("atexit")):
-        atexit.register(last)
+    atexit.register(_end)
     SIGNALS.begin()
     forks.leave()
+
+
+def _end() -> None:
+    """Do at the end of a worker what the application has asked for by then."""
+    module = sys.modules.get("uwsgi")
+    hook = vars(module).get("atexit") if module is not None else None
+    if callable(hook):
+        hook()

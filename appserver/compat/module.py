@@ -6,13 +6,14 @@ import logging
 import os
 import signal as unix
 import socket
+import sys
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from setproctitle import setproctitle
 
-from appserver import __version__
+from appserver import __version__, stacks
 from appserver.access import LOGVARS
 from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
@@ -45,6 +46,20 @@ class WithLogvars:
         environ[LOGVARS] = variables
         _logvars.set(variables)
         return self._app(environ, start_response)
+
+
+def _variables() -> dict[str, str] | None:
+    """Return the variables of the request that this is called in, None where it is called in none.
+
+    Where the module was imported first after the application was loaded, `WithLogvars` is not around it.
+    """
+    variables = _logvars.get()
+    if variables is None:
+        call = stacks.call_on(sys._getframe())  # noqa: SLF001  (there is no other way)
+        if call is not None:
+            variables = call.x.environ.setdefault(LOGVARS, {})
+            _logvars.set(variables)
+    return variables
 
 
 class Uwsgi(ModuleType):
@@ -152,14 +167,14 @@ class Uwsgi(ModuleType):
 
     def set_logvar(self, name: str, value: str | bytes) -> None:
         """Set what %(name) in log-format stands for in the line about this request."""
-        variables = _logvars.get()
+        variables = _variables()
         if variables is not None:
             text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
             variables[name] = text
 
     def get_logvar(self, name: str) -> bytes | None:
         """Return what was set; None for nothing."""
-        value = (_logvars.get() or {}).get(name)
+        value = (_variables() or {}).get(name)
         return None if value is None else value.encode("utf-8", "surrogateescape")
 
     # Signals

@@ -513,6 +513,49 @@ def test_threads(modules):
     assert told == [1]
 
 
+LATE = """
+import os
+
+def application(environ, start_response):
+    import uwsgi
+    uwsgi.set_logvar("mine", "seen " + environ["PATH_INFO"])
+    uwsgi.atexit = lambda: open("atexit", "a").write(str(os.getpid()))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield uwsgi.get_logvar("mine") + str(os.getpid()).encode()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--threads", "2"), ("--gevent", "2"), ("--master",)])
+def test_an_application_may_import_it_at_its_first_request(tmp_path, options):
+    (tmp_path / "app.py").write_text(LATE)
+    with Server(
+        "--http", "127.0.0.1:0", "--module", "app", "--log-format", "mine=%(mine)", *options,
+        "--warm-up", "none", cwd=tmp_path,
+    ) as server:  # fmt: skip
+        for path in ("/a", "/b"):
+            with urllib.request.urlopen(f"http://{server.addresses['http']}{path}", timeout=20) as answer:
+                text = answer.read().decode()
+            assert text.startswith(f"seen {path}")
+            server.wait_until(f"mine=seen {path}$")
+        assert server.stop() == 0
+    assert text.endswith((tmp_path / "atexit").read_text())
+
+
+def test_one_that_sets_nothing_at_the_exit_ends_as_well(modules, monkeypatch):
+    registered = []
+    monkeypatch.setattr(finder.atexit, "register", registered.append)
+    finder.begin()
+    [end] = registered
+    end()
+    told = []
+    modules[0].atexit = lambda: told.append("end")
+    end()
+    assert told == ["end"]
+    sys.modules.pop("uwsgi")
+    end()
+    assert told == ["end"]
+
+
 APP = """
 import json, os
 try:
