@@ -30,7 +30,7 @@ class Kind(Enum):
 
     OPTION = "option"
     LANGUAGE = "language"  # if-..., ini and so on: obeyed when it was read
-    VARIABLE = "variable"  # by set-placeholder: only for %(name)
+    VARIABLE = "variable"  # by set-placeholder: only for %(name) and uwsgi.opt
     SKIPPED = "skipped"  # a condition did not hold
 
 

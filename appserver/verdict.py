@@ -93,7 +93,7 @@ class Judge:
         if setting.kind is Kind.LANGUAGE:
             return Judgement.HONOURED, "It belongs to the language of the file and has been obeyed."
         if setting.kind is Kind.VARIABLE:
-            return Judgement.HONOURED, f"A variable, for %({setting.name})."
+            return Judgement.HONOURED, f"A variable, for %({setting.name}) and uwsgi.opt."
         declared = self._catalogue.by_name.get(setting.name)
         if declared is None:
             return self._judge_foreign(setting)
@@ -106,13 +106,13 @@ class Judge:
                 return Judgement.UNNECESSARY, foreign.why
             return Judgement.UNSUPPORTED if setting.lenient else Judgement.WRONG, foreign.why
         if setting.lenient and setting.name in self._used:
-            return Judgement.HONOURED, f"A variable, for %({setting.name})."
+            return Judgement.HONOURED, f"A variable, for %({setting.name}) and uwsgi.opt."
         text = f"There is no such option{self._catalogue.suggestion(setting.name) or '.'}"
         if not setting.name:
             text = "There is no name before the =."
         if not setting.lenient or self._strict:
             return Judgement.WRONG, text
-        return Judgement.UNKNOWN, f"{text} It is a variable that nothing uses."
+        return Judgement.UNKNOWN, f"{text} It is a variable that only uwsgi.opt has."
 
     def _judge_value(self, setting: Setting, declared: Option) -> tuple[Judgement, str]:
         value = setting.value or ""

@@ -49,9 +49,9 @@ def judged(*lines, section="uwsgi", arguments=()):
         ("plugins = python3", "unnecessary", "Python is built in; there are no plug-ins to load for it."),
         ("cache2 = name=x", "unsupported", "There is no shared cache: use Redis or memcached."),
         ("logger = syslog", "unsupported", "Expected zeromq:ENDPOINT, file:PATH or stdio."),
-        ("harakari = 30", "unknown", "There is no such option; did you mean harakiri? It is a variable that nothing uses."),
-        ("buffer_size = 1", "unknown", "There is no such option; did you mean buffer-size? It is a variable that nothing uses."),
-        ("xyzzy = 1", "unknown", "There is no such option. It is a variable that nothing uses."),
+        ("harakari = 30", "unknown", "There is no such option; did you mean harakiri? It is a variable that only uwsgi.opt has."),
+        ("buffer_size = 1", "unknown", "There is no such option; did you mean buffer-size? It is a variable that only uwsgi.opt has."),
+        ("xyzzy = 1", "unknown", "There is no such option. It is a variable that only uwsgi.opt has."),
         ("env = A=1 ; one", "dangerous", "uWSGI has no comments behind a value: all of it is the value."),
         ("processes = 8 ; note", "wrong",
          "Expected a whole number, 1 or more, or auto; uWSGI takes it for 8, and has no comments behind a value, so put this one on a line of its own."),
@@ -68,7 +68,7 @@ def judged(*lines, section="uwsgi", arguments=()):
          "Expected one address: no router passes requests on to 127.0.0.1:3031, so leave out what follows :20313."),
         ("http = :x,127.0.0.1:3031", "wrong", "Expected host:port with a port from 0 to 65535."),
         ("http = :80, allow=x", "wrong", "Expected addresses, networks such as 10.0.0.0/8, unix, or none for allow."),
-        ("= 127.0.0.1:9000", "unknown", "There is no name before the =. It is a variable that nothing uses."),
+        ("= 127.0.0.1:9000", "unknown", "There is no name before the =. It is a variable that only uwsgi.opt has."),
         ("set = threads", "wrong", "Expected name=value."),
         ("if-exists = %(base)/x", "dangerous", "Nothing is expanded here, as in uWSGI: the text counts as it stands."),
         ("chmod-socket = 666", "dangerous",
@@ -106,9 +106,9 @@ def test_what_a_condition_leaves_out():
 
 def test_variables_that_are_used_are_honoured():
     assert judged("a = 1", "set-ph = b=2", "env = X=%(a + b)")[:3] == [
-        ("honoured", "A variable, for %(a)."),
+        ("honoured", "A variable, for %(a) and uwsgi.opt."),
         ("honoured", "It belongs to the language of the file and has been obeyed."),
-        ("honoured", "A variable, for %(b)."),
+        ("honoured", "A variable, for %(b) and uwsgi.opt."),
     ]
 
 
@@ -121,7 +121,7 @@ def test_set_on_the_command_line_makes_variables_too(section, behind):
     assert configuration.problems == []
     assert configuration.settings.of(ApplicationOptions).callable == "checked"
     verdict = next(each for each in configuration.verdicts if each.setting.name == "base")
-    assert (verdict.judgement.value, verdict.text) == ("honoured", "A variable, for %(base).")
+    assert (verdict.judgement.value, verdict.text) == ("honoured", "A variable, for %(base) and uwsgi.opt.")
     assert configuration.settings.of(ConcurrencyOptions).threads == 3
 
 
@@ -129,7 +129,7 @@ def test_set_of_what_nothing_uses_is_told():
     ini()
     configuration = Configuration(["site.ini", "--set", "bufer-size=1", "--set=port=2"])
     assert configuration.problems == []
-    told = "It is a variable that nothing uses."
+    told = "It is a variable that only uwsgi.opt has."
     assert configuration.warnings == [
         f"--set bufer-size 1: unknown: There is no such option; did you mean buffer-size? {told}",
         f"--set port 2: unknown: There is no such option. {told}",
@@ -238,16 +238,16 @@ def test_the_report(capsys):
         "                    Application calls at once in native threads.\n"
         "site.ini\n"
         "    5  honoured     port = 8080\n"
-        "                    A variable, for %(port).\n"
+        "                    A variable, for %(port) and uwsgi.opt.\n"
         "    6  honoured     pyargv = --port %(port)  ->  --port 8080\n"
         "                    Words for the application's sys.argv, behind the program's name.\n"
         "    7  honoured     env = PORT=***\n"
         "                    Set an environment variable for the application.\n"
         "    8  unknown      harakari = 30\n"
-        "                    There is no such option; did you mean harakiri? It is a variable that nothing\n"
-        "                    uses.\n"
+        "                    There is no such option; did you mean harakiri? It is a variable that only\n"
+        "                    uwsgi.opt has.\n"
         "    9  unknown      \\x1b[2J = 1\n"
-        "                    There is no such option. It is a variable that nothing uses.\n"
+        "                    There is no such option. It is a variable that only uwsgi.opt has.\n"
         "\n"
         "listener: http :0\n"
         "application: checked:app\n"
@@ -267,7 +267,7 @@ def test_the_report_for_machines(capsys):
     assert told["lines"][3] == {
         "file": "site.ini", "line": 5, "place": "site.ini:5", "option": "harakari", "value": "1", "written": "1",
         "verdict": "unknown",
-        "text": "There is no such option; did you mean harakiri? It is a variable that nothing uses.",
+        "text": "There is no such option; did you mean harakiri? It is a variable that only uwsgi.opt has.",
     }  # fmt: skip
     assert (told["lines"][-1]["file"], told["lines"][-1]["line"]) == ("command line", None)
     assert len(told["warnings"]) == 2

@@ -207,11 +207,14 @@ class Uwsgi(ModuleType):
 
 
 def _options(settings: Settings) -> dict[str, Any]:
-    """Return ``uwsgi.opt``: bytes by name, True for a flag without a value, lists for what repeats."""
+    """Return ``uwsgi.opt``: bytes by name, True for a flag without a value, lists for what repeats.
+
+    Variables are in it as they are written, and so are settings of the application's own.
+    """
     found: dict[str, Any] = {"enable-threads": True, "master": True}
     seen: set[str] = set()
     for each in settings.given:
-        if each.kind is not Kind.OPTION:
+        if each.kind not in {Kind.OPTION, Kind.VARIABLE}:
             continue
         value = each.value.encode("utf-8", "surrogateescape") if each.value else True
         if each.name in seen:

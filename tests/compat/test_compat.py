@@ -83,6 +83,22 @@ def test_the_options_are_as_uwsgi_has_them(modules):
     assert uwsgi.version.startswith(b"appserver ")
 
 
+@pytest.mark.parametrize("section", ["uwsgi", "appserver"])
+def test_the_options_have_variables(tmp_path, monkeypatch, section):
+    ini = tmp_path / "site.ini"
+    ini.write_text(
+        f"[{section}]\nhttp-socket = :0\nmodule = x\nset-placeholder = who=me\nset-ph = greeting=hello %(who)\n"
+        "if-exists = /nowhere\nset-ph = left=out\nendif =\n"
+    )
+    configuration = Configuration(["--ini", str(ini)])
+    assert (configuration.problems, configuration.warnings) == ([], [])
+    finder.install(configuration.settings, supervised=False)
+    uwsgi = importlib.import_module("uwsgi")
+    del sys.modules["uwsgi"]
+    assert (uwsgi.opt["who"], uwsgi.opt["greeting"]) == (b"me", b"hello %(who)")  # as uWSGI has it
+    assert "left" not in uwsgi.opt
+
+
 @pytest.mark.parametrize("supervised", [True, False])
 def test_signals_are_for_the_server_whoever_is_the_parent(monkeypatch, supervised):
     """A process that the application forks has another one, and so has a worker whose master was killed."""
