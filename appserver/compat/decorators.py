@@ -28,7 +28,16 @@ _ABSENT = {
     "mule_brain": "there are no mules", "mule_loop": "there are no mules",
     "mulemsg_loop": "there are no mules",
     "erlang": "Erlang is not spoken", "rpc": "there is no remote procedure call; use HTTP",
+    "spool_decorate": "there is no spooler; use a task queue",
+    "farm": "there are no mules; use a task queue", "farm_loop": "there are no mules",
+    "muleloop": "there are no mules", "mule_brainloop": "there are no mules",
+    "harakiri": "the limit of a request is that of the option harakiri",
     "filemon": "files are not watched for the application; use touch-reload",
+}  # fmt: skip
+
+
+_ABSENT_FUNCTIONS = {
+    "manage_spool_request": "there is no spooler", "mule_msg_dispatcher": "there are no mules"
 }  # fmt: skip
 
 
@@ -55,8 +64,12 @@ class Decorators(ModuleType):
     def __init__(self) -> None:
         super().__init__("uwsgidecorators", __doc__)
         self.postfork_chain: list[tuple[int, Callable[[], Any]]] = []
+        self.spooler_functions: dict[str, Any] = {}
+        self.mule_functions: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
+        if name in _ABSENT_FUNCTIONS:
+            return functools.partial(_refuse, name)
         if name not in _ABSENT:
             raise AttributeError(f"module 'uwsgidecorators' has no attribute {name!r}")
         return functools.partial(_absent, name)
@@ -73,6 +86,13 @@ class Decorators(ModuleType):
         for wid, function in self.postfork_chain:
             if wid in {0, worker_id()}:
                 function()
+
+    def postfork_chain_hook(self) -> None:
+        """Do nothing: the functions run beside ``uwsgi.post_fork_hook``, whatever that is."""
+
+    def get_free_signal(self) -> int:
+        """Return the number of a signal that has no handler."""
+        return SIGNALS.free()
 
     def timer(self, seconds: float, target: str = "", **more: Any) -> Callable[[F], F]:
         """Run a function every so many seconds."""
@@ -133,6 +153,10 @@ class Decorators(ModuleType):
             return function
 
         return decorate
+
+
+def _refuse(name: str, *_: Any, **__: Any) -> None:
+    raise NotImplementedError(f"uwsgidecorators.{name}: {_ABSENT_FUNCTIONS[name]}")
 
 
 def _absent(name: str, *arguments: Any, **_: Any) -> Any:

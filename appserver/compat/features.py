@@ -19,9 +19,10 @@ _ABSENT = {
     "there are no shared areas; use multiprocessing.shared_memory": (
         "sharedarea_dec32 sharedarea_dec64 sharedarea_inc32 sharedarea_inc64 sharedarea_memoryview "
         "sharedarea_object sharedarea_read sharedarea_read8 sharedarea_read16 sharedarea_read32 "
-        "sharedarea_read64 sharedarea_readfast sharedarea_rlock sharedarea_unlock sharedarea_wait "
-        "sharedarea_wlock sharedarea_write sharedarea_write8 sharedarea_write16 sharedarea_write32 "
-        "sharedarea_write64"
+        "sharedarea_read64 sharedarea_readbyte sharedarea_readfast sharedarea_readlong sharedarea_rlock "
+        "sharedarea_unlock sharedarea_wait sharedarea_wlock sharedarea_write sharedarea_write8 "
+        "sharedarea_write16 sharedarea_write32 sharedarea_write64 sharedarea_writebyte sharedarea_writelong "
+        "sharedarea_inclong"
     ),
     "there are no metrics; use a client of Prometheus or statsd": (
         "metric_dec metric_div metric_get metric_inc metric_mul metric_set metric_set_max metric_set_min"
@@ -37,16 +38,29 @@ _ABSENT = {
     "there are no asynchronous cores; set gevent = N and use gevent": (
         "async_connect async_sleep green_schedule suspend wait_fd_read wait_fd_write ready_fd"
     ),
-    "there is no remote procedure call; use HTTP": "register_rpc rpc rpc_list",
+    "there is no remote procedure call; use HTTP": "register_rpc rpc rpc_list call",
     "files are not watched for the application; use the option touch-reload": "add_file_monitor",
     "there is no legion": "i_am_the_lord lord_scroll scrolls legion_status",
     "there are no snmp counters": (
-        "snmp_set_community snmp_set_counter32 snmp_set_counter64 snmp_set_gauge snmp_incr_counter32"
+        "snmp_set_community snmp_set_counter32 snmp_set_counter64 snmp_set_gauge snmp_incr_counter32 "
+        "snmp_incr_counter64 snmp_incr_gauge snmp_decr_counter32 snmp_decr_counter64 snmp_decr_gauge"
     ),
     "the limit of a request is that of the option harakiri": "set_user_harakiri",
     "there is no gateway": "gateway route fcgi load_url add_var attach_daemon send_message",
     "one request's environ is no other's; use the one that the application is called with": "env parsefile",
     "the log is the collector's": "alarm logsize",
+    "a worker knows nothing of the others; read the document of the option stats": (
+        "workers total_requests listen_queue"
+    ),
+    "requests have no numbers here; have the front end send an X-Request-ID": "request_id",
+    "handlers of signals run in a thread of their own; register one": "signal_wait signal_received",
+    "which requests have a line is for disable-logging, log-4xx and their kin": "log_this_request",
+    "nothing is embedded in the server; use importlib.resources": (
+        "embedded_data extract SymbolsImporter SymbolsZipImporter ZipImporter"
+    ),
+    "a function is given to each call of the application": "start_response",
+    "the sockets are the server's": "sockets",
+    "the log is for warnings": "set_warning_message",
 }  # fmt: skip
 
 WHY = {name: why for why, names in _ABSENT.items() for name in names.split()}

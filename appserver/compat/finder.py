@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from importlib.machinery import ModuleSpec
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from appserver import forks
@@ -26,6 +27,7 @@ class Finder:
         self._settings = settings
         self._supervised = supervised
         self._server = os.getppid() if supervised else os.getpid()
+        self._started = int(time())
 
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
@@ -38,7 +40,9 @@ class Finder:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make a module."""
         if spec.name == "uwsgi":
-            return Uwsgi(self._settings, supervised=self._supervised, server=self._server)
+            return Uwsgi(
+                self._settings, supervised=self._supervised, server=self._server, started=self._started
+            )
         return Decorators()
 
     def exec_module(self, module: ModuleType) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal as unix
 import socket
 import sys
+import time
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,8 @@ from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
 from appserver.compat.locks import LOCKS, LockOptions
 from appserver.compat.signals import SIGNALS, Alarm, Timer
-from appserver.identity import worker_id
+from appserver.identity import generation, worker_id
+from appserver.listeners.options import StreamOptions
 from appserver.memory import memory
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
@@ -67,7 +70,7 @@ class Uwsgi(ModuleType):
 
     SPOOL_RETRY, SPOOL_IGNORE, SPOOL_OK = -1, 0, -2
 
-    def __init__(self, settings: Settings, *, supervised: bool, server: int) -> None:
+    def __init__(self, settings: Settings, *, supervised: bool, server: int, started: int) -> None:
         super().__init__("uwsgi", __doc__)
         self._supervised = supervised
         self._server = server  # the pid that signals are for; what the application forks has other parents
@@ -78,6 +81,13 @@ class Uwsgi(ModuleType):
         self.numproc = concurrency.processes
         self.cores = max(concurrency.threads, concurrency.gevent, 1)
         self.opt = _options(settings)
+        self.buffer_size = settings.of(StreamOptions).buffer_size
+        self.version_info = (*map(int, re.findall("[0-9]+", __version__)[:3]), 0, b"")
+        self.started_on = started
+        self.is_a_reload = generation() > 1
+        self.has_threads = 1
+        self.loop = b"gevent" if concurrency.gevent else None
+        self.applications: dict[str, Application] | None = None
         self.magic_table: dict[str, str] = {}
         self.unbit = False
 
@@ -112,6 +122,13 @@ class Uwsgi(ModuleType):
     def masterpid(self) -> int:
         """Return the master's pid, 0 where there is none."""
         return self._server if self._supervised else 0
+
+    def ready(self) -> bool | None:
+        """Return True in a worker that has begun."""
+        return SIGNALS.begun or None
+
+    def accepting(self) -> None:
+        """Do nothing: a worker accepts as soon as it serves."""
 
     def setprocname(self, name: str) -> None:
         """Give this process a title."""
@@ -157,6 +174,17 @@ class Uwsgi(ModuleType):
         if not 0 <= number <= self._locks:
             raise ValueError(f"{number} is no lock: expected 0 to {self._locks}; set locks = {number}")
         return number
+
+    # Requests
+
+    def cl(self) -> int:
+        """Return how many bytes the body of this request has, 0 where that is not known."""
+        call = stacks.call_on(sys._getframe())  # noqa: SLF001  (there is no other way)
+        return int(call.x.environ.get("CONTENT_LENGTH") or 0) if call is not None else 0
+
+    def micros(self) -> int:
+        """Return the time in microseconds."""
+        return time.time_ns() // 1000
 
     # Logs
 

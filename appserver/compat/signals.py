@@ -93,7 +93,8 @@ class Signals:
         self._dues = dues or Dues()
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._raised: list[Timer | Alarm] = []
-        self._begun = self._ended = False
+        self.begun = False  # in a worker
+        self._ended = False
         self._lock = threading.Lock()
         self.note: Callable[[], object] | None = None  # called for each that is raised, by one at a time
 
@@ -130,7 +131,7 @@ class Signals:
         """Raise a signal by time."""
         if isinstance(timer, Timer) and timer.seconds <= 0:
             log.warning("signal %d: a timer of %s seconds never ticks", timer.number, timer.seconds)
-        elif self._begun:
+        elif self.begun:
             numbers = [0.0, 0.0]
             self._start(timer, lambda: nullcontext(numbers))
         else:
@@ -138,7 +139,7 @@ class Signals:
 
     def begin(self) -> None:
         """Start what raises signals, in a worker."""
-        self._begun = True
+        self.begun = True
         mine = worker_id()
         for place, timer in enumerate(self._raised):
             target = self._handlers.get(timer.number, ("", None))[0]

@@ -148,6 +148,66 @@ def test_what_is_not_here_can_be_imported_and_says_so_when_it_is_called(modules,
         function("x", y=1)
 
 
+# What dir() returns of the modules of uWSGI 2.0.21, as Debian 12 has it.
+REAL = {
+    "uwsgi": """
+SPOOL_IGNORE SPOOL_OK SPOOL_RETRY SymbolsImporter SymbolsZipImporter ZipImporter accepting add_cron
+add_file_monitor add_rb_timer add_timer add_var alarm applications async_connect async_sleep buffer_size
+cache_clear cache_dec cache_del cache_div cache_exists cache_get cache_inc cache_keys cache_mul
+cache_num cache_set cache_update call chunked_read chunked_read_nb cl close connect connection_fd cores
+disconnect embedded_data extract farm_get_msg farm_msg get_logvar green_schedule has_threads hostname
+i_am_the_lord i_am_the_spooler in_farm is_a_reload is_connected is_locked listen_queue lock log
+log_this_request logsize loop lord_scroll magic_table masterpid mem metric_dec metric_div metric_get
+metric_inc metric_mul metric_set metric_set_max metric_set_min micros mule_get_msg mule_id mule_msg
+numproc offload opt parsefile ready ready_fd recv register_rpc register_signal reload request_id route
+rpc rpc_list scrolls send sendfile set_logvar set_user_harakiri set_warning_message setprocname signal
+signal_received signal_registered signal_wait sockets start_response started_on stop suspend
+total_requests unbit unlock version version_info wait_fd_read wait_fd_write websocket_handshake
+websocket_recv websocket_recv_nb websocket_send websocket_send_binary worker_id workers
+""",
+    "uwsgidecorators": """
+cron erlang farm farm_loop filemon get_free_signal harakiri lock manage_spool_request mule mule_brain
+mule_brainloop mule_functions mule_msg_dispatcher mulefunc muleloop mulemsg mulemsg_loop postfork
+postfork_chain postfork_chain_hook rbtimer rpc signal spool spool_decorate spooler_functions
+spoolforever spoolraw thread timer
+""",
+}
+
+
+@pytest.mark.parametrize("name, attribute", [(name, each) for name in NAMES for each in REAL[name].split()])
+def test_all_names_of_uwsgis_are_there(modules, name, attribute):
+    assert hasattr(modules[NAMES.index(name)], attribute)
+
+
+def test_what_a_server_is(modules, monkeypatch):
+    uwsgi, decorators = modules
+    assert (uwsgi.buffer_size, uwsgi.has_threads, uwsgi.loop, uwsgi.applications) == (65536, 1, None, None)
+    assert b"%d.%d.%d" % uwsgi.version_info[:3] in uwsgi.version
+    assert uwsgi.is_a_reload is False
+    assert abs(uwsgi.started_on - time.time()) < 3600
+    assert abs(uwsgi.micros() / 1e6 - time.time()) < 3600
+    assert (uwsgi.ready(), uwsgi.accepting(), uwsgi.cl()) == (None, None, 0)
+    finder.begin()
+    assert uwsgi.ready() is True
+    free = decorators.get_free_signal()
+    decorators.signal(free)(print)
+    assert decorators.get_free_signal() != free
+    decorators.postfork_chain_hook()
+    monkeypatch.setattr(sys.modules["appserver.compat.module"], "generation", lambda: 2)
+    finder.install(
+        Configuration(["--http", ":0", "--module", "x", "--gevent", "3"]).settings, supervised=True
+    )
+    sys.modules.pop("uwsgi")
+    uwsgi = importlib.import_module("uwsgi")
+    assert (uwsgi.is_a_reload, uwsgi.loop) == (True, b"gevent")
+
+
+@pytest.mark.parametrize("name", ["manage_spool_request", "mule_msg_dispatcher"])
+def test_functions_of_decorators_say_so_when_they_are_called(modules, name):
+    with pytest.raises(NotImplementedError, match=rf"^uwsgidecorators\.{name}: there"):
+        getattr(modules[1], name)(b"message")
+
+
 def test_what_never_was_is_not_there(modules):
     uwsgi, decorators = modules
     assert not hasattr(uwsgi, "no_such_thing")
@@ -513,7 +573,14 @@ def test_decorators_of_what_is_not_here_leave_the_function(modules, caplog):
     def changed(number):
         return "called"
 
-    assert (task(1), changed(0)) == (1, "called")
+    @decorators.harakiri(30)
+    def slow():
+        return "limited"
+
+    assert (task(1), changed(0), slow()) == (1, "called", "limited")
+    assert (
+        "uwsgidecorators.harakiri: the limit of a request is that of the option harakiri" in caplog.messages
+    )
     with pytest.raises(NotImplementedError, match=r"^uwsgidecorators.spool: there is no spooler"):
         task.spool(a=b"1")
 
@@ -537,6 +604,7 @@ def application(environ, start_response):
     uwsgi.set_logvar("mine", "seen " + environ["PATH_INFO"])
     uwsgi.atexit = lambda: open("atexit", "a").write(str(os.getpid()))
     start_response("200 OK", [("Content-Type", "text/plain")])
+    assert uwsgi.cl() == int(environ.get("CONTENT_LENGTH") or 0) == (3 if environ["PATH_INFO"] == "/b" else 0)
     yield uwsgi.get_logvar("mine") + str(os.getpid()).encode()
 """
 
@@ -548,8 +616,9 @@ def test_an_application_may_import_it_at_its_first_request(tmp_path, options):
         "--http", "127.0.0.1:0", "--module", "app", "--log-format", "mine=%(mine)", *options,
         "--warm-up", "none", cwd=tmp_path,
     ) as server:  # fmt: skip
-        for path in ("/a", "/b"):
-            with urllib.request.urlopen(f"http://{server.addresses['http']}{path}", timeout=20) as answer:
+        for path, body in (("/a", None), ("/b", b"abc")):
+            url = f"http://{server.addresses['http']}{path}"
+            with urllib.request.urlopen(url, body, timeout=20) as answer:
                 text = answer.read().decode()
             assert text.startswith(f"seen {path}")
             server.wait_until(f"mine=seen {path}$")

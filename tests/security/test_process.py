@@ -79,6 +79,7 @@ CLOCKS = {
     "access": "the time in a line", "encoders": "the time in a line", "exchange": "the field Date",
     "sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
     "clock": "cron",
+    "compat.finder": "uwsgi.started_on",
     "alone": "the start in the statistics", "lifecycle.generation": "the start in the statistics",
 }  # fmt: skip
 
