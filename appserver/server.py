@@ -18,6 +18,7 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
+from appserver.compat.signals import SIGNALS
 from appserver.cores import Cores, GreenletCores, Load, ThreadCores
 from appserver.file_wrapper import FileWrapper
 from appserver.harakiri import LimitedService, Watchdog, get_ident
@@ -25,7 +26,7 @@ from appserver.listeners.listener import Service
 from appserver.log import Errors
 from appserver.options import option
 from appserver.streams import Streams
-from appserver.websocket.link import joined
+from appserver.websocket.link import PUBLISHED, SIGNAL, joined
 from appserver.websocket.publish import deliver
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Loop:
             stack.callback(cores.stop)
             if server.access is not None and server.plan.loops == 1 and not server.plan.native:
                 stack.callback(self._log_by_turns(server.access))
-            if (link := joined(deliver)) is not None:
+            if (link := joined({PUBLISHED: deliver, SIGNAL: SIGNALS.hear})) is not None:
                 stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)

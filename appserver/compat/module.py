@@ -216,7 +216,7 @@ class Uwsgi(ModuleType):
         return SIGNALS.registered(number)
 
     def signal(self, number: int, _: object = None) -> None:
-        """Call the handler of a signal, in this worker."""
+        """Have the handler of a signal called: in this worker, or where its target says."""
         SIGNALS.raise_(number)
 
     def add_timer(self, number: int, seconds: float) -> None:

@@ -1,8 +1,10 @@
-"""Signals between an application's own functions: raised by timers, the clock, or by hand, in one worker."""
+"""Signals between an application's own functions: raised by timers, the clock, or by hand."""
 
 from __future__ import annotations
 
+import _thread
 import logging
+import re
 import threading
 import time
 from contextlib import nullcontext
@@ -14,6 +16,8 @@ from appserver import forks
 from appserver.clock import Schedule
 from appserver.compat.dues import DUES, Dues
 from appserver.identity import generation, worker_id
+from appserver.websocket.link import SIGNAL, Link
+from appserver.websocket.meeting import Meeting
 from appserver.wsgi import Harakiri
 
 if TYPE_CHECKING:
@@ -29,6 +33,12 @@ log = logging.getLogger("appserver.compat")
 
 _LOOK = 1.0  # seconds between looks at whether the process lives that has a timer now
 _EVERYWHERE = frozenset({"workers", "active-workers"})
+_TARGET = re.compile("|workers|active-workers|worker[0-9]*")
+
+
+def _named(handler: Handler) -> str:
+    """Return what a function is called in all workers that have it."""
+    return f"{getattr(handler, '__module__', '')}.{getattr(handler, '__qualname__', '')}"
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,10 @@ class Alarm:
 class Signals:
     """Handlers by number, and what raises their signals.
 
-    A handler runs in the first worker, or in all of them where its target says so; a worker's timers
-    run in a thread of their own, or a greenlet where gevent has patched threads. What is added before a
-    worker begins is the same timer in all processes of that worker; what it adds later, its own.
+    A handler runs in the worker that raises its signal, or where its target says. Timers are those of the
+    first worker, or of all where the target is all; they run in a thread of their own, or a greenlet where
+    gevent has patched threads. What is added before a worker begins is the same timer in all processes of
+    that worker; what it adds later, its own.
     """
 
     def __init__(self, dues: Dues | None = None) -> None:
@@ -102,8 +113,10 @@ class Signals:
         """Have *handler* called with the number of its signal."""
         if not 0 <= number <= 255:
             raise ValueError(f"{number} is no signal: expected 0 to 255")
-        if target == "spooler" or target.startswith(("mule", "farm")):
-            raise NotImplementedError(f"a signal to {target}: there are only workers")
+        if not _TARGET.fullmatch(target):
+            raise NotImplementedError(
+                f"a signal to {target}: there are only workers; take workers, or worker1 and so on"
+            )
         self._handlers[number] = (target, handler)
 
     def registered(self, number: int) -> bool:
@@ -115,15 +128,47 @@ class Signals:
         return next(number for number in range(255, -1, -1) if number not in self._handlers)
 
     def raise_(self, number: int) -> None:
-        """Call the handler, here and now."""
+        """Have the handler of a signal called where its target says: here and now, elsewhere soon."""
         found = self._handlers.get(number)
         if found is None:
             raise ValueError(f"signal {number} has no handler")
+        target, handler = found
+        if self._is_for_us(target):
+            self._call(number, handler)
+        if target in _EVERYWHERE or not self._is_for_us(target):
+            self._tell_others(number, target, handler)
+
+    @staticmethod
+    def _is_for_us(target: str) -> bool:
+        return target in _EVERYWHERE or target in {"", "worker", "worker0", f"worker{worker_id()}"}
+
+    def _tell_others(self, number: int, target: str, handler: Handler) -> None:
+        if Link.here is not None:
+            Link.here.send(SIGNAL, _named(handler), bytes([number]))
+        elif Meeting.here is not None:
+            log.warning("signal %d does not reach %s before this worker serves", number, target)
+        elif target not in _EVERYWHERE:
+            raise ValueError(f"signal {number} is for {target}, and there is one worker")
+
+    def hear(self, name: str, data: bytes) -> None:
+        """Take a signal that another worker has raised, and call its handler beside the loop."""
+        number = data[0]
+        target, handler = self._handlers.get(number, ("", None))
+        if handler is None or _named(handler) != name:  # another generation may have other functions
+            return
+        if target in _EVERYWHERE or target == f"worker{worker_id()}":
+            _thread.start_new_thread(self._obey, (number, handler))
+
+    def _obey(self, number: int, handler: Handler) -> None:
+        self._call(number, handler)
+        forks.leave()
+
+    def _call(self, number: int, handler: Handler) -> None:
         if self.note is not None:
             with self._lock:
                 self.note()
         try:
-            found[1](number)
+            handler(number)
         except Exception:
             log.exception("the handler of signal %d failed", number)
 
@@ -133,12 +178,12 @@ class Signals:
             log.warning("signal %d: a timer of %s seconds never ticks", timer.number, timer.seconds)
         elif self.begun:
             numbers = [0.0, 0.0]
-            self._start(timer, lambda: nullcontext(numbers))
+            self._start(timer, lambda: nullcontext(numbers), self.raise_)
         else:
             self._raised.append(timer)
 
     def begin(self) -> None:
-        """Start what raises signals, in a worker."""
+        """Start what raises signals, in a worker; all whose handlers are to be called have their own."""
         self.begun = True
         mine = worker_id()
         for place, timer in enumerate(self._raised):
@@ -147,17 +192,20 @@ class Signals:
                 # What ticks so many times does so again after a reload, and the time of all others goes on.
                 since = generation() if isinstance(timer, Timer) and timer.times else 0
                 key = hash((mine, since, self._raised[:place].count(timer), timer)) or 1
-                self._start(timer, partial(self._dues.of, key, generation()))  # type: ignore[arg-type]
+                self._start(timer, partial(self._dues.of, key, generation()), self._tick)  # type: ignore[arg-type]
 
     def end(self) -> None:
         """Raise no signals by time any more: this worker is about to end."""
         self._ended = True
 
-    def _start(self, timer: Timer | Alarm, numbers: Numbers) -> None:
+    def _start(self, timer: Timer | Alarm, numbers: Numbers, act: Callable[[int], None]) -> None:
         name = f"signal-{timer.number}"
-        threading.Thread(target=self._run, args=(timer, numbers), name=name, daemon=True).start()
+        threading.Thread(target=self._run, args=(timer, numbers, act), name=name, daemon=True).start()
 
-    def _run(self, timer: Timer | Alarm, numbers: Numbers) -> None:
+    def _tick(self, number: int) -> None:
+        self._call(number, self._handlers[number][1])
+
+    def _run(self, timer: Timer | Alarm, numbers: Numbers, act: Callable[[int], None]) -> None:
         while True:
             with numbers() as row:
                 pause = timer.pause(row) if row is not None else _LOOK
@@ -169,17 +217,13 @@ class Signals:
             with numbers() as row:
                 due = row is not None and timer.due(row)
             if due and timer.number in self._handlers:
-                self._call(timer.number)
+                try:
+                    act(timer.number)
+                except Harakiri:  # it has kept the loop from all others
+                    log.exception("the handler of signal %d took too long", timer.number)
+                forks.leave()
             elif due:
                 log.error("signal %d has no handler here", timer.number)
-
-    def _call(self, number: int) -> None:
-        """Raise a signal by time; a handler that keeps the loop from all others may be interrupted."""
-        try:
-            self.raise_(number)
-        except Harakiri:
-            log.exception("the handler of signal %d took too long", number)
-        forks.leave()
 
 
 SIGNALS = Signals(DUES)

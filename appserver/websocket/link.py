@@ -1,4 +1,4 @@
-"""A worker's way to the WebSockets of the other workers, by the `Relay`."""
+"""A worker's way to the others, by the `Relay`: to their WebSockets, and for the application's signals."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from appserver.protocols.handoff import Frames, frame
 from appserver.websocket.meeting import MOST, Meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    Taker = Callable[[str, bytes], None]
 
 log = logging.getLogger("appserver.websocket")
 
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once
-_KIND = 1
+PUBLISHED, SIGNAL = 1, 2  # kinds of messages
 _joining = Lock()
 
 
 class Link:
     """The stream to the relay, in the loop of the thread that makes it.
 
-    *deliver* takes what others have published: the channel, and the frame.
+    *takers* take what others send, by its kind: a name, such as that of a channel, and the data.
     """
 
     here: ClassVar[Link | None] = None  # that of this process
 
-    def __init__(self, meeting: Meeting, deliver: Callable[[str, bytes], None]) -> None:
-        self._deliver = deliver
+    def __init__(self, meeting: Meeting, takers: Mapping[int, Taker]) -> None:
+        self._takers = takers
         self._loop = get_hub().loop
         self._stream = meeting.join()
         self._frames = Frames()
@@ -43,10 +45,10 @@ class Link:
         self._reader.start(self._read)
         Link.here = self
 
-    def send(self, channel: str, data: bytes) -> None:
-        """Have all other workers deliver a frame; from any thread."""
-        name = channel.encode()
-        self._loop.run_callback_threadsafe(self._send, frame(_KIND, len(name), name + data))
+    def send(self, kind: int, name: str, data: bytes) -> None:
+        """Have all other workers take something; from any thread."""
+        begin = name.encode()
+        self._loop.run_callback_threadsafe(self._send, frame(kind, len(begin), begin + data))
 
     def _send(self, message: bytes) -> None:
         if Link.here is not self:
@@ -81,7 +83,7 @@ class Link:
             self._reader.stop()
             return
         for each in self._frames.feed(data):
-            self._deliver(each.data[: each.number].decode(), each.data[each.number :])
+            self._takers[each.kind](each.data[: each.number].decode(), each.data[each.number :])
 
     def close(self) -> None:
         """Leave the relay."""
@@ -92,9 +94,9 @@ class Link:
         self._stream.close()
 
 
-def joined(deliver: Callable[[str, bytes], None]) -> Link | None:
+def joined(takers: Mapping[int, Taker]) -> Link | None:
     """Join the relay, where this process has a master that has one, and has not joined yet."""
     with _joining:  # each loop has a thread of its own
         if Meeting.here is None or Link.here is not None:
             return None
-        return Link(Meeting.here, deliver)
+        return Link(Meeting.here, takers)

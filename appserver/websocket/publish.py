@@ -6,7 +6,7 @@ import _thread
 
 from appserver import wsgi
 from appserver.websocket.frames import frame, payload_of
-from appserver.websocket.link import Link
+from appserver.websocket.link import PUBLISHED, Link
 from appserver.websocket.room import Room, check_channel
 
 _get_ident = _thread.get_ident  # the real one, also where gevent replaces it later
@@ -28,7 +28,7 @@ def publish(channel: str, data: str | bytes) -> None:
     message = frame(*payload_of(data))
     deliver(channel, message)
     if Link.here is not None:
-        Link.here.send(channel, message)
+        Link.here.send(PUBLISHED, channel, message)
 
 
 def deliver(channel: str, data: bytes) -> None:

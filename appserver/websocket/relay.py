@@ -1,4 +1,4 @@
-"""What passes published messages from each worker to all others of its server: a part of the master.
+"""What passes messages from each worker to all others of its server: a part of the master.
 
 It looks into nothing: what a worker sends goes to the others as it is.
 """

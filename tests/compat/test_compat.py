@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -282,6 +283,116 @@ def test_signals_call_their_handlers(modules):
     uwsgi.signal(9)
 
 
+class TestTargets:
+    """Where handlers are called."""
+
+    @pytest.fixture
+    def sent(self, monkeypatch):
+        """Return what is sent to other workers."""
+        sent = []
+        link = SimpleNamespace(send=lambda *message: sent.append(message))
+        monkeypatch.setattr(signals, "Link", SimpleNamespace(here=link))
+        monkeypatch.setattr(signals, "worker_id", lambda: 2)
+        return sent
+
+    @pytest.mark.parametrize(
+        "target, here, others",
+        [
+            ("", True, False), ("worker", True, False), ("worker0", True, False), ("workers", True, True),
+            ("active-workers", True, True), ("worker2", True, False), ("worker1", False, True),
+        ],
+    )  # fmt: skip
+    def test_they_are_called_here_or_in_other_workers(self, modules, sent, target, here, others):
+        uwsgi, _ = modules
+        told = []
+
+        def handler(number):
+            told.append(number)
+
+        uwsgi.register_signal(7, target, handler)
+        uwsgi.signal(7)
+        assert told == [7] * here
+        assert sent == [(signals.SIGNAL, f"{__name__}.{handler.__qualname__}", b"\7")] * others
+
+    @pytest.mark.parametrize(
+        "target, worker, runs",
+        [("workers", 2, True), ("worker2", 2, True), ("worker2", 1, False), ("", 1, False)],
+    )
+    def test_what_others_raise_is_heard(self, monkeypatch, target, worker, runs):
+        monkeypatch.setattr(signals, "worker_id", lambda: worker)
+        begun = []
+        monkeypatch.setattr(signals._thread, "start_new_thread", lambda *call: begun.append(call))
+        made = Signals()
+        made.register(7, target, print)
+        made.hear("builtins.print", b"\7")
+        made.hear("builtins.input", b"\7")  # of another generation, which has another function there
+        made.hear("builtins.print", b"\10")
+        assert [arguments for _, arguments in begun] == [(7, print)] * runs
+
+    def test_without_a_master_there_is_one_worker(self, modules):
+        uwsgi, _ = modules
+        told = []
+        uwsgi.register_signal(7, "workers", told.append)
+        uwsgi.register_signal(8, "worker2", told.append)
+        uwsgi.signal(7)
+        assert told == [7]
+        with pytest.raises(ValueError, match="signal 8 is for worker2, and there is one worker"):
+            uwsgi.signal(8)
+
+    def test_while_nobody_serves_others_are_not_reached(self, modules, monkeypatch, caplog):
+        uwsgi, _ = modules
+        monkeypatch.setattr(signals, "Meeting", SimpleNamespace(here=object()))
+        uwsgi.register_signal(7, "workers", lambda _: None)
+        uwsgi.signal(7)
+        assert caplog.messages == ["signal 7 does not reach workers before this worker serves"]
+
+    @pytest.mark.parametrize(
+        "target", ["mules", "mule1", "farm_x", "spooler", "subscribed", "bogus", "worker-1"]
+    )
+    def test_there_are_only_workers(self, modules, target):
+        with pytest.raises(NotImplementedError, match="there are only workers"):
+            modules[0].register_signal(1, target, print)
+
+
+DROPPING = """
+import os
+import uwsgi
+
+def told(name):
+    def handler(number):
+        with open(name, "a") as file:
+            file.write(f"{uwsgi.worker_id()}\\n")
+    return handler
+
+uwsgi.register_signal(10, "workers", told("all"))
+uwsgi.register_signal(12, "worker2", told("second"))
+
+def application(environ, start_response):
+    uwsgi.signal(int(environ["PATH_INFO"][1:]))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"raised"]
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--gevent", "3"), ("--threads", "2"), ("--lazy-apps",)])
+def test_signals_go_to_the_workers_that_they_are_for(tmp_path, options):
+    (tmp_path / "app.py").write_text(DROPPING)
+    with Server(
+        "--http", "127.0.0.1:0", "--module", "app", "--master", "--processes", "3", "--warm-up", "none",
+        *options, cwd=tmp_path,
+    ) as server:  # fmt: skip
+        for number in (10, 12, 12):
+            urllib.request.urlopen(f"http://{server.addresses['http']}/{number}", timeout=20).close()
+
+        def found(name):
+            path = tmp_path / name
+            return sorted(path.read_text().split()) if path.exists() else []
+
+        poll(lambda: found("all") == ["1", "2", "3"], "not all workers hear it")
+        poll(lambda: found("second") == ["2", "2"], "worker 2 does not hear it")
+        assert server.stop() == 0
+
+
 def test_timers_run_from_the_beginning_of_a_worker(modules):
     uwsgi, decorators = modules
     ran = threading.Event()
@@ -310,7 +421,7 @@ def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog):
 
     made.register(3, "", tick)
     numbers = [0.0, 0.0]
-    made._run(Timer(3, 0.01, 2), lambda: nullcontext(numbers))
+    made._run(Timer(3, 0.01, 2), lambda: nullcontext(numbers), made.raise_)
     assert raised == [3, 3]
     assert "the handler of signal 3 took too long" in caplog.text
 
@@ -325,7 +436,7 @@ def test_the_clock_raises_a_signal_in_its_minute(monkeypatch, minute, times):
     made.register(3, "", lambda _: raised.append(wall.now))
     numbers = [0.0]
     with pytest.raises(Ended):
-        made._run(Alarm(3, Clock(minute, -1, -1, -1, -1)), lambda: nullcontext(numbers))
+        made._run(Alarm(3, Clock(minute, -1, -1, -1, -1)), lambda: nullcontext(numbers), made.raise_)
     assert raised == [seconds(f"2026-03-01 {each}:00") for each in times]
 
 
@@ -467,7 +578,7 @@ def test_the_clocks_minutes_are_those_of_all_workers(monkeypatch):
         made = Signals()
         made.register(3, "", lambda _: raised.append(time.strftime("%H:%M:%S", time.localtime(wall.now))))
         with pytest.raises(Ended):
-            made._run(Alarm(3, Clock(-1, -1, -1, -1, -1)), lambda: dues.of(1, 1))
+            made._run(Alarm(3, Clock(-1, -1, -1, -1, -1)), lambda: dues.of(1, 1), made.raise_)
     assert raised == ["10:06:00", "10:07:00", "10:08:20", "10:09:00"]
 
 
