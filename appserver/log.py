@@ -78,7 +78,9 @@ class LogOptions:
 
     logto: str = option(
         "", "Append the log to this file instead of stderr.", convert=log_file,
-        expects="file", example="/var/log/mysite.log", note="A path, never a UDP address.",
+        expects="file", example="/var/log/mysite.log",
+        note="A path, never a UDP address. What the application prints stays on stdout; there it is in the"
+        " file, as its loggers and `wsgi.errors` are here, too.",
     )  # fmt: skip
     logto2: str = option(
         "", "The same for a file that `uid` can open anew.", convert=log_file,
