@@ -68,9 +68,7 @@ class Timer:
             return False
         now = time.monotonic()
         following = numbers[0] + self.seconds
-        numbers[0] = (
-            following if following > now else now + self.seconds
-        )  # what was missed is not made up for
+        numbers[0] = following if following > now else now + self.seconds  # nothing missed is made up for
         numbers[1] += 1
         return True
 
