@@ -121,6 +121,7 @@ def _send_file(x: Exchange, wrapper: FileWrapper, channel: Channel) -> None:
         return
     x.sent += count
     x.send(b"", False)
+    channel.send([], False)
 
 
 def _is_plain(file: object) -> bool:

@@ -62,7 +62,7 @@ class Channel(Protocol):
     gone: bool
 
     def send(self, pieces: list[Piece], more: bool) -> None:
-        """Take the pieces for the wire; raise `ClientGone` where nobody reads them.
+        """Take the pieces for the wire, none behind a file; raise `ClientGone` where nobody reads them.
 
         With *more* it returns once the peer keeps pace with the application, and lets the loop
         have a turn before that (`Cores.turn`).

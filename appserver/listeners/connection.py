@@ -428,6 +428,8 @@ class Connection:
             self._finish()
         elif self.state == SWITCHED and self.wire is not None:
             self.wire.flushed()
+        elif self.state == RUN and self._says_end():
+            self._shut()  # the peer need not wait for what the application does behind its answer
 
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
@@ -533,8 +535,8 @@ class Connection:
 
     def send(self, pieces: list[Piece], more: bool) -> None:
         """Send pieces of the answer; with *more* wait while too much of it is unsent."""
+        x = self.x
         if not self.gone:
-            x = self.x
             if (
                 x is not None
                 and x.ended
@@ -542,7 +544,7 @@ class Connection:
                 and (self.listener.tcp or not (self.keep or self.codec.announces))
             ):
                 self._put_last(x, pieces)
-            else:
+            elif pieces:
                 self.put(pieces)
         if self.gone:
             raise ClientGone
@@ -550,6 +552,8 @@ class Connection:
             if self.sender:
                 self.sender.pace()
             self.service.cores.turn()
+        elif self.sender and x is not None and x.ended:
+            self.sender.leave()
 
     def put(self, pieces: list[Piece]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
@@ -588,14 +592,23 @@ class Connection:
         to be the second costs three times as much.
         """
         x.keep_alive = False
-        if self.listener.tcp:
-            hold_back(self.fd)  # FIN goes in the last segment
-        self.put(pieces)
+        if pieces:
+            if self.listener.tcp:
+                hold_back(self.fd)  # FIN goes in the last segment
+            self.put(pieces)
         if not self.sender and not self.gone:
-            try:
-                shut_writing(self.fd)
-            except OSError:
-                self.gone = True
+            self._shut()
+
+    def _says_end(self) -> bool:
+        """Tell whether nothing more comes behind an answer, all of which is sent."""
+        x = self.x
+        return x is not None and x.ended and not (x.keep_alive or self.gone or self.failed)
+
+    def _shut(self) -> None:
+        try:
+            shut_writing(self.fd)
+        except OSError:
+            self.gone = True
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         """Send a part of a file by sendfile(2); *fd* may be closed afterwards."""

@@ -101,7 +101,7 @@ class Sender:
             raise ClientGone
 
     def _poll(self) -> None:
-        """Send in a native thread; the loop does not write while the application runs."""
+        """Send in a native thread; the loop does not write until the answer is made."""
         connection = self._connection
         poll = _poll()
         poll.register(connection.fd, select.POLLOUT)
@@ -136,6 +136,18 @@ class Sender:
 
     def _queued(self) -> int:
         return queued(self._connection.fd)
+
+    def leave(self) -> None:
+        """Have the loop send the rest of an answer that is made; called in its core, as the last."""
+        connection = self._connection
+        if connection.service.cores.native:
+            connection.listener.loop.run_callback_threadsafe(self._take_over)
+        else:
+            self.drain()
+
+    def _take_over(self) -> None:
+        if self._outbox:  # else the connection has ended
+            self.drain()
 
     def drain(self) -> None:
         """Have the loop send the rest; `Connection.flushed` is called when all of it is."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.listeners.conftest import STREAM_FRONTS, Site, over
+from tests.listeners.conftest import STREAM_FRONTS, Site, over, serving
 
 MODES = {"one": {}, "gevent": {"gevent": 20}, "threads": {"threads": 4}}
 NAMES = ("http", "uwsgi", "fastcgi", "scgi")
@@ -77,3 +77,36 @@ def test_other_ways_of_large_answers(client, site, kind, token):
     """write() waits as a generator does; what is one list is held, as the application made it so."""
     answer = client.request("GET", f"/writes/256?{token}" if kind == "write" else f"/many?{token}")
     assert (len(answer.body), answer.complete) == ((16 if kind == "write" else 8) << 20, True)
+
+
+@pytest.fixture(scope="module", params=["gevent", "threads"])
+def several(request, tmp_path_factory):
+    """Return a server whose loop goes on while the application does, for each kind of core."""
+    with serving(tmp_path_factory.mktemp("several"), "waiting:app", NAMES, **{request.param: 4}) as found:
+        yield found
+
+
+@pytest.mark.parametrize("kind", ["close", "generator", "file"])
+@pytest.mark.parametrize("front", STREAM_FRONTS)
+def test_the_rest_of_an_answer_does_not_wait_for_what_follows_it(several, front, kind, tmp_path):
+    """It is more than the kernel takes at once, and the application has something to do when it is made."""
+    released = tmp_path / "released"
+    headers = [("Connection", "close")] if front == "http" else []
+    with several.client(front) as client:
+        client.send("GET", f"/late/{kind}/{str(released)[1:].replace('/', ':')}", headers)
+        try:
+            answer = client.receive()  # and the connection's end, where it is not kept
+        finally:
+            released.touch()
+        assert (len(answer.body), answer.complete) == (8 << 20, True)
+
+
+@pytest.mark.parametrize("kind", ["close", "generator", "file"])
+def test_a_connection_is_kept_behind_such_an_answer(several, kind, tmp_path):
+    released = tmp_path / "released"
+    with several.client("http") as client:
+        client.send("GET", f"/late/{kind}/{str(released)[1:].replace('/', ':')}")
+        answer = client.receive()
+        released.touch()
+        assert (len(answer.body), answer.complete) == (8 << 20, True)
+        assert client.request("GET", "/ok").body == b"ok"

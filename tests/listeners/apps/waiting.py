@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import tempfile
 import threading
 import time
 
@@ -103,6 +104,43 @@ def late_close(environ, start_response, path):
 
     start_response("200 OK", [*TEXT, ("Content-Length", "5")])
     return Late(environ, [b"whole"])
+
+
+@route
+def late(environ, start_response, kind, path):
+    """Answer with 8 MiB, and do something behind their end until a file is there."""
+    path = "/" + path.replace(":", "/")
+
+    def wait():
+        tell(environ, "waits")
+        while not os.path.exists(path):
+            time.sleep(0.005)
+
+    class Late(Closing):
+        def close(self):
+            wait()
+
+    class File:
+        def __init__(self):
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            self.file.write(BLOCK * 128)
+            self.file.seek(0)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def close(self):
+            wait()
+            self.file.close()
+
+    def pieces():
+        yield BLOCK * 128
+        wait()
+
+    start_response("200 OK", [*TEXT, ("Content-Length", str(len(BLOCK) * 128))])
+    if kind == "file":
+        return environ["wsgi.file_wrapper"](File())
+    return Late(environ, [BLOCK * 128]) if kind == "close" else pieces()
 
 
 @route
