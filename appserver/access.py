@@ -48,6 +48,11 @@ def _size(ended: Ended) -> int:
     return ended.x.head_size + ended.x.sent
 
 
+def _queued(ended: Ended) -> str:
+    queued = ended.x.environ.get(QUEUED)
+    return f"{queued if type(queued) is float else 0.0:.6f}"  # the environ is the application's
+
+
 # What %(name) stands for; text of the client's is escaped afterwards.
 _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "uri": lambda e: e.x.uri,
@@ -66,7 +71,7 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "micros": lambda e: int(e.seconds * 1e6),
     "msecs": lambda e: int(e.seconds * 1e3),
     "secs": lambda e: f"{e.seconds:.6f}",
-    "queued": lambda e: f"{e.x.environ.get(QUEUED) or 0.0:.6f}",
+    "queued": _queued,
     "tmsecs": lambda e: int(e.begun * 1e3),
     "tmicros": lambda e: int(e.begun * 1e6),
     "time": lambda e: int(e.begun),
@@ -160,7 +165,7 @@ class Access:
             self._stamp = strftime(self._date or "%Y-%m-%d %H:%M:%S", localtime(now))
         said = f'{peer} "{x.method} {x.uri} {x.protocol}"'
         if not (said.isascii() and said.isprintable() and "\\" not in said and said.count('"') == 2):
-            peer, uri = _UNSAFE.sub(_escaped, peer), _UNSAFE.sub(_escaped, x.uri)
+            peer, uri = _UNSAFE.sub(_escaped, str(peer)), _UNSAFE.sub(_escaped, x.uri)
             said = f'{peer} "{_UNSAFE.sub(_escaped, x.method)} {uri} {_UNSAFE.sub(_escaped, x.protocol)}"'
         queued = environ.get(QUEUED)
         waited = f" queued {queued * 1000:.1f}ms" if type(queued) is float else ""

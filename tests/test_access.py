@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
@@ -108,6 +109,13 @@ def test_every_variable_has_a_value_for_every_request():
         del x.environ[name]
     form = " ".join(f"%({name})" for name in NAMES)
     assert len(line(form, x=x, status="").replace("  ", " ").split()) >= len(NAMES)
+
+
+@pytest.mark.parametrize("form", ["", "%(addr) %(uri) %(queued)"])
+def test_what_the_application_makes_of_its_environ_does_not_matter(form):
+    peer = ip_address("192.0.2.7")
+    written = line(form, x=exchange(REMOTE_ADDR=peer, REQUEST_URI='/a"b', **{"appserver.queued": "soon"}))
+    assert "192.0.2.7" in written
 
 
 def test_variables_of_the_applications_own():

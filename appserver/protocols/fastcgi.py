@@ -89,8 +89,8 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "rest", "said",
-        "scanned", "size", "stdin",
+        "base", "begun", "keep", "limit", "measured", "padding", "params", "partial", "request", "rest",
+        "said", "scanned", "size", "stdin",
     )  # fmt: skip
 
     announces = False
@@ -103,6 +103,7 @@ class FastcgiCodec(CgiAnswers):
         self.said = 0  # replies since the last request was answered
         self.rest = 0  # bytes still to come of a STDIN record's content,
         self.padding = 0  # and of what is behind it
+        self.measured = False  # the request that has a body has a length
         self._idle()
 
     def _idle(self) -> None:
@@ -170,6 +171,8 @@ class FastcgiCodec(CgiAnswers):
                 ):
                     found.body_left = 0  # as it mostly is: no body
                     at += 8
+                else:
+                    self.measured = "CONTENT_LENGTH" in found.environ
                 break
             elif kind == STDIN:
                 if x is None:
@@ -256,7 +259,7 @@ class FastcgiCodec(CgiAnswers):
 
     def _add_stdin(self, x: Exchange, content: memoryview) -> None:
         self.stdin.append(content)
-        if "CONTENT_LENGTH" in x.environ:
+        if self.measured:
             x.body_left -= len(content)
             if x.body_left < 0:
                 raise ProtocolError(BAD_REQUEST, "The body is longer than its CONTENT_LENGTH.")

@@ -62,7 +62,7 @@ USUAL: Final = RequestLimits()
 class HttpCodec(HttpAnswers):
     """Decode a connection's requests one after the other and frame their answers."""
 
-    __slots__ = ("base", "left", "limits", "reader", "searched")
+    __slots__ = ("base", "last", "left", "limits", "reader", "searched")
 
     plain = True
     verbatim = True
@@ -75,6 +75,7 @@ class HttpCodec(HttpAnswers):
         self.reader = reader
         self.limits = limits
         self.left = limits.requests  # that may still come
+        self.last = False  # the peer has said that its request is the last
         self.searched = 0  # no head ends before this place in the buffer
 
     def receive(self, data: bytes) -> Exchange | None:
@@ -242,7 +243,8 @@ class HttpCodec(HttpAnswers):
                 x.keep_alive = True
             else:
                 named = {option.strip() for option in wanted.split(",")}
-                x.keep_alive = "close" not in named if http11 else "keep-alive" in named
+                self.last = "close" in named
+                x.keep_alive = not self.last if http11 else "keep-alive" in named
         self.left -= 1
         if not self.left:
             x.keep_alive = False
@@ -265,7 +267,7 @@ class HttpCodec(HttpAnswers):
             x.body_left = content_length(length)
 
     def goes_on(self, x: Exchange) -> bool:
-        return x.protocol != "HTTP/1.0" and "close" not in x.environ.get("HTTP_CONNECTION", "").lower()
+        return x.protocol != "HTTP/1.0" and not self.last
 
     def ask(self, x: Exchange) -> bytes:
         return _CONTINUE

@@ -51,6 +51,18 @@ def test_is_served(name, how):
     assert fastcgi(wire[:-1], how) == []
 
 
+@pytest.mark.parametrize("given, made", [(POST, BARE), (BARE, POST | {"CONTENT_LENGTH": "2"})])
+def test_the_application_may_change_the_length_while_the_body_comes(given, made):
+    codec = FastcgiCodec({})
+    wire = fastcgi_request(given, b"hello")
+    body = record(STDIN, 1, b"hello") + record(STDIN, 1, b"")
+    x = codec.receive(wire.removesuffix(body))
+    x.environ.clear()
+    x.environ.update(made)
+    assert b"".join(codec.receive_body(x, body)) == b"hello"
+    assert x.body_left == 0
+
+
 def test_a_body_is_taken_as_it_comes():
     codec = FastcgiCodec({})
     wire = fastcgi_request(POST | {"CONTENT_LENGTH": str(len(BIG))}, BIG, padding=3)

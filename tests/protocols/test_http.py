@@ -139,6 +139,25 @@ def test_who_keeps_the_connection(reader, version, field, kept):
     assert x.keep_alive is kept
 
 
+@pytest.mark.parametrize(
+    "version, field, goes_on",
+    [
+        ("1.1", "X: y", True),
+        ("1.1", "Connection: keep-alive", True),
+        ("1.1", "Connection: closed", True),
+        ("1.1", "Connection: CLOSE , x", False),
+        ("1.0", "Connection: keep-alive", False),
+    ],
+)
+@pytest.mark.parametrize("made", [{}, {"HTTP_CONNECTION": None}, {"HTTP_CONNECTION": "close"}])
+def test_who_may_send_more_before_the_end(reader, version, field, goes_on, made):
+    """What the application makes of its environ changes nothing."""
+    codec = HttpCodec(BASE, READERS[reader])
+    x = codec.receive(request(f"GET / HTTP/{version}", "Host: h", field))
+    x.environ.update(made)
+    assert codec.goes_on(x) is goes_on
+
+
 @pytest.mark.parametrize("version, waits", [("1.1", True), ("1.0", False)])
 def test_the_body_is_asked_for(reader, version, waits):
     codec = HttpCodec(BASE, READERS[reader])
