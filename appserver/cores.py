@@ -1,8 +1,9 @@
 """Where application calls run: so many at once, in greenlets or in native threads.
 
 A core is room for one running request, as in uWSGI. A task is anything with ``work``, which runs
-in a core, and ``done``, which runs afterwards in the thread of the loop; neither may raise. Tasks that
-find no core wait in a queue, which is fair between listeners.
+in a core, and ``done``, which runs afterwards in the thread of the loop; neither may raise, and one that
+does ends its own request and no other. Tasks that find no core wait in a queue, which is fair between
+listeners.
 """
 
 from __future__ import annotations
@@ -61,8 +62,14 @@ class Task(Protocol):
     def refuse(self, error: ProtocolError) -> None:
         """Answer without the application, in its place, if somebody wants that; may wait, in a greenlet."""
 
+    def abort(self) -> None:
+        """Have `done` end the connection, as `work` or `refuse` has raised in the middle of an answer."""
+
     def done(self) -> None:
         """Go on in the loop's thread after `work` or `refuse`; may not wait."""
+
+    def cut(self) -> None:
+        """End the request at once, and its connection, as `done` has raised; may not wait."""
 
 
 class Cores(Protocol):
@@ -209,11 +216,19 @@ class _Queueing:
             self._pump_soon()
 
     def _answer_refused(self, task: Task, error: ProtocolError) -> None:
-        task.refuse(error)
+        try:
+            task.refuse(error)
+        except BaseException:
+            log.exception(_FAILED)
+            _abort(task)
         self._refusing -= 1
         self._in_hand -= 1
         self._load[IN_HAND] = self._in_hand
-        task.done()
+        try:
+            task.done()
+        except Exception:
+            log.exception(_FAILED)
+            _cut(task)
 
     def _start_waiting(self) -> None:
         """Give cores that are free to tasks that wait."""
@@ -326,8 +341,9 @@ class GreenletCores(_Queueing):
         while True:
             try:
                 task.work()
-            except Exception:  # it may not; without this the core would be lost as well
+            except BaseException:  # it may not; without this the core would be lost as well
                 log.exception(_FAILED)
+                _abort(task)
             if worker.gr_context is not None:  # what one request sets is not for the next one
                 worker.gr_context = None
             self._free += 1
@@ -339,6 +355,7 @@ class GreenletCores(_Queueing):
                 task.done()
             except Exception:
                 log.exception(_FAILED)
+                _cut(task)
             if self._queue.size or self._when_free:
                 self._pump_soon()
             elif self._batch:
@@ -411,8 +428,9 @@ class ThreadCores(_Queueing):
             if task is not None:  # else it was refused meanwhile
                 try:
                     Context().run(task.work)  # what one request sets is not for the next one
-                except Exception:
+                except BaseException:
                     log.exception(_FAILED)
+                    _abort(task)
                 self._loop.run_callback_threadsafe(self._done, task)
 
     def _done(self, task: Task) -> None:
@@ -420,7 +438,11 @@ class ThreadCores(_Queueing):
         self._answered += 1
         self._load[IN_HAND] = self._in_hand
         self._load[DONE] = self._answered
-        task.done()
+        try:
+            task.done()
+        except Exception:
+            log.exception(_FAILED)
+            _cut(task)
         if self._when_free:
             self._pump_soon()
 
@@ -437,6 +459,20 @@ class ThreadCores(_Queueing):
         super().stop()
         for _ in self._threads:
             self._calls.put(False)
+
+
+def _abort(task: Task) -> None:
+    """Have `done` end what is not whole, as `work` or `refuse` has raised."""
+    if task.x is None or not task.x.ended:
+        task.abort()
+
+
+def _cut(task: Task) -> None:
+    """End what `done` has left, as it has raised."""
+    try:
+        task.cut()
+    except Exception:
+        log.exception(_FAILED)
 
 
 def _note_wait(task: Task, since: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -36,10 +37,16 @@ class Task:
     def refuse(self, error):
         self.told.append(f"{self.name} refused: {error.status[:3]}")
 
+    def abort(self):
+        self.told.append(f"{self.name} aborted")
+
     def done(self):
         self.told.append(f"{self.name} done")
         if self.after is not None:
             self.after()
+
+    def cut(self):
+        self.told.append(f"{self.name} cut")
 
 
 @pytest.fixture
@@ -232,11 +239,78 @@ class TestWhatARequestLeavesBehind:
         cores = started(1, load)
         in_one_turn(lambda: cores.run(Task("a", told, after=lambda: 1 / 0)))
         in_one_turn(lambda: cores.run(Task("b", told)))
-        assert told == ["a", "a done", "b", "b done"]
+        assert told == ["a", "a done", "a cut", "b", "b done"]
         assert (load[DONE], load[IN_HAND]) == (2, 0)
         (record,) = caplog.records
         assert record.levelno == logging.ERROR
         assert record.exc_info[0] is ZeroDivisionError
+
+
+class Failing(Task):
+    """Raise wherever it can: *error* in `work` and in `refuse`."""
+
+    def __init__(self, name, told, *, ended=False, error=ZeroDivisionError):
+        super().__init__(name, told, after=lambda: 1 / 0)
+        self.x = SimpleNamespace(ended=ended, environ={})
+        self.error = error
+
+    def work(self):
+        super().work()
+        raise self.error
+
+    def refuse(self, error):
+        super().refuse(error)
+        raise self.error
+
+    def cut(self):
+        super().cut()
+        raise ZeroDivisionError
+
+
+class TestWhatRaises:
+    @pytest.mark.parametrize("error", [ZeroDivisionError, gevent.Timeout, SystemExit])
+    def test_a_task(self, started, error):
+        load, told = [0, 0], []
+        cores = started(1, load)
+        in_one_turn(lambda: [cores.run_soon(Failing(name, told, error=error)) for name in "ab"])
+        in_one_turn(lambda: cores.run(Task("c", told)))
+        ended = [f"{name}{what}" for name in "ab" for what in ("", " aborted", " done", " cut")]
+        assert told == [*ended, "c", "c done"]
+        assert (load[DONE], load[IN_HAND]) == (3, 0)
+
+    def test_behind_a_whole_answer(self, started):
+        """Nothing is missing."""
+        told = []
+        in_one_turn(lambda: started(1).run(Failing("a", told, ended=True)))
+        assert told == ["a", "a done", "a cut"]
+
+    def test_one_that_is_refused(self, started):
+        load, told, opened = [0, 0], [], Event()
+        cores = started(1, load, max_queue=0)
+        in_one_turn(lambda: cores.run(Task("a", told, opened)))
+        for name in "bc":
+            in_one_turn(lambda name=name: cores.run(Failing(name, told)))
+        turns(3)
+        ended = [f"{name}{what}" for name in "bc" for what in (" refused: 503", " aborted", " done", " cut")]
+        assert told == ["a", *ended]
+        assert load[IN_HAND] == 1
+        opened.set()
+        turns(3)
+        in_one_turn(lambda: cores.run(Task("d", told)))
+        assert told[-3:] == ["a done", "d", "d done"]
+        assert load[IN_HAND] == 0
+
+    def test_in_a_thread(self):
+        load, told, ended = [0, 0], [], Event()
+        cores = ThreadCores(1, load, QueueOptions())
+        try:
+            cores.run(Failing("a", told))
+            cores.run(Task("b", told, after=ended.set))
+            assert ended.wait(10)
+            assert sorted(told) == ["a", "a aborted", "a cut", "a done", "b", "b done"]
+            assert (load[DONE], load[IN_HAND]) == (2, 0)
+        finally:
+            cores.stop()
 
 
 variable = ContextVar("variable", default="none")
@@ -285,7 +359,7 @@ def test_an_error_leaves_a_thread_as_it_was(caplog):
         cores.run(failing)
         cores.run(Task("b", told, after=ended.set))
         assert ended.wait(10)
-        assert sorted(told) == ["a done", "b", "b done"]
+        assert sorted(told) == ["a aborted", "a done", "b", "b done"]
         assert "ZeroDivisionError" in caplog.text
     finally:
         cores.stop()

@@ -18,6 +18,8 @@ from appserver.protocols.mongrel2 import RELEASE, control
 from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greenlet import greenlet
 
     from appserver.exchange import Exchange
@@ -217,6 +219,29 @@ class Request:
             self.timer.close()
             self.timer = None
 
+    def cut(self) -> None:
+        """End it, as `done` has not, and its connection, unless the answer is whole; let the next one run."""
+        if self.given_up:
+            return
+        self._end_timer()
+        self.lingers = False
+        if not (self.ended or self.gone):
+            self.failed = True
+            with suppress(Exception):  # whatever it is, the others are not to wait for it
+                self._close_connection(())
+            self.gone = True
+        self.given_up = True
+        self.intake.end(self)
+        if self.switched:
+            self._lose_client()
+
+    def _close_connection(self, answer: Sequence[Piece]) -> None:
+        """Send the last of it at once, if that can be."""
+        self.ended = True
+        self.intake.try_send(self, answer, last=True)
+        if self.inflow is not None and not self.inflow.finished:
+            self.order(credits=RELEASE)
+
     # The body that comes in pieces
 
     def feed(self, piece: Message) -> None:
@@ -244,10 +269,9 @@ class Request:
         then read what the next client of that descriptor says.
         """
         if self.inflow is not None and not self.inflow.finished:
-            self.failed = self.ended = True
+            self.failed = True
             with suppress(ClientGone):
-                self.intake.try_send(self, (), last=True)
-            self.order(credits=RELEASE)
+                self._close_connection(())
         else:
             self.order(cancel=True)
         self.gone = True
@@ -383,12 +407,9 @@ class Request:
         if self.gone or self.x is None:
             return
         if not self.ended:
-            self.failed = self.ended = True
-            answer = [] if self.x.begun else [self.intake.codec.refuse(OVERDUE)]
+            self.failed = True
             with suppress(ClientGone):
-                self.intake.try_send(self, answer, last=True)
-            if self.inflow is not None and not self.inflow.finished:
-                self.order(credits=RELEASE)
+                self._close_connection([] if self.x.begun else [self.intake.codec.refuse(OVERDUE)])
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends

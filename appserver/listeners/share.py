@@ -324,12 +324,12 @@ class Share(Intake):
 
     def end(self, request: Request) -> None:
         """Make room for the next request."""
-        self.in_hand -= 1
         self._slow.discard(request.origin)
         if self._requests.get(request.origin) is request:  # not another one, of the next receiver
-            del self._requests[request.origin]
             if not request.ended:
                 self._write(frame(handoff.END, request.origin))
+            del self._requests[request.origin]
+        self.in_hand -= 1  # last: where this raises it is called again
 
     def drain(self) -> None:
         """Go on until the receiver says that there is no more."""

@@ -284,10 +284,10 @@ class Subscription(Intake):
 
     def end(self, request: Request) -> None:
         """Let the next request of the connection run, in the thread that took it."""
-        self.in_hand -= 1
         if self.draining and self._pull is not None:
             self._pull.last = monotonic()
         following = self.listener.turns.leave(request)
+        self.in_hand -= 1  # behind what may raise: it is called again then
         if following is not None:
             owner = following.intake
             if owner is self:

@@ -73,6 +73,10 @@ class Answer:
     def done(self) -> None:
         self._ended.set()
 
+    def cut(self) -> None:
+        self.gone = self._connection.failed = True
+        self._ended.set()
+
     # The channel, used in the core
 
     def send(self, pieces: list[Piece], more: bool) -> None:
