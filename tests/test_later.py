@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from appserver.listeners.later import Later
@@ -80,3 +82,22 @@ def test_its_end_is_that_of_its_timer(loop):
     later.stop()
     later.close()
     assert (loop.active, loop.closed) == (False, True)
+
+
+def test_one_that_raises_is_cut_and_the_others_are_looked_at(loop, caplog):
+    seen = []
+
+    def look(connection):
+        if connection is bad:
+            raise ValueError("a defect")
+        seen.append(connection)
+
+    bad = SimpleNamespace(listener=SimpleNamespace(name="http"), cut=lambda: seen.append("cut"))
+    later = Later(loop, 5.0, look)
+    for each in ("a", bad, "b"):
+        later.add(each)
+    loop.tick()
+    loop.tick()
+    assert seen == ["a", "cut", "b"]
+    assert not loop.active
+    assert "ValueError: a defect" in caplog.text

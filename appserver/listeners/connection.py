@@ -113,27 +113,31 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come."""
-        size = _RECV if self.inlet is None else self.inlet.room
         try:
-            data = os.read(self.fd, size)
-        except BlockingIOError:
-            self._read()
-            return
-        except OSError:
-            self.gone = self.state != RUN or self.x is None or not self.x.ended
-            data = b""
-        if self.state == HEAD or self.state == BODY:
-            if data:
-                self._take(data, len(data) == size)
+            size = _RECV if self.inlet is None else self.inlet.room
+            try:
+                data = os.read(self.fd, size)
+            except BlockingIOError:
+                self._read()
+                return
+            except OSError:
+                self.gone = self.state != RUN or self.x is None or not self.x.ended
+                data = b""
+            if self.state == HEAD or self.state == BODY:
+                if data:
+                    self._take(data, len(data) == size)
+                else:
+                    self._cut()
+            elif self.state == DRAIN:
+                if not data:
+                    self.close()
+            elif (x := self.x) is not None and x.body_left:
+                self._take_rest(x, data)
             else:
-                self._cut()
-        elif self.state == DRAIN:
-            if not data:
-                self.close()
-        elif (x := self.x) is not None and x.body_left:
-            self._take_rest(x, data)
-        else:
-            self._overhear(data)
+                self._overhear(data)
+        except Exception:  # gevent would stop the watcher, and nobody end the connection
+            log.exception(_UNREADABLE, self.listener.name)
+            self.cut()
 
     def _take(self, data: bytes, more: bool = False) -> None:
         """Go on with the request that is being read; with *more* the rest may wait already."""

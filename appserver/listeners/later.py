@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appserver.listeners.connection import Connection
+
+log = logging.getLogger("appserver.listeners")
 
 
 class Later:
@@ -31,7 +34,11 @@ class Later:
     def _tick(self) -> None:
         old, self._old, self._young = self._old, self._young, []
         for connection in old:
-            self._call(connection)
+            try:
+                self._call(connection)
+            except Exception:  # nobody would look at the others again
+                log.exception("%s: a connection cannot be served", connection.listener.name)
+                connection.cut()
         if not self._old and not self._young:
             self._timer.stop()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from appserver.listeners.connection import Connection
+
+log = logging.getLogger("appserver.listeners")
 
 _QUANTUM = 0.01  # seconds; the last connection of a turn may take longer by what it has read
 _TURN = 1e-9  # seconds: a timer, so that sockets are looked at in between (see `GreenletCores.turn`)
@@ -48,7 +51,11 @@ class Quantum:
 
     def _serve(self, connection: Connection) -> None:
         began = monotonic()
-        connection.take_frames()
+        try:
+            connection.take_frames()
+        except Exception:  # the others in line would not be served, and nobody end the connection
+            log.exception("%s: frames cannot be read", connection.listener.name)
+            connection.cut()
         self._left -= monotonic() - began
 
     def _go_on(self) -> None:

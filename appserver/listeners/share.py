@@ -130,24 +130,27 @@ class Share(Intake):
             self._obey(each)
 
     def _obey(self, told: Frame) -> None:
-        if told.kind == handoff.REQUEST:
-            if not self.take(told.data, told.number):
-                self._write(frame(handoff.END, told.number))
-        elif told.kind in {handoff.NOTICE, handoff.BODY}:
-            self.take(told.data, told.number)
-        elif told.kind == handoff.GONE:
-            self._forget(told.number)
-        elif told.kind == handoff.WAIT:
-            if told.number in self._requests:
-                self._slow.add(told.number)
-        elif told.kind == handoff.GO_ON:
-            self._slow.discard(told.number)
-            if (request := self._requests.get(told.number)) is not None:
-                request.go_on()
-        elif told.kind == handoff.FLOW:
-            self._flow_control = told.number > 0
-        elif told.kind == handoff.FAREWELL:
-            self._released = True
+        try:
+            if told.kind == handoff.REQUEST:
+                if not self.take(told.data, told.number):
+                    self._write(frame(handoff.END, told.number))
+            elif told.kind in {handoff.NOTICE, handoff.BODY}:
+                self.take(told.data, told.number)
+            elif told.kind == handoff.GONE:
+                self._forget(told.number)
+            elif told.kind == handoff.WAIT:
+                if told.number in self._requests:
+                    self._slow.add(told.number)
+            elif told.kind == handoff.GO_ON:
+                self._slow.discard(told.number)
+                if (request := self._requests.get(told.number)) is not None:
+                    request.go_on()
+            elif told.kind == handoff.FLOW:
+                self._flow_control = told.number > 0
+            elif told.kind == handoff.FAREWELL:
+                self._released = True
+        except Exception:  # gevent would stop the watcher
+            log.exception("mongrel2 %s: what the receiver says cannot be done", self.listener.pull)
 
     def _forget(self, number: int) -> None:
         """Note that nobody waits for an answer any more."""

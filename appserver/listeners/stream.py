@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
 import resource
 import select
@@ -32,10 +32,14 @@ from appserver.stats.backlog import backlog
 from appserver.trust import TrustOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appserver.exchange import Exchange
     from appserver.listeners.listener import Service
     from appserver.options import Settings
     from appserver.protocols.codec import Codec
+
+log = logging.getLogger("appserver.listeners")
 
 _poll = select.poll  # the real one, also where gevent replaces it later
 _READ = 1  # libev's event bit
@@ -46,8 +50,8 @@ _ACCEPTS = 16  # connections taken in one turn of the loop; those that are open 
 _EVERY = 1 << 30
 _SHARE = 32  # of the connections at most, one in so many is ended where it idles and others wait
 _SWEEP = 1.0  # seconds between looks at the deadlines
-_PAUSE = 0.1  # seconds without accepting when descriptors run out
-_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE = 0.1  # seconds without accepting when that fails, for want of descriptors above all
+_UNSERVED = "%s: a connection cannot be served"
 
 
 def _allowed() -> int:
@@ -212,8 +216,6 @@ class StreamListener:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno not in _FULL:
-                    raise
                 self._pause(error)
                 return
             self._expected = number + 1
@@ -222,13 +224,20 @@ class StreamListener:
             if self._guarded and not self._admits(peer):
                 os.close(fd)
                 continue
-            self.accepted(fd, peer)
+            try:
+                self.accepted(fd, peer)
+            except Exception:  # gevent would stop accepting
+                log.exception(_UNSERVED, self.name)
             if self.refusals.count >= enough:
                 return
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
-        connection = Connection(self, fd, peer)
+        try:
+            connection = Connection(self, fd, peer)
+        except BaseException:
+            os.close(fd)
+            raise
         connection.codec.trust = self.forwarded
         connection.readable()
 
@@ -281,7 +290,7 @@ class StreamListener:
         spare = [c for c in self.connections if isinstance(c, Connection) and c.spare]
         spare.sort(key=attrgetter("deadline"))
         for connection in spare[: max(1, self._most // _SHARE)]:
-            connection.expire()
+            self._apart(connection, connection.expire)
         if len(self.connections) < self._most:
             return  # and be called again
         self._warnings.tell(f"max-connections = {self._most} are open; more wait")
@@ -302,12 +311,20 @@ class StreamListener:
     def _sweep(self) -> None:
         now = monotonic()
         for connection in [c for c in self.connections if c.deadline < now]:
-            connection.expire()
+            self._apart(connection, connection.expire)
         for connection in list(self.muted):
-            connection.look()
+            self._apart(connection, connection.look)
         self.refusals.tell()
         if self.full and len(self.connections) < self._most:  # a plug-in's connections may end unheard
             self.go_on()
+
+    def _apart(self, connection: Connection, call: Callable[[], None]) -> None:
+        """Call something for one connection of many, which the others do not suffer from."""
+        try:
+            call()
+        except Exception:
+            log.exception(_UNSERVED, self.name)
+            connection.cut()
 
     def stop(self) -> None:
         """Take what has arrived unless others will, accept no more, end connections when they are idle."""
@@ -324,7 +341,7 @@ class StreamListener:
         if self._watchers:
             self._resume.stop()
         for connection in list(self.connections):
-            connection.stop()
+            self._apart(connection, connection.stop)
 
     def busy(self) -> int:
         """Return how many connections are open."""

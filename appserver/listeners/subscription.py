@@ -74,28 +74,37 @@ class Subscription(Intake):
     def _follow(self) -> None:
         """Attach to Mongrel2 whenever it has come."""
         while True:
-            if not self.draining:
-                attachment = self.responder.attachment()
-                if attachment != self.attachment:
-                    self.listener.turns.lost(self.attachment)
-                    self.accounts.lost(self.attachment)
-                    self._detach()
-                    if attachment:
-                        self._attach(attachment)
-            pull = self._pull
-            if pull is not None:
-                pull.look(self._name, self.identity)
-            if self._absence is not None:
-                self._absence.look(attached=self.attachment > 0 or self.draining)
-            for line in self.accounts.look():
-                log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
-                self.listener.turns.gone(line)
-            self._keep_alive()
-            now = monotonic()
-            if now >= self.accounts.due:
-                self._settle()
-            pause = POLL_ATTACHED if pull is not None and pull.ready else POLL
-            gevent.sleep(min(pause, max(self.accounts.due - now, POLL)))
+            try:
+                pause = self._look()
+            except Exception:  # nobody would look again
+                log.exception("%s: Mongrel2 cannot be seen to", self._name)
+                pause = POLL_ATTACHED
+            gevent.sleep(pause)
+
+    def _look(self) -> float:
+        """See to the attachment and to the clients; return the seconds to the next look."""
+        if not self.draining:
+            attachment = self.responder.attachment()
+            if attachment != self.attachment:
+                self.listener.turns.lost(self.attachment)
+                self.accounts.lost(self.attachment)
+                self._detach()
+                if attachment:
+                    self._attach(attachment)
+        pull = self._pull
+        if pull is not None:
+            pull.look(self._name, self.identity)
+        if self._absence is not None:
+            self._absence.look(attached=self.attachment > 0 or self.draining)
+        for line in self.accounts.look():
+            log.info("mongrel2 %s: a client that reads nothing is dropped", self.listener.pull)
+            self.listener.turns.gone(line)
+        self._keep_alive()
+        now = monotonic()
+        if now >= self.accounts.due:
+            self._settle()
+        pause = POLL_ATTACHED if pull is not None and pull.ready else POLL
+        return min(pause, max(self.accounts.due - now, POLL))
 
     def _settle(self) -> None:
         """Go on where Mongrel2 has said nothing of what clients were sent."""

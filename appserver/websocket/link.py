@@ -83,7 +83,10 @@ class Link:
             self._reader.stop()
             return
         for each in self._frames.feed(data):
-            self._takers[each.kind](each.data[: each.number].decode(), each.data[each.number :])
+            try:
+                self._takers[each.kind](each.data[: each.number].decode(), each.data[each.number :])
+            except Exception:  # gevent would stop the watcher, and nothing more come
+                log.exception("what another worker tells cannot be done")
 
     def close(self) -> None:
         """Leave the relay."""

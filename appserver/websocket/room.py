@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,8 @@ from gevent import get_hub
 if TYPE_CHECKING:
     from appserver.websocket.session import Session
     from appserver.websocket.wire import Together, Wire
+
+log = logging.getLogger("appserver.websocket")
 
 _get_ident = _thread.get_ident  # the real one, also where gevent replaces it later
 _TICK = 1.0  # seconds
@@ -68,7 +71,11 @@ class Room:
     def _tick(self) -> None:
         now = monotonic()
         for session in list(self._sessions):
-            session.tick(now)
+            try:
+                session.tick(now)
+            except Exception:  # the others want to be seen to, too
+                log.exception("a WebSocket cannot be seen to")
+                self.leave(session)
 
     def subscribe(self, session: Session, channel: str) -> None:
         """Have it get what is published to *channel*."""

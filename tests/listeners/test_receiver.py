@@ -9,9 +9,12 @@ import socket
 from threading import Thread
 from types import SimpleNamespace
 
+import gevent
 import pytest
 import zmq
+from greenlet import GreenletExit
 
+from appserver.listeners import subscription
 from appserver.listeners.pull import Pull
 from appserver.listeners.receiver import Receiver
 from appserver.listeners.rendezvous import Rendezvous
@@ -421,6 +424,44 @@ def test_the_files_of_uploads_that_a_loop_cannot_tell_of_are_removed(tmp_path):
     )
     assert share._orphans() == frame(handoff.ORPHAN, 0, b"uuid 7 ")
     assert not file.exists()
+
+
+def test_what_a_loop_cannot_do_is_not_the_last_that_it_hears(caplog):
+    told = []
+
+    def go_on():
+        told.append("told")
+        raise ValueError("a defect")
+
+    share = object.__new__(Share)
+    share.listener = SimpleNamespace(pull="tcp://a")
+    share._slow = set()
+    share._requests = {1: SimpleNamespace(go_on=go_on), 2: SimpleNamespace(go_on=lambda: told.append("good"))}
+    share._frames = Frames()
+    share._stream = SimpleNamespace(recv=lambda _: frame(handoff.GO_ON, 1) + frame(handoff.GO_ON, 2))
+    share._hear()
+    assert told == ["told", "good"]
+    assert "ValueError: a defect" in caplog.text
+
+
+def test_a_subscription_looks_again_whatever_a_look_raises(monkeypatch, caplog):
+    monkeypatch.setattr(subscription, "POLL_ATTACHED", 0)
+    looks = iter([0.0, ValueError("a defect"), 0.0, KeyError(), 0.0])
+
+    class Failing(subscription.Subscription):
+        def _look(self):
+            found = next(looks, None)
+            if found is None:
+                raise GreenletExit
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    following = object.__new__(Failing)
+    following._name = "mongrel2"
+    gevent.spawn(following._follow).join()
+    assert next(looks, None) is None
+    assert caplog.text.count("Mongrel2 cannot be seen to") == 2
 
 
 # Loops that end
