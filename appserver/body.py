@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, final
 
@@ -34,13 +35,14 @@ class Body:
     taken: it is too long, or the temporary file cannot hold it.
     """
 
-    __slots__ = ("_block", "_file", "_in_memory", "_limit", "_open", "_pieces", "room", "size")
+    __slots__ = ("_announced", "_block", "_file", "_in_memory", "_limit", "_open", "_pieces", "room", "size")
 
     def __init__(self, in_memory: int, limit: int = 0, announced: int = 0) -> None:
         if 0 < limit < announced:
             raise too_long(limit)
         self._in_memory = in_memory
         self._limit = limit
+        self._announced = announced
         self.size = 0
         self._block = _TOGETHER if 0 <= announced <= _TOGETHER else _BLOCK
         self.room = self._block  # bytes that the block which has begun still takes; more than 0
@@ -70,6 +72,8 @@ class Body:
                 self._pieces.clear()
                 self._open.clear()
             self._file.write(data)
+            if self.size >= self._announced:  # this may be the last, and nobody could be told later
+                self._file.flush()
         except OSError as error:
             why = os.strerror(error.errno or errno.EIO)  # without the names of directories
             raise ProtocolError("507 Insufficient Storage", f"The body: {why}.") from None
@@ -114,4 +118,5 @@ class Body:
         self._pieces.clear()
         self._open.clear()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of a full disk: it is closed all the same
+                self._file.close()

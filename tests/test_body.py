@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from io import BytesIO
+from io import BufferedRandom, BytesIO, FileIO
 
 import pytest
 from hypothesis import given
@@ -91,6 +91,64 @@ def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
     assert refused.value.status.startswith("507")
     held.close()
     assert opened[0].closed
+
+
+class Full(FileIO):
+    """A file on a disk that is full from some byte on."""
+
+    left = 0
+
+    def write(self, data):
+        if self.left < len(data):
+            raise OSError(28, "No space left on device")
+        self.left -= len(data)
+        return super().write(data)
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    """Have temporary files be on such a disk, buffered as they are; return those that were opened."""
+    opened = []
+
+    def temporary(**_):
+        raw = Full(tmp_path / "file", "w+")
+        raw.left = 20000
+        opened.append(BufferedRandom(raw))
+        return opened[-1]
+
+    monkeypatch.setattr("tempfile.TemporaryFile", temporary)
+    return opened
+
+
+@pytest.mark.parametrize("announced", [20001, -1, 0])
+def test_what_the_disk_has_no_room_for_at_the_end_is_a_refusal_too(disk, announced):
+    """The last bytes are small enough for the file's buffer."""
+    held = Body(100, announced=announced)
+    held.add(b"x" * 15000)
+    held.add(b"y" * 5000)
+    with pytest.raises(ProtocolError, match="No space left") as refused:
+        held.add(b"z")
+    assert refused.value.status.startswith("507")
+    held.close()
+    assert disk[0].closed
+    assert disk[0].raw.closed
+
+
+@pytest.mark.parametrize("announced", [20000, -1, 0])
+def test_what_fits_is_written(disk, announced):
+    held = Body(100, announced=announced)
+    for _ in range(20):
+        held.add(b"x" * 1000)
+    assert reader(held).read() == b"x" * 20000
+    held.close()
+
+
+def test_a_body_that_is_given_up_on_a_full_disk_is_closed(disk):
+    held = Body(100, announced=30000)
+    held.add(b"x" * 20000)
+    held.add(b"y")
+    held.close()
+    assert disk[0].raw.closed
 
 
 BLOCK = 65536
