@@ -121,7 +121,10 @@ class Inlet:
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make the body ``wsgi.input``."""
-        self._body.give_to(environ)
+        body = self._body
+        body.give_to(environ)
+        if not body.size and self._connection.codec.chunks is not None and not self.streams:
+            environ["CONTENT_LENGTH"] = "0"  # of chunks that are none
 
     def leave(self) -> None:
         """Have reading fail, because the client has gone."""

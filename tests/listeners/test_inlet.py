@@ -113,3 +113,21 @@ def test_it_reads_much_where_it_cannot_know_what_comes(what):
     found, _ = inlet(codec, known, buffering=0 if what == "streamed" else 1 << 20)
     assert found.room == 1 << 18
     found.close()
+
+
+@pytest.mark.parametrize(
+    "chunked, buffering, length",
+    [(True, 1 << 20, "0"), (True, 0, None), (False, 1 << 20, None), (False, 0, None)],
+)
+def test_the_length_of_a_body_that_is_empty(chunked, buffering, length):
+    """Chunks that are read ahead have one; FastCGI's end of a body, where none was announced, says nothing."""
+    codec = UwsgiCodec({}) if chunked else FastcgiCodec({})
+    if chunked:
+        codec.chunks = ChunkedBody()
+    found, x = inlet(codec, -1, buffering)
+    if chunked:
+        found.take(b"0\r\n\r\n")
+        assert x.body_left == 0
+    environ = {}
+    found.give_to(environ)
+    assert environ.get("CONTENT_LENGTH") == length
