@@ -49,7 +49,7 @@ class Tiny(Listener):
     name = "tiny"
     Options = TinyOptions
     subscribes = False
-    address = bind = start = stop = busy = close = lambda *_: None
+    address = bind = start = stop = in_hand = busy = close = lambda *_: None
 
 
 def changed(**attributes):
@@ -148,9 +148,9 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
         (Tiny("", None), "it lacks a class"),
         (types.SimpleNamespace(name="tiny"),
          ("it lacks Options, subscribes, dangers, bind, follows, take_over, attendant, refuse, waiting, start,"
-          " stop, busy, close")),
+          " stop, in_hand, busy, close")),
         (type("Short", (), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
-         "it lacks dangers, follows, take_over, attendant, refuse, waiting, start, stop, busy, close"),
+         "it lacks dangers, follows, take_over, attendant, refuse, waiting, start, stop, in_hand, busy, close"),
         (type("Derived", (Listener,), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
          "it lacks address, busy, close, start, stop"),
         (changed(Options=dict), "Options is no dataclass"),

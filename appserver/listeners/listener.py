@@ -139,6 +139,10 @@ class Listener(Protocol):
         `Service.followed` tells that others will.
         """
 
+    def in_hand(self) -> int:
+        """Return how many connections this thread's loop has open, or requests in hand where it has none."""
+        return self.busy()
+
     @abstractmethod
     def busy(self) -> int:
         """Return how many requests this thread's loop has in hand (or may still receive)."""

@@ -270,6 +270,11 @@ class Mongrel2Listener:
         if intake is not None:
             intake.drain()
 
+    def in_hand(self) -> int:
+        """Return the requests in hand."""
+        intake = self._intakes.get(get_hub())
+        return intake.in_hand if intake is not None else 0
+
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
         intake = self._intakes.get(get_hub())

@@ -343,6 +343,10 @@ class StreamListener:
         for connection in list(self.connections):
             self._apart(connection, connection.stop)
 
+    def in_hand(self) -> int:
+        """Return how many connections are open."""
+        return len(self.connections)
+
     def busy(self) -> int:
         """Return how many connections are open."""
         if self._sock is None and self._watchers:

@@ -61,7 +61,7 @@ class Tally:
     def look(self, listeners: Sequence[Listener]) -> None:
         """Note how many connections each listener has open (or requests in hand, if it has none)."""
         for number, listener in enumerate(listeners, self._end):
-            self._numbers[number] = listener.busy()
+            self._numbers[number] = listener.in_hand()
 
     # What the reader asks
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from gevent import get_hub
 from greenlet import greenlet
 
 from appserver import wsgi
@@ -15,6 +17,8 @@ from appserver.fairqueue import QueueOptions
 from appserver.file_wrapper import FileWrapper
 from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service
+from appserver.listeners.mongrel2 import Mongrel2Listener
+from appserver.listeners.share import Share
 from appserver.mounts import Mounts
 from appserver.static.options import StaticOptions
 from appserver.static.service import Static
@@ -80,6 +84,25 @@ def test_each_core_and_listener_counts_for_itself(board):
     assert [row[REQUESTS] for row in tally.rows] == [0, 1, 2, 2]
     assert tally.of_listener(0) == {"requests": 2, "refused": 0, "connections": 0}
     assert tally.of_listener(1) == {"requests": 3, "refused": 0, "connections": 0}
+
+
+def test_a_look_counts_what_is_in_hand_and_not_what_may_come(board):
+    tally = board.tally(0)
+    tally.look([SimpleNamespace(in_hand=lambda: 0, busy=lambda: 1), SimpleNamespace(in_hand=lambda: 7)])
+    assert tally.of_listener(0)["connections"] == 0
+    assert tally.of_listener(1)["connections"] == 7
+
+
+def test_an_idle_mongrel2_has_nothing_in_hand():
+    """Though more may come, for which a stop would wait."""
+    listener = object.__new__(Mongrel2Listener)
+    listener._intakes = {}
+    assert listener.in_hand() == 0
+    intake = listener._intakes[get_hub()] = object.__new__(Share)
+    intake.in_hand, intake._released = 0, False
+    assert (listener.in_hand(), listener.busy()) == (0, 1)
+    intake.in_hand = 3
+    assert (listener.in_hand(), listener.busy()) == (3, 3)
 
 
 def test_what_no_core_answers_was_refused(board):
@@ -196,7 +219,7 @@ def test_a_worker_and_its_master_see_the_same_numbers(board):
 def test_without_stats_there_is_nothing_to_count_in():
     board = Board(2)
     assert board.tally(0) is None
-    assert Path(f"/proc/self/fd/{board.fd}").stat().st_size == 8 * (3 + 2 * 2)
+    assert Path(f"/proc/self/fd/{board.fd}").stat().st_size == 8 * (4 + 2 * 2)
     board.close()
 
 

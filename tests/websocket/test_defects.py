@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from appserver.protocols.handoff import frame
-from appserver.websocket.link import Link
+from appserver.websocket.link import PUBLISHED, Link
 from appserver.websocket.room import Room
 
 
@@ -62,10 +62,12 @@ def test_a_message_that_cannot_be_delivered_is_none_of_the_others(pair, caplog):
         if data == b"last":
             ended.set()
 
-    link = Link(SimpleNamespace(join=lambda: ours), deliver)
+    link = Link(SimpleNamespace(join=lambda: ours), {PUBLISHED: deliver})
     try:
-        theirs.sendall(frame(1, 3, b"bad1") + frame(1, 1, b"a2") + frame(1, 3, b"bad3"))
-        theirs.sendall(frame(1, 1, b"alast"))
+        theirs.sendall(
+            frame(PUBLISHED, 3, b"bad1") + frame(PUBLISHED, 1, b"a2") + frame(PUBLISHED, 3, b"bad3")
+        )
+        theirs.sendall(frame(PUBLISHED, 1, b"alast"))
         assert ended.wait(10)
         assert told == [("a", b"2"), ("a", b"last")]
         assert caplog.text.count("ValueError: a defect") == 2
