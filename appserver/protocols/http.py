@@ -141,6 +141,7 @@ class HttpCodec(HttpAnswers):
             self._check(head)
         limits = self.limits
         if len(head) > limits.line and b"\r\n" not in head[: limits.line]:
+            self._check(head)
             raise self._too_long()
         parts = _REQUEST_LINE(first)
         if parts is None:

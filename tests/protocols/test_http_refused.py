@@ -28,3 +28,11 @@ def test_a_long_first_line_without_fields(reader, how, size):
     first = f"GET /{'a' * (size - 14)} HTTP/1.0"
     found = summary(http(f"{first}\r\n\r\n{BEHIND}".encode(), reader, how))
     assert found[0][:3] == ("414" if size > 8190 else "GET")
+
+
+def test_a_bare_cr_in_a_long_first_line(reader):
+    """It is what is wrong, also where all that follows has been read before."""
+    for _ in range(3):
+        assert summary(http(b"GET / HTTP/1.1\r\nHost: known\r\n\r\n", reader)) == ["GET /"]
+    line = b"GET / HTTP/1.1\rX: " + b"x" * 9000
+    assert summary(http(line + b"\r\nHost: known\r\n\r\n", reader)) == ["400"]
