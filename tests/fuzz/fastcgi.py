@@ -23,7 +23,7 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where a sequence of bytes has two meanings."""
-    gateway.check(lambda: FastcgiCodec({}), data)
+    gateway.check(lambda limit: FastcgiCodec({}, limit), data)
     _check_pairs(data)
     codec = FastcgiCodec({})
     try:

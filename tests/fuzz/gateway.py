@@ -13,12 +13,17 @@ _OURS = {"wsgi.url_scheme"}
 def check(codec, data: bytes) -> None:
     """Fail where bytes mean something else when they come in pieces, or where a request is unsound.
 
-    *codec* makes one; the first byte of *data* says how the others are cut. Only `ProtocolError` is caught.
+    *codec* makes one, of how many bytes variables may have; the first byte of *data* says how the others are cut,
+    and what is too much. Only `ProtocolError` is caught.
     """
     wire, chance = data[1:], random.Random(data[:1])
     at = sorted(chance.randrange(len(wire) + 1) for _ in range(chance.randrange(6)))
     pieces = [wire[start:stop] for start, stop in zip([0, *at], [*at, len(wire)], strict=True)]
-    one, other = codec(), codec()
+    for limit in (65536, chance.randrange(8, 256)):
+        _check(codec(limit), codec(limit), wire, pieces)
+
+
+def _check(one, other, wire, pieces):
     whole, cut = feed(one, [wire]), feed(other, pieces)
     assert len(whole) == len(cut), "it is refused, or not, however it is cut"
     served = [each for each in whole if not isinstance(each, str)]

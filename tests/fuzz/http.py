@@ -7,7 +7,7 @@ import random
 import h11
 import httptools
 
-from appserver.protocols.http import HttpCodec
+from appserver.protocols.http import USUAL, HttpCodec, RequestLimits
 from tests.protocols.feeding import BASE, READERS, feed
 
 PIECES = [
@@ -17,15 +17,29 @@ PIECES = [
     b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"X: y\r\n", b"Cookie: a=b\r\n", b"\r\n", b"\n", b"\r", b"hello", b";e=f",
     b" ", b"\t", b":", b",", b"\x00", b"\x0b", b"\x80", b"\xff", b"5", b"a", b"A\r\n0123456789\r\n", b"5\r\nhello\r\n",
     b"0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"POST / HTTP/1.1\r\nHost: h\r\n",
+    b"GET /" + b"a" * 20 + b" HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", b"b" * 40, b"Z: " + b"z" * 40 + b"\r\n",
+    b"1\r\nx\r\n" * 4, b"T: t\r\n" * 3,
 ]  # fmt: skip
 
 
 def check(data: bytes) -> None:
-    """Fail where a sequence of bytes has two meanings; the first byte says how the others are cut."""
+    """Fail where a sequence of bytes has two meanings; the first byte says how the others are cut, and what is too much."""
     wire, chance = data[1:], random.Random(data[:1])
     pieces = [wire[start:stop] for start, stop in _spans(len(wire), chance)]
+    # A head that goes on may be too large by now, or be found so at its end.
+    _served(wire + b"\r\n\r\n", [*pieces, b"\r\n\r\n"], _tight(chance))
+    served = _served(wire, pieces, USUAL)
+    told = [(x["REQUEST_METHOD"], x["REQUEST_URI"], body) for x, body in served]
+    for mine, theirs in zip(told, by_h11(wire, len(told)), strict=False):
+        assert mine == theirs
+    for mine, theirs in zip(told, by_llhttp(wire), strict=False):
+        assert mine == theirs
+
+
+def _served(wire, pieces, limits):
+    """Return what is served, by any reader and however it is cut."""
     found = {
-        (reader, how): feed(HttpCodec(BASE, READERS[reader]), given)
+        (reader, how): feed(HttpCodec(BASE, READERS[reader], limits), given)
         for reader in READERS
         for how, given in (("whole", [wire]), ("cut", pieces))
     }
@@ -35,11 +49,16 @@ def check(data: bytes) -> None:
     served = [each for each in whole if not isinstance(each, str)]
     assert [each for each in cut if not isinstance(each, str)] == served
     assert len(whole) == len(cut), "it is refused, or not, however it is cut"
-    told = [(x["REQUEST_METHOD"], x["REQUEST_URI"], body) for x, body in served]
-    for mine, theirs in zip(told, by_h11(wire, len(told)), strict=False):
-        assert mine == theirs
-    for mine, theirs in zip(told, by_llhttp(wire), strict=False):
-        assert mine == theirs
+    return served
+
+
+def _tight(chance):
+    """Return limits that what is put together here meets often."""
+    return RequestLimits(
+        size=chance.randrange(16, 256), line=chance.randrange(12, 64), fields=chance.randrange(6),
+        field=chance.randrange(8, 48), chunks=chance.randrange(4), trailers=chance.randrange(3),
+        requests=chance.randrange(1, 4),
+    )  # fmt: skip
 
 
 def _spans(size, chance):

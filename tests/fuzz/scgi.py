@@ -16,4 +16,4 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where a sequence of bytes has two meanings."""
-    gateway.check(lambda: ScgiCodec({}), data)
+    gateway.check(lambda limit: ScgiCodec({}, limit), data)

@@ -22,4 +22,4 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where a sequence of bytes has two meanings."""
-    gateway.check(lambda: UwsgiCodec({}), data)
+    gateway.check(lambda limit: UwsgiCodec({}, limit), data)

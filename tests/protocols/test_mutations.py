@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import FastcgiCodec
-from appserver.protocols.http import HttpCodec
+from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.mongrel2 import parse
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
@@ -93,6 +93,49 @@ def test_a_mutation(name, data):
     served = [item for item in whole if not isinstance(item, str)]
     assert [item for item in cut if not isinstance(item, str)] == served
     assert (len(whole) > len(served)) == (len(cut) > len(served))  # refused, or not, however it is cut
+
+
+def numbers(low, high):
+    return st.integers(low, high)
+
+
+# What limits each codec, so low that mutated requests meet them: one that nothing meets is not looked at.
+LIMITED = {
+    **{
+        f"http-{name}": (
+            st.builds(
+                RequestLimits, size=numbers(40, 200), line=numbers(12, 40), fields=numbers(0, 5), field=numbers(10, 40),
+                chunks=numbers(0, 3), trailers=numbers(0, 2), requests=numbers(1, 3),
+            ),
+            lambda limits, reader=reader: HttpCodec(BASE, reader, limits),
+        )
+        for name, reader in READERS.items()
+    },
+    "uwsgi": (numbers(8, 256), lambda limit: UwsgiCodec({}, limit)),
+    "scgi": (numbers(8, 256), lambda limit: ScgiCodec({}, limit)),
+    "fastcgi": (numbers(8, 256), lambda limit: FastcgiCodec({}, limit)),
+}  # fmt: skip
+
+
+@every_codec
+@settings(max_examples=200)
+@given(data=st.data())
+def test_limits(name, data):
+    """As a mutation, with as much of it as the limits allow; heads are ended, for one that goes on may be too large."""
+    limits, codec = LIMITED[name]
+    limit = data.draw(limits)
+    least = [b"GET / HTTP/1.0\r\n\r\n"] if name.startswith("http") else []  # it has no field
+    wires = st.sampled_from([*VALID[name], *least])
+    wire = bytearray(b"".join(data.draw(st.lists(wires, min_size=1, max_size=2))))
+    for _ in range(data.draw(st.integers(0, 2))):
+        at, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(wire))] * 2)))
+        wire[at:stop] = data.draw(st.sampled_from([b"", b"a" * 30, b"x: y\r\n" * 3, b"\r\n\r\n"]))
+    end = b"\r\n\r\n" if name.startswith("http") else b""
+    whole = feed(codec(limit), [bytes(wire) + end])
+    cut = feed(codec(limit), [*cuts(data, bytes(wire)), end])
+    served = [item for item in whole if not isinstance(item, str)]
+    assert [item for item in cut if not isinstance(item, str)] == served
+    assert (len(whole) > len(served)) == (len(cut) > len(served))
 
 
 @every_codec
