@@ -283,7 +283,15 @@ class GreenletCores(_Queueing):
         self._in_hand += 1
         self._load[IN_HAND] = self._in_hand
         if self._free and not self._queue.size and getcurrent() is self._hub:
-            self._start(task)
+            self._free -= 1
+            if self._idle:  # as in `_start`; another call would cost every request
+                worker = self._idle.pop()
+                references = getrefcount(worker)
+                if references != self._own:
+                    worker = self._examined(worker, references)
+            else:
+                worker = self._another()
+            worker.switch(task)
             return
         self._wait(task)
         self._pump_soon()

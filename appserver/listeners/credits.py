@@ -272,7 +272,7 @@ class Credits:
                 waits = account.waiting or account.closing
                 try:
                     if not waits:
-                        if now >= account.probe_at:
+                        if now >= account.probe_at and attachment == self.controlled:
                             account.probe_at = now + _SLOW_PROBE
                             self._deliver(control(connection), attachment)
                         continue

@@ -74,8 +74,6 @@ _keys: Final[dict[str, str]] = {
     "PEER_CERT_SHA1": "PEER_CERT_SHA1",
 }
 _ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
-# Whether a value may end with a blank, in either form of the headers.
-_BLANK = re.compile(rb' "?[,}]').search
 # What Mongrel2 has gone by, blanks included: it decodes no body whose coding has one behind it.
 _VERBATIM: Final = frozenset({"transfer-encoding", "sec-websocket-key"})
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
@@ -175,11 +173,13 @@ def parse(message: bytes) -> Message:
     fields: Fields
     if message[end] == 0x7D:
         fields, plain = tnetstring.dictionary(message, start, end)
+        ends = b" ,"  # how a value does that has a blank behind it
     elif message[end] == 0x2C:
         fields, plain = _json_fields(message[start:end])
+        ends = b' "'
     else:
         raise malformed("The headers are neither a netstring nor a dictionary.")
-    if _BLANK(message, start, end) is not None or not plain:
+    if message.find(ends, start, end) >= 0 or not plain:
         fields = _stripped(fields)
     body = b""
     if len(message) != end + 4 or not message.endswith(_NO_BODY):
