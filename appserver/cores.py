@@ -218,7 +218,7 @@ class _Queueing:
     def _answer_refused(self, task: Task, error: ProtocolError) -> None:
         try:
             task.refuse(error)
-        except BaseException:
+        except BaseException:  # as of `work`: the counters below have to go back
             log.exception(_FAILED)
             _abort(task)
         self._refusing -= 1
@@ -226,7 +226,7 @@ class _Queueing:
         self._load[IN_HAND] = self._in_hand
         try:
             task.done()
-        except Exception:
+        except Exception:  # it may not; without this nobody would end the connection
             log.exception(_FAILED)
             _cut(task)
 
@@ -436,7 +436,7 @@ class ThreadCores(_Queueing):
             if task is not None:  # else it was refused meanwhile
                 try:
                     Context().run(task.work)  # what one request sets is not for the next one
-                except BaseException:
+                except BaseException:  # without this the thread would end, and the core with it
                     log.exception(_FAILED)
                     _abort(task)
                 self._loop.run_callback_threadsafe(self._done, task)
@@ -479,7 +479,7 @@ def _cut(task: Task) -> None:
     """End what `done` has left, as it has raised."""
     try:
         task.cut()
-    except Exception:
+    except Exception:  # there is nothing more that could be done for it
         log.exception(_FAILED)
 
 

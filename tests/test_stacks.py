@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from greenlet import getcurrent, greenlet
 
 from appserver import stacks
 
 
-def test_a_greenlet_that_goes_on_between_the_looks_is_found(monkeypatch):
-    """It is no thread's at the one, and does not wait at the other."""
+@pytest.fixture
+def going(monkeypatch):
+    """A greenlet that goes on between the look at the threads and the one behind it."""
 
     def body_of_it():
         getcurrent().parent.switch()
 
-    going = greenlet(body_of_it)
-    going.switch()
+    made = greenlet(body_of_it)
     real = sys._current_frames
 
     def frames():
         found = real()
-        going.switch()
+        made.switch()
         return found
 
     monkeypatch.setattr(sys, "_current_frames", frames)
+    return made
+
+
+def test_a_greenlet_that_goes_on_between_the_looks_is_found(going):
+    """It is no thread's at the one, and does not wait at the other."""
+    going.switch()
     assert any("in body_of_it" in each for each in stacks.all_stacks())
     assert going.dead
 
 
-def test_one_that_comes_between_the_looks_is_found_once(monkeypatch):
-    def body_of_it():
-        getcurrent().parent.switch()
-
-    coming = greenlet(body_of_it)
-    real = sys._current_frames
-
-    def frames():
-        found = real()
-        coming.switch()
-        return found
-
-    monkeypatch.setattr(sys, "_current_frames", frames)
+def test_one_that_comes_between_the_looks_is_found_once(going):
     assert sum("in body_of_it" in each for each in stacks.all_stacks()) == 1
-    coming.switch()
+    going.switch()
