@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.case import Case, Goal
 
 MIB = 1 << 20
@@ -57,6 +59,7 @@ HELLO = (
             "gunicorn-gthread",
             "gunicorn-gevent",
             "appserver-compiled",
+            "appserver-gevent-compiled",
             "floor",
             "bare",
         ),
@@ -65,6 +68,7 @@ HELLO = (
             Goal("cpu", "uwsgi"),
             Goal("cpu", "uwsgi-gevent-100", 0.5, ours="appserver-gevent"),
             Goal("cpu", "uwsgi", ours="appserver-compiled"),
+            Goal("cpu", "uwsgi-gevent-100", 0.5, ours="appserver-gevent-compiled"),
         ),
     ),
     Case(
@@ -137,9 +141,12 @@ HELLO = (
 )
 
 
-def waiting(peer: str, times: float) -> tuple[Goal, ...]:
-    """Return the goals of calls that wait 50 ms."""
-    return Goal("rate", peer, times), Goal("cpu", peer, 0.6), Goal("p99", limit=75)
+def waiting(*goals: Goal) -> tuple[Goal, ...]:
+    """Return the goals of calls that wait 50 ms, for the pure build and the compiled one."""
+    return *goals, *(replace(goal, ours="appserver-gevent-compiled") for goal in goals)
+
+
+WAITING = waiting(Goal("rate", "uwsgi-gevent", 1.2), Goal("cpu", "uwsgi-gevent", 0.6), Goal("p99", limit=75))
 
 
 SLEEP = (
@@ -147,46 +154,46 @@ SLEEP = (
         "sleep-http",
         "calls that sleep 50 ms, 400 connections, HTTP (wrk)",
         "http",
-        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "granian-128"),
+        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "granian-128", "appserver-gevent-compiled"),
         "rate",
         app="sleep",
         load="wrk",
         connections=400,
-        goals=waiting("uwsgi-gevent", 1.2),
+        goals=WAITING,
     ),
     Case(
         "sleep-nginx-uwsgi",
         "calls that sleep 50 ms, 400 connections, nginx to uwsgi (wrk)",
         "uwsgi",
-        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent"),
+        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "appserver-gevent-compiled"),
         "rate",
         app="sleep",
         load="wrk",
         front="nginx",
         connections=400,
-        goals=waiting("uwsgi-gevent", 1.2),
+        goals=WAITING,
     ),
     Case(
         "sleep-fastcgi",
         "calls that sleep 50 ms, 400 connections, FastCGI kept",
         "fastcgi",
-        ("appserver-gevent", "uwsgi-gevent"),
+        ("appserver-gevent", "uwsgi-gevent", "appserver-gevent-compiled"),
         "rate",
         app="sleep",
         connections=400,
-        goals=waiting("uwsgi-gevent", 1.2),
+        goals=WAITING,
     ),
     Case(
         "sleep-mongrel2",
         "calls that sleep 50 ms, 400 connections, real Mongrel2 (wrk)",
         "mongrel2",
-        ("appserver-gevent", "uwsgi-gevent"),
+        ("appserver-gevent", "uwsgi-gevent", "appserver-gevent-compiled"),
         "rate",
         app="sleep",
         load="wrk",
         front="mongrel2",
         connections=400,
-        goals=(Goal("rate", "uwsgi-gevent", 4.0), Goal("p99", limit=75)),
+        goals=waiting(Goal("rate", "uwsgi-gevent", 4.0), Goal("p99", limit=75)),
     ),
 )
 

@@ -204,6 +204,9 @@ SERVERS = {
         Server("appserver", _appserver, QUIET, OURS, package="appserver"),
         Server("appserver-compiled", _compiled, QUIET, (*OURS, "appserver-compiled"), package="appserver"),
         Server("appserver-gevent", _appserver, GEVENT, OURS, package="appserver"),
+        Server(
+            "appserver-gevent-compiled", _compiled, GEVENT, (*OURS, "appserver-compiled"), package="appserver"
+        ),
         Server("appserver-log", _appserver, ("--logto", "{directory}/log"), OURS, package="appserver"),
         Server(
             "appserver-2", _appserver, (*QUIET, "--processes", "2"), OURS, processes=2, package="appserver"
