@@ -28,6 +28,7 @@ from appserver.protocols.fields import (
     server_of,
 )
 from appserver.protocols.framing import BAD_REQUEST, HttpAnswers
+from appserver.protocols.repeated import LONG, MOST
 from appserver.protocols.tnetstring import malformed
 from appserver.protocols.upgrade import Upgrade, accepting, asks
 
@@ -59,10 +60,9 @@ FLAGS: Final = "FLAGS"  # the first byte of its frame, such as 0x81
 _NOT_HTTP: Final = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
 _LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
-_MOST_KNOWN: Final = 2000  # entries of either of what follows; clients choose names
 _uuids: Final[set[bytes]] = set()  # that are well-formed
-# The environ's key of each field, "" for what is not passed on.
-_keys: Final[dict[str, str]] = {
+# The environ's key of each field, "" for what is not passed on: here those of Mongrel2's own.
+_OWN: Final[dict[str, str]] = {
     "METHOD": "REQUEST_METHOD",
     "VERSION": "SERVER_PROTOCOL",
     "URI": "REQUEST_URI",
@@ -73,6 +73,7 @@ _keys: Final[dict[str, str]] = {
     "URL_SCHEME": "wsgi.url_scheme",
     "PEER_CERT_SHA1": "PEER_CERT_SHA1",
 }
+_keys: Final = _OWN.copy()
 _ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
 # What Mongrel2 has gone by, blanks included: it decodes no body whose coding has one behind it.
 _VERBATIM: Final = frozenset({"transfer-encoding", "sec-websocket-key"})
@@ -148,8 +149,9 @@ def _connection(uuid: bytes, number: bytes) -> Connection | None:
         # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
         if len(uuid) > 128 or not uuid.replace(b"-", b"").isalnum():
             return None
-        if len(_uuids) < _MOST_KNOWN:
-            _uuids.add(uuid)
+        if len(_uuids) >= MOST:
+            _uuids.clear()
+        _uuids.add(uuid)
     return uuid, number
 
 
@@ -421,7 +423,10 @@ def _key(name: str) -> str:
     key = "" if name.isupper() else key_of(name)
     if key in _UPLOADS:
         key = ""
-    if len(_keys) < _MOST_KNOWN:
+    if len(name) < LONG:
+        if len(_keys) >= MOST:
+            _keys.clear()
+            _keys.update(_OWN)
         _keys[name] = key
     return key
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from appserver.protocols import mongrel2 as codec
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import DONE, START, control, envelope, may_continue, parse, sender
+from appserver.protocols.repeated import LONG, MOST
 
 from .feeding import mongrel2, summary
 from .wire import M2, UUID, m2_message, netstring
@@ -317,3 +319,16 @@ def test_a_later_piece_is_told_from_a_request_by_its_few_bytes(fields, found, fo
 )
 def test_orders(orders, data):
     assert control((b"54c6755b-9a2d", b"37"), **orders) == b"54c6755b-9a2d 4:X 37, " + data
+
+
+def test_a_flood_of_names_is_forgotten():
+    for number in range(MOST + 5):
+        message = m2_message(M2 | {f"x-{number}": "1", f"x-{'a' * LONG}": "2"})
+        environ, _ = mongrel2(message.replace(UUID, b"%d" % number, 1))
+        assert environ[f"HTTP_X_{number}"] == "1"
+        assert len(codec._keys) <= MOST
+        assert len(codec._uuids) <= MOST
+    mongrel2(m2_message(M2 | {"x-last": "1"}))
+    assert "x-last" in codec._keys
+    assert UUID in codec._uuids
+    assert not [name for name in codec._keys if len(name) > LONG], "they would be much together"
