@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from sys import getrefcount
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -260,11 +260,22 @@ class _Queueing:
             timer.close()
 
 
+@final
+class _Core:
+    """What a core's greenlet knows of itself: its frame may not, as it would never end, and be read there."""
+
+    __slots__ = ("greenlet",)
+
+    def __init__(self, made: greenlet) -> None:
+        self.greenlet = made  # the hub, which runs no task, once it has another one
+
+
 class GreenletCores(_Queueing):
     """Run up to *count* tasks at once in greenlets of this thread's hub.
 
     Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us. One that somebody
-    still knows, as a `gevent.Timeout` does that nobody has cancelled, is left to whoever that is.
+    still knows, as a `gevent.Timeout` does that nobody has cancelled, is left to whoever that is, and ends
+    when it is known no more.
     """
 
     native = False
@@ -272,9 +283,9 @@ class GreenletCores(_Queueing):
     def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
         super().__init__(count, load, options)
         self._free = count
-        self._own = sys.maxsize  # references to a greenlet that waits for its next task
-        self._all: list[greenlet] = []
-        self._idle: list[greenlet] = []
+        self._own = 0  # references to a greenlet that waits for a task; how many depends on the interpreter
+        self._all: list[_Core] = []
+        self._idle: list[_Core] = []
         self._turn = 0  # of the loop, in which a task came last
         self._soon: deque[Task] = deque()  # those that have come behind it; not in hand yet
         self._batch: deque[Task] = deque()  # those that are being run; empty outside of `_run_batch`
@@ -285,13 +296,12 @@ class GreenletCores(_Queueing):
         if self._free and not self._queue.size and getcurrent() is self._hub:
             self._free -= 1
             if self._idle:  # as in `_start`; another call would cost every request
-                worker = self._idle.pop()
-                references = getrefcount(worker)
-                if references != self._own:
-                    worker = self._examined(worker, references)
+                core = self._idle.pop()
+                if getrefcount(core.greenlet) != self._own:
+                    core = self._renewed(core)
             else:
-                worker = self._another()
-            worker.switch(task)
+                core = self._another()
+            core.greenlet.switch(task)
             return
         self._wait(task)
         self._pump_soon()
@@ -315,45 +325,55 @@ class GreenletCores(_Queueing):
     def _start(self, task: Task) -> None:
         self._free -= 1
         if self._idle:
-            worker = self._idle.pop()
-            references = getrefcount(worker)
-            if references != self._own:
-                worker = self._examined(worker, references)
+            core = self._idle.pop()
+            if getrefcount(core.greenlet) != self._own:
+                core = self._renewed(core)
         else:
-            worker = self._another()
-        worker.switch(task)
+            core = self._another()
+        core.greenlet.switch(task)
 
-    def _another(self) -> greenlet:
-        made = greenlet(self._serve, self._hub)
-        self._all.append(made)
-        setattr(made, CORE, len(self._all))
-        return made
+    def _another(self) -> _Core:
+        """Return one more core, which waits for its first task."""
+        core = self._made(len(self._all) + 1)
+        self._all.append(core)
+        return core
 
-    def _examined(self, worker: greenlet, references: int) -> greenlet:
-        """Return an idle greenlet, or a new one in its place where somebody knows it, for whom it ends."""
-        if references < self._own:  # how many are ours depends on the interpreter
-            self._own = references
-            return worker
-        made = greenlet(self._serve, self._hub)
-        number = getattr(worker, CORE)
-        setattr(worker, CORE, 0)
-        setattr(made, CORE, number)
-        self._all[number - 1] = made
-        return made
+    def _renewed(self, known: _Core) -> _Core:
+        """Return a core in the place of one whose greenlet somebody knows, for whom that ends."""
+        number = getattr(known.greenlet, CORE)
+        known.greenlet = self._hub
+        core = self._all[number - 1] = self._made(number)
+        return core
 
-    def _serve(self, task: Task) -> None:
+    def _made(self, number: int) -> _Core:
+        core = _Core(greenlet(self._serve, self._hub))
+        setattr(core.greenlet, CORE, number)
+        core.greenlet.switch(core)  # not with a task, as it keeps for good what it begins with
+        self._own = getrefcount(core.greenlet)
+        return core
+
+    def _serve(self, core: _Core) -> None:
         """Work on one task after the other, waiting in the hub between them."""
-        worker = getcurrent()
         load = self._load
         hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
+        task: Task | None = None
         while True:
+            while task is None:
+                try:
+                    task = switch(hub) or None  # an empty tuple is somebody's who knows it
+                except GreenletExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
+                    log.debug("raised behind the request that it was for: %r", error)
+                if core.greenlet is hub:
+                    return
             try:
                 task.work()
             except BaseException:  # it may not; without this the core would be lost as well
                 log.exception(_FAILED)
                 _abort(task)
-            if worker.gr_context is not None:  # what one request sets is not for the next one
-                worker.gr_context = None
+            if core.greenlet.gr_context is not None:  # what one request sets is not for the next one
+                core.greenlet.gr_context = None
             self._free += 1
             self._in_hand -= 1
             self._answered += 1
@@ -364,6 +384,7 @@ class GreenletCores(_Queueing):
             except Exception:
                 log.exception(_FAILED)
                 _cut(task)
+            task = None  # an idle core keeps nothing of it
             if self._queue.size or self._when_free:
                 self._pump_soon()
             elif self._batch:
@@ -372,18 +393,7 @@ class GreenletCores(_Queueing):
                 self._in_hand += 1
                 load[IN_HAND] = self._in_hand
                 continue
-            self._idle.append(worker)
-            following = None
-            while following is None:
-                try:
-                    following = switch(hub) or None  # an empty tuple is somebody's who knows it
-                except GreenletExit:
-                    raise
-                except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
-                    log.debug("raised behind the request that it was for: %r", error)
-                if not getattr(worker, CORE):
-                    return
-            task = following
+            self._idle.append(core)
 
     def _start_waiting(self) -> None:
         for _ in range(min(self._free, self._queue.size)):
@@ -400,9 +410,9 @@ class GreenletCores(_Queueing):
         self._soon.clear()
 
     def stacks(self) -> Iterator[tuple[FrameType, greenlet | None]]:
-        for worker in self._all:
-            if worker.gr_frame is not None:  # it does not run now
-                yield worker.gr_frame, worker
+        for core in self._all:
+            if core.greenlet.gr_frame is not None:  # it does not run now
+                yield core.greenlet.gr_frame, core.greenlet
 
 
 class ThreadCores(_Queueing):
@@ -440,6 +450,7 @@ class ThreadCores(_Queueing):
                     log.exception(_FAILED)
                     _abort(task)
                 self._loop.run_callback_threadsafe(self._done, task)
+                task = None  # an idle core keeps nothing of it
 
     def _done(self, task: Task) -> None:
         self._in_hand -= 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
+import weakref
 from contextvars import ContextVar
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ import pytest
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
-from appserver.cores import DONE, IN_HAND, GreenletCores, ThreadCores
+from appserver.cores import CORE, DONE, IN_HAND, GreenletCores, ThreadCores
 from appserver.fairqueue import QueueOptions
 
 
@@ -77,6 +80,20 @@ def in_one_turn(call):
 def turns(count):
     for _ in range(count):
         gevent.sleep(1e-9)  # a timer
+
+
+def followed(name, ended):
+    """Return a task whose end is told."""
+    task = Task(name, [])
+    weakref.finalize(task, ended.append, name)
+    return task
+
+
+def read_all_locals():
+    frame = sys._getframe()
+    while frame is not None:
+        frame.f_locals  # noqa: B018  (the frame keeps what it answers)
+        frame = frame.f_back
 
 
 class TestThoseOfOneTurn:
@@ -218,6 +235,54 @@ class TestWhatARequestLeavesBehind:
         assert known.dead
         assert told == ["a", "a done", "b", "b done", "c", "c done"]
 
+    def test_the_first_request_is_no_exception(self, started):
+        cores, told = started(1), []
+        first = Known("a", told)
+        in_one_turn(lambda: cores.run(first))
+        in_one_turn(lambda: cores.run(Known("b", told)))
+        in_one_turn(lambda: first.known.throw(ValueError()))
+        assert first.known.dead
+        assert told == ["a", "a done", "b", "b done"]
+
+    def test_one_that_is_known_no_more_ends(self, started):
+        cores, ended = started(1), []
+        for number in range(3):
+            task = Known("a", [])
+            in_one_turn(lambda task=task: cores.run(task))
+            weakref.finalize(task.known, ended.append, number)
+        in_one_turn(lambda: cores.run(Task("b", [])))
+        del task
+        gc.collect()
+        assert sorted(ended) == [0, 1, 2]
+
+    def test_who_reads_all_locals_does_not_know_it(self, started):
+        """As those do who report errors with them."""
+        cores = started(1)
+        tasks = [Task(name, []) for name in "abcd"]
+        tasks[2].until = SimpleNamespace(wait=read_all_locals)
+        for task in tasks:
+            in_one_turn(lambda task=task: cores.run(task))
+        assert len({task.core for task in tasks}) == 1
+
+    def test_an_idle_core_keeps_nothing_of_a_request(self, started):
+        cores, ended = started(2), []
+        in_one_turn(lambda: [cores.run(followed(name, ended)) for name in "ab"])
+        in_one_turn(lambda: [cores.run_soon(followed(name, ended)) for name in "cdef"])
+        assert sorted(ended) == list("abcdef")
+
+    def test_cores_have_numbers(self, started):
+        cores, until = started(3), Event()
+        tasks = [Known(name, [], until) for name in "abc"]
+        for task in tasks:
+            in_one_turn(lambda task=task: cores.run(task))
+        assert [getattr(task.known, CORE) for task in tasks] == [1, 2, 3]
+        until.set()
+        turns(2)
+        known = Known("d", [])
+        in_one_turn(lambda: cores.run(known))
+        assert known.known not in [task.known for task in tasks]
+        assert getattr(known.known, CORE) in {1, 2, 3}, "it has the number of the one in whose place it is"
+
     def test_one_that_nobody_knows_serves_the_next(self, started):
         cores, told = started(1), []
         tasks = [Task(name, told) for name in "abc"]
@@ -320,8 +385,8 @@ class Known(Task):
     """Keep the greenlet that it has had, as what an application leaves behind may do."""
 
     def work(self):
-        super().work()
         self.known = getcurrent()
+        super().work()
 
 
 class Setting(Task):
@@ -346,6 +411,19 @@ def test_threads_have_context_variables_of_each_request():
             cores.run(task)
         assert ended.wait(10)
         assert told == ["none"] * 3
+    finally:
+        cores.stop()
+
+
+def test_a_thread_without_work_keeps_nothing_of_a_request():
+    cores, told, ended = ThreadCores(1, [0, 0], QueueOptions()), [], Event()
+    try:
+        task = Task("a", told)
+        weakref.finalize(task, ended.set)
+        cores.run(task)
+        del task
+        assert ended.wait(10)
+        assert told == ["a", "a done"]
     finally:
         cores.stop()
 

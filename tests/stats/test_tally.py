@@ -11,9 +11,8 @@ from gevent import get_hub
 from greenlet import greenlet
 
 from appserver import wsgi
-from appserver.cores import CORE, GreenletCores
+from appserver.cores import CORE
 from appserver.errors import BodyError
-from appserver.fairqueue import QueueOptions
 from appserver.file_wrapper import FileWrapper
 from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service
@@ -195,14 +194,6 @@ def test_lines_are_written_all_the_same(board):
     told = []
     served(board, access=Lines())
     assert told == [("/hello", "200")]
-
-
-def test_cores_have_numbers():
-    cores = GreenletCores(3, [0, 0], QueueOptions())
-    try:
-        assert [getattr(cores._another(), CORE) for _ in range(3)] == [1, 2, 3]
-    finally:
-        cores.stop()
 
 
 def test_a_worker_and_its_master_see_the_same_numbers(board):
