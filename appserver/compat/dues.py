@@ -13,6 +13,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from appserver.compat.locks import lock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +47,7 @@ class Dues:
         """Yield the numbers of a timer, which nobody else changes meanwhile; None if it is another's."""
         with self._threads:
             self.share()
-            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+            lock(self._fd)
             try:
                 row = self._row(key, float(generation))
                 if key not in self._begun or not _lives(int(row[_PID])):

@@ -60,32 +60,11 @@ class Locks:
         own = process.own.setdefault(number, threading.Lock())
         own.acquire()
         try:
-            self._wait(number)
+            lock(self._fd, 1, number)
             process.held.add(number)
         except BaseException:
             own.release()
             raise
-
-    def _wait(self, number: int) -> None:
-        if not _greenlets():
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, number)
-            except OSError as error:
-                # Its threads are one process for the kernel: what each of two has and waits for need not be
-                # of the same thread.
-                if error.errno != errno.EDEADLK:
-                    raise
-            else:
-                return
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-            except BlockingIOError:
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                return
 
     def release(self, number: int) -> None:
         """Give a lock back; nothing happens where this process does not have it."""
@@ -114,6 +93,29 @@ class Locks:
                 if other != pid:
                     self._processes.pop(other, None)
         return found
+
+
+def lock(fd: int, length: int = 0, start: int = 0) -> None:
+    """Wait for the lock of *length* bytes of a file, by default all, and take it for this process."""
+    if not _greenlets():
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX, length, start)
+        except OSError as error:
+            # Its threads are one process for the kernel: what each of two has and waits for need not be
+            # of the same thread.
+            if error.errno != errno.EDEADLK:
+                raise
+        else:
+            return
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+        except BlockingIOError:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
 
 
 def _greenlets() -> bool:

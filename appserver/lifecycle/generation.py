@@ -253,7 +253,8 @@ class Generation:
                     log.warning("worker %d: the next try is in %.1f s", number, pause)
                     await asyncio.sleep(pause)
                 continue
-            log.info("worker %d (pid %d) is replaced: %s", number, worker.pid, worker.recycle.result())
+            why = worker.recycle.result()
+            log.info("worker %d (pid %d) is replaced: %s", number, worker.pid, why)
             worker.recycle = asyncio.get_running_loop().create_future()
             try:
                 successor = await self.spawn(number)
@@ -261,6 +262,8 @@ class Generation:
                 wait = min(max(2 * wait, _FIRST_PAUSE), _LONGEST_PAUSE)
                 log.error("worker %d has no successor: %s; the next try is in %.1f s", number, error, wait)  # noqa: TRY400
                 await first(worker.exited, timeout=wait)
+                if not worker.recycle.done():
+                    worker.recycle.set_result(why)  # it may say that only once
                 continue
             log.info("worker %d (pid %d) serves", number, successor.pid)
             wait = 0.0

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from appserver.compat.dues import Dues
 from appserver.compat.locks import LOCKS, Locks
 from tests.compat.test_compat import _no_finder, modules  # noqa: F401  (fixtures)
 from tests.support.fronts import poll
@@ -129,14 +130,7 @@ def test_threads_that_wait_for_locks_of_other_processes_threads_are_no_deadlock(
         os._exit(0)
     os.read(told, 1)
     poll(lambda: _waits(other), "it does not wait")
-    tried, lockf = threading.Event(), fcntl.lockf
-
-    def seen(fd, how, *where):
-        if how & fcntl.LOCK_NB:
-            tried.set()
-        return lockf(fd, how, *where)
-
-    monkeypatch.setattr(fcntl, "lockf", seen)
+    tried = tries(monkeypatch)
     taken = []
     thread = threading.Thread(target=lambda: (locks.acquire(1), taken.append(locks.holder(1))))
     thread.start()
@@ -147,6 +141,50 @@ def test_threads_that_wait_for_locks_of_other_processes_threads_are_no_deadlock(
     locks.release(1)
     assert os.waitpid(other, 0)[1] == 0
     for fd in (told, tell):
+        os.close(fd)
+
+
+def tries(monkeypatch):
+    """Return an event for when a lock is tried, instead of waited for."""
+    tried, lockf = threading.Event(), fcntl.lockf
+
+    def seen(fd, how, *where):
+        if how & fcntl.LOCK_NB:
+            tried.set()
+        return lockf(fd, how, *where)
+
+    monkeypatch.setattr(fcntl, "lockf", seen)
+    return tried
+
+
+def test_a_timer_s_numbers_are_no_part_of_a_deadlock(locks, monkeypatch):
+    """Another process has them and waits for 0, which a thread of this one has while its timer wants them."""
+    dues = Dues()
+    dues.share()
+    told, tell = os.pipe()
+    locks.acquire(0)
+    other = os.fork()
+    if not other:
+        fcntl.lockf(dues._fd, fcntl.LOCK_EX)
+        os.write(tell, b"x")
+        locks.acquire(0)
+        os._exit(0)
+    os.read(told, 1)
+    poll(lambda: _waits(other), "it does not wait")
+    tried, had = tries(monkeypatch), []
+
+    def run():
+        with dues.of(1, 1):
+            had.append(1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert tried.wait(20)
+    locks.release(0)
+    thread.join(20)
+    assert had == [1]
+    assert os.waitpid(other, 0)[1] == 0
+    for fd in (told, tell, dues._fd):
         os.close(fd)
 
 

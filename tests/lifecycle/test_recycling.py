@@ -140,6 +140,18 @@ def test_a_worker_without_a_successor_waits_longer_and_longer_for_one(site):
         poll(lambda: site.told()["pid"] != before, "it is not replaced")  # noqa: B023
 
 
+def test_a_worker_that_has_asked_once_for_a_successor_gets_it_in_the_end(site):
+    site.configure(lazy_apps="true").start()
+    text = site.app.read_text()
+    before = site.told()["pid"]
+    site.app.write_text("import no_such_module")
+    os.kill(before, signal.SIGTERM)
+    site.wait_until(r"has no successor: .*; the next try is in 0\.2 s")
+    assert site.told()["pid"] == before
+    site.app.write_text(text)
+    poll(lambda: site.told()["pid"] != before, "it is not replaced")
+
+
 def test_a_worker_that_dies_without_a_successor_is_replaced_at_once(site):
     site.configure(max_requests=1, max_requests_delta=0, min_worker_lifetime=0, lazy_apps="true").start()
     text = site.app.read_text()
