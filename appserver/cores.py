@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import gevent
 from gevent import get_hub, getcurrent
-from greenlet import GreenletExit, greenlet
+from greenlet import greenlet
 
 from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
 from appserver.protocols.framing import BUSY, LATE
@@ -361,8 +361,6 @@ class GreenletCores(_Queueing):
             while task is None:
                 try:
                     task = switch(hub) or None  # an empty tuple is somebody's who knows it
-                except GreenletExit:
-                    raise
                 except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
                     log.debug("raised behind the request that it was for: %r", error)
                 if core.greenlet is hub:

@@ -206,15 +206,16 @@ class TestThoseOfOneTurn:
 class TestWhatARequestLeavesBehind:
     """Cores go from one request to the next; what belongs to one of them does not."""
 
-    def test_what_is_raised_too_late_is_nobody_s(self, started):
-        """As by a `gevent.Timeout` that nobody has cancelled."""
+    @pytest.mark.parametrize("error", [gevent.Timeout, gevent.GreenletExit, SystemExit])
+    def test_what_is_raised_too_late_is_nobody_s(self, started, error):
+        """As by a `gevent.Timeout` that nobody has cancelled, or `gevent.kill`."""
         load, told = [0, 0], []
         cores = started(1, load)
         known = Known("a", told)
         in_one_turn(lambda: cores.run(known))
-        core = known.known
-        in_one_turn(lambda: core.throw(gevent.Timeout()))
-        in_one_turn(core.switch)
+        in_one_turn(lambda: known.known.throw(error()))
+        in_one_turn(known.known.switch)
+        del known.known  # it may serve others
         for name in "bc":
             in_one_turn(lambda name=name: cores.run(Task(name, told)))
         assert told == ["a", "a done", "b", "b done", "c", "c done"]
