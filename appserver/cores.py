@@ -25,6 +25,7 @@ from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
 from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
+from appserver.interrupt import spoilt
 from appserver.protocols.framing import BUSY, LATE
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class GreenletCores(_Queueing):
 
     Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us. One that somebody
     still knows, as a `gevent.Timeout` does that nobody has cancelled, is left to whoever that is, and ends
-    when it is known no more.
+    when it is known no more. `spoilt` ones are known, too.
     """
 
     native = False
@@ -284,6 +285,7 @@ class GreenletCores(_Queueing):
         super().__init__(count, load, options)
         self._free = count
         self._own = 0  # references to a greenlet that waits for a task; how many depends on the interpreter
+        self._running = 0  # and to one that this loop's own greenlet has given one
         self._all: list[_Core] = []
         self._idle: list[_Core] = []
         self._turn = 0  # of the loop, in which a task came last
@@ -341,6 +343,7 @@ class GreenletCores(_Queueing):
     def _renewed(self, known: _Core) -> _Core:
         """Return a core in the place of one whose greenlet somebody knows, for whom that ends."""
         number = getattr(known.greenlet, CORE)
+        spoilt.discard(known.greenlet)
         known.greenlet = self._hub
         core = self._all[number - 1] = self._made(number)
         return core
@@ -356,6 +359,7 @@ class GreenletCores(_Queueing):
         """Work on one task after the other, waiting in the hub between them."""
         load = self._load
         hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
+        self._running = getrefcount(core.greenlet)
         task: Task | None = None
         while True:
             while task is None:
@@ -385,7 +389,7 @@ class GreenletCores(_Queueing):
             task = None  # an idle core keeps nothing of it
             if self._queue.size or self._when_free:
                 self._pump_soon()
-            elif self._batch:
+            elif self._batch and getrefcount(core.greenlet) == self._running:
                 task = self._batch.popleft()
                 self._free -= 1
                 self._in_hand += 1
@@ -421,12 +425,12 @@ class ThreadCores(_Queueing):
     def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
         super().__init__(count, load, options)
         self._calls: SimpleQueue[bool] = SimpleQueue()  # one for each task put into the queue; False = end
-        self._threads = [
-            Thread(target=self._serve, args=(number,), name=f"core-{number}", daemon=True)
-            for number in range(1, count + 1)
-        ]
+        self._threads = [self._another(number) for number in range(1, count + 1)]
         for thread in self._threads:
             thread.start()
+
+    def _another(self, number: int) -> Thread:
+        return Thread(target=self._serve, args=(number,), name=f"core-{number}", daemon=True)
 
     def run(self, task: Task) -> None:
         self._in_hand += 1
@@ -449,6 +453,11 @@ class ThreadCores(_Queueing):
                     _abort(task)
                 self._loop.run_callback_threadsafe(self._done, task)
                 task = None  # an idle core keeps nothing of it
+                if getcurrent() in spoilt:
+                    spoilt.discard(getcurrent())
+                    self._threads[number - 1] = self._another(number)
+                    self._threads[number - 1].start()
+                    return
 
     def _done(self, task: Task) -> None:
         self._in_hand -= 1

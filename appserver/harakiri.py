@@ -10,6 +10,7 @@ A request that is overdue is interrupted by an exception, `Harakiri`, in the pla
 
 Where none of them frees it, the worker is given up: the request is answered in the application's
 place, and a successor is asked for. Others that the worker has in hand are finished if its loop lives.
+One is asked for as well where the thread's locals may be in the middle of something, and others share them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from gevent import get_hub, getcurrent
+from gevent import get_hub, getcurrent, monkey
 
 from appserver import stacks
 from appserver.blocking import Places, described
-from appserver.interrupt import interrupt
+from appserver.interrupt import interrupt, spoilt
 from appserver.listeners.listener import Service
 from appserver.options import option
 from appserver.protocols.upgrade import Upgrade
@@ -140,6 +141,7 @@ class Watchdog:
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
         self._given_up = False
+        self._spoilt = False  # the locals that all requests of a loop's thread share
         self._main = 0  # the thread that signals' handlers run in; gevent gives it another identity
         self.limits = self._limit > 0  # of requests
         soon = min(self._block_limit, self._block_warning)
@@ -196,6 +198,8 @@ class Watchdog:
         while True:
             try:
                 self._beat()
+                if self._spoilt:
+                    self._surrender("a request was interrupted in a thread that others share")
                 now = monotonic()
                 for run in list(self._running.values()):
                     if now - run.since < self._limit:
@@ -233,6 +237,7 @@ class Watchdog:
             with self._lock:
                 if id(run) in self._running and run.blocks:
                     run.hit = run.asynchronous = True
+                    self._spoil(run)
                     _raise_in(run.thread, Harakiri)
 
     def _throw(self, run: Running) -> None:
@@ -248,12 +253,19 @@ class Watchdog:
             for run in self._running.values():
                 if run.x is call.x and run.told and not run.hit:
                     run.hit = True
+                    self._spoil(run)
                     raise Harakiri
         elif not stacks.spawned(frame):
             return
         loop = self._loops.get(get_ident())
         if loop is not None and loop.sentenced:
             raise Harakiri
+
+    def _spoil(self, run: Running) -> None:
+        """Note whose locals may be in the middle of something: the core's own, or the worker's."""
+        spoilt.add(run.greenlet)
+        if run.thread == run.loop.thread and not monkey.is_module_patched("threading"):
+            self._spoilt = True
 
     def _abandon(self, run: Running) -> None:
         """Answer in the application's place, and give up the worker that cannot be freed of it."""

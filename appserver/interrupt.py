@@ -14,6 +14,10 @@ from appserver.wsgi import Cancelled
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
 
+# Greenlets in which a call was ended where it was: what they have in a `threading.local`, a connection to a
+# database perhaps, can be in the middle of something. Their cores take others, and forget them here.
+spoilt: set[object] = set()
+
 
 def interrupt(x: Exchange, error: type[BaseException]) -> bool:
     """Raise *error* in the greenlet that waits in the application's call for *x*; tell whether there is one.
@@ -24,6 +28,7 @@ def interrupt(x: Exchange, error: type[BaseException]) -> bool:
     # Threads, and greenlets of other threads, have another parent; what runs has no frame.
     if core is None or core.gr_frame is None or core.parent is not getcurrent():
         return False
+    spoilt.add(core)
     core.throw(error)
     return True
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import weakref
 from contextvars import ContextVar
+from functools import partial
+from itertools import count
 from types import SimpleNamespace
 
 import gevent
@@ -16,6 +19,9 @@ from gevent.event import Event
 
 from appserver.cores import CORE, DONE, IN_HAND, GreenletCores, ThreadCores
 from appserver.fairqueue import QueueOptions
+from appserver.interrupt import spoilt
+
+marks = count()
 
 
 class Task:
@@ -29,10 +35,10 @@ class Task:
         self.until = until
         self.listener = listener
         self.after = after  # called when it is done
-        self.core = None  # its identity: who knows a core has it for himself
+        self.core = None  # its mark: who knows a core has it for himself
 
     def work(self):
-        self.core = id(getcurrent())
+        self.core = vars(getcurrent()).setdefault("mark", next(marks))
         self.told.append(self.name)
         if self.until is not None:
             self.until.wait()
@@ -271,6 +277,24 @@ class TestWhatARequestLeavesBehind:
         in_one_turn(lambda: [cores.run_soon(followed(name, ended)) for name in "cdef"])
         assert sorted(ended) == list("abcdef")
 
+    def test_one_in_which_a_call_was_ended_serves_nobody_else(self, started):
+        cores, tasks = started(2), [Task(name, []) for name in "abcdef"]
+        tasks[1].until = tasks[4].until = SimpleNamespace(wait=lambda: spoilt.add(getcurrent()))
+        for task in tasks[:3]:
+            in_one_turn(lambda task=task: cores.run(task))
+        in_one_turn(lambda: [cores.run_soon(task) for task in tasks[3:]])
+        a, b, c, d, e, f = (task.core for task in tasks)
+        assert a == b != c
+        assert c == d == e != f
+        in_one_turn(lambda: cores.run(Task("g", [])))
+        assert not spoilt
+
+    def test_one_that_somebody_knows_does_not_go_on_with_the_next_of_a_turn(self, started):
+        cores, tasks = started(2), [Task("a", []), Known("b", []), Task("c", []), Task("d", [])]
+        in_one_turn(lambda: [cores.run_soon(task) for task in tasks])
+        a, b, c, d = (task.core for task in tasks)
+        assert a == b != c == d
+
     def test_cores_have_numbers(self, started):
         cores, until = started(3), Event()
         tasks = [Known(name, [], until) for name in "abc"]
@@ -394,7 +418,7 @@ class Setting(Task):
     """Set a context variable, and note what it was before."""
 
     def work(self):
-        self.core = id(getcurrent())
+        self.core = vars(getcurrent()).setdefault("mark", next(marks))
         self.told.append(variable.get())
         variable.set(self.name)
 
@@ -425,6 +449,33 @@ def test_a_thread_without_work_keeps_nothing_of_a_request():
         del task
         assert ended.wait(10)
         assert told == ["a", "a done"]
+    finally:
+        cores.stop()
+
+
+def test_a_thread_in_which_a_call_was_ended_serves_nobody_else():
+    told, ended, own = [], Event(), threading.local()
+    cores = ThreadCores(1, [0, 0], QueueOptions())
+
+    def work(*, harmed):
+        told.append(
+            (getattr(own, "value", None), getattr(getcurrent(), CORE), threading.current_thread().name)
+        )
+        own.value = 1
+        if harmed:
+            spoilt.add(getcurrent())
+
+    tasks = [Task("", []) for _ in range(4)]
+    for task in tasks:
+        task.work = partial(work, harmed=task is tasks[1])
+    tasks[-1].after = ended.set
+    try:
+        for task in tasks:
+            cores.run(task)
+        assert ended.wait(10)
+        assert told == [(value, 1, "core-1") for value in (None, 1, None, 1)]
+        assert not spoilt
+        assert len(list(cores.stacks())) == 1
     finally:
         cores.stop()
 

@@ -79,6 +79,8 @@ SPAWN = {"spawn": spawn, "thread": lambda function: threading.Thread(target=func
 def read():
     pathlib.Path("fifo").read_bytes()
 
+kept = threading.local()
+
 WAYS = {
     "block": block, "read": read,
     "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
@@ -88,7 +90,11 @@ WAYS = {
 def application(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     if path == "/stuck":
+        kept.half = True
         WAYS[query]()
+    if path == "/kept":
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b"true" if hasattr(kept, "half") else b"false"]
     if path in ("/spawn", "/thread", "/nest", "/callback"):
         SPAWN[path[1:]](WAYS[query])
     if path == "/begun":
@@ -119,7 +125,7 @@ def limited(site):
 
 
 WAYS = ["sleep", "pipe", "spin", "forgiving", "cleaning"]
-KINDS = [({}, way) for way in WAYS] + [({"gevent": 10}, way) for way in WAYS] + [({"threads": 2}, "spin")]
+KINDS = [({"gevent": 10}, way) for way in WAYS] + [({"threads": 2}, "spin")]
 
 
 @pytest.mark.parametrize("options, way", KINDS)
@@ -135,6 +141,26 @@ def test_an_overdue_request_is_answered_504_and_its_worker_goes_on(limited, way,
     if way == "cleaning":
         assert (site.directory / "cleaned").exists()
     assert "is replaced" not in site.log
+    assert site.get("/kept") == (200, False), "its locals can be in the middle of something"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_all_requests_share_a_thread_its_worker_is_replaced(limited, way):
+    site = limited()
+    before = site.told()["pid"]
+    assert site.get(f"/stuck?{way}") == (504, b"Gateway Timeout\n")
+    site.wait_until(rf'"GET /stuck\?{way} HTTP/1.1" 504 ')
+    site.wait_until("is replaced: a request was interrupted in a thread that others share")
+    poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+    assert site.get("/kept") == (200, False)
+    assert (site.directory / "cleaned").exists() == (way == "cleaning")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_a_master_it_goes_on(limited, way):
+    site = limited(master="false")
+    assert site.get(f"/stuck?{way}") == (504, b"Gateway Timeout\n")
+    assert site.told()["pid"]
 
 
 @pytest.mark.parametrize("options", [{}, {"gevent": 10}, {"threads": 2}], ids=["one", "gevent", "threads"])

@@ -66,6 +66,26 @@ def test_an_answer_that_waits_is_cancelled_and_closed_once(client, site, token, 
     assert site.count(rf"\?{token} HTTP") == 1
 
 
+@pytest.mark.parametrize("where", ["call", "pieces"])
+def test_what_a_cancelled_call_has_kept_is_not_for_the_next_one(serve, token, where):
+    """As a connection to a database in the middle of a reply would be; what others have kept is."""
+    site = serve(APP, ["http"], gevent=2)
+    assert [said(site, f"/local/{each}") for each in "ab"] == [b"nothing", b"a"]
+    client = site.client("http")
+    client.send("GET", f"/wait/{where}?{token}")
+    site.log(rf"{token} waits")
+    close(client)
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+    assert [said(site, f"/local/{each}") for each in "cd"] == [b"nothing", b"c"]
+
+
+def said(site, path):
+    with site.client("http") as client:
+        client.send("GET", path)
+        return client.receive().body
+
+
 @over("http", "uwsgi", "scgi")
 def test_a_client_that_says_too_much_and_leaves_is_found(client, site, token):
     """What it says is not read any more, and its end stands behind that."""

@@ -13,6 +13,7 @@ import time
 TEXT = [("Content-Type", "text/plain")]
 BLOCK = bytes(range(256)) * 256  # 64 KiB
 ROUTES = {}
+own = threading.local()
 produced = {}  # blocks taken from a generator, by token
 
 
@@ -68,8 +69,17 @@ def tells(environ, start_response, size):
 
 
 @route
+def local(environ, start_response, value):
+    """Answer with what this greenlet or thread has kept of the request before, and keep *value* for the next one."""
+    start_response("200 OK", TEXT)
+    before, own.value = getattr(own, "value", "nothing"), value
+    return [before.encode()]
+
+
+@route
 def wait(environ, start_response, where):
     """Wait for ever in the call, between two pieces, or in close() after the whole answer."""
+    own.value = "half"
 
     def forever():
         tell(environ, "waits")
