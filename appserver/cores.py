@@ -24,6 +24,7 @@ import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
+from appserver import thread_locals
 from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
 from appserver.interrupt import spoilt
 from appserver.protocols.framing import BUSY, LATE
@@ -343,7 +344,10 @@ class GreenletCores(_Queueing):
     def _renewed(self, known: _Core) -> _Core:
         """Return a core in the place of one whose greenlet somebody knows, for whom that ends."""
         number = getattr(known.greenlet, CORE)
-        spoilt.discard(known.greenlet)
+        if known.greenlet in spoilt:
+            spoilt.discard(known.greenlet)
+            if self.count == 1 and thread_locals.shared():
+                thread_locals.forget()
         known.greenlet = self._hub
         core = self._all[number - 1] = self._made(number)
         return core

@@ -10,7 +10,8 @@ A request that is overdue is interrupted by an exception, `Harakiri`, in the pla
 
 Where none of them frees it, the worker is given up: the request is answered in the application's
 place, and a successor is asked for. Others that the worker has in hand are finished if its loop lives.
-One is asked for as well where the thread's locals may be in the middle of something, and others share them.
+One is asked for as well where all requests share a thread: a connection to a database that all of them use
+may have been left in the middle of a reply.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from gevent import get_hub, getcurrent, monkey
+from gevent import get_hub, getcurrent
 
 from appserver import stacks
 from appserver.blocking import Places, described
@@ -32,6 +33,7 @@ from appserver.interrupt import interrupt, spoilt
 from appserver.listeners.listener import Service
 from appserver.options import option
 from appserver.protocols.upgrade import Upgrade
+from appserver.thread_locals import shared
 from appserver.wsgi import Harakiri, respond
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ class Watchdog:
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
         self._given_up = False
-        self._spoilt = False  # the locals that all requests of a loop's thread share
+        self._spoilt = False  # what all requests of a loop's thread share
         self._main = 0  # the thread that signals' handlers run in; gevent gives it another identity
         self.limits = self._limit > 0  # of requests
         soon = min(self._block_limit, self._block_warning)
@@ -262,9 +264,9 @@ class Watchdog:
             raise Harakiri
 
     def _spoil(self, run: Running) -> None:
-        """Note whose locals may be in the middle of something: the core's own, or the worker's."""
+        """Note what may be in the middle of something: what the core has for itself, or all that there is."""
         spoilt.add(run.greenlet)
-        if run.thread == run.loop.thread and not monkey.is_module_patched("threading"):
+        if run.thread == run.loop.thread and shared():
             self._spoilt = True
 
     def _abandon(self, run: Running) -> None:

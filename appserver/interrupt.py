@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gevent import getcurrent
 
+from appserver.thread_locals import shared
 from appserver.wsgi import Cancelled
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def interrupt(x: Exchange, error: type[BaseException]) -> bool:
     # Threads, and greenlets of other threads, have another parent; what runs has no frame.
     if core is None or core.gr_frame is None or core.parent is not getcurrent():
         return False
-    spoilt.add(core)
+    if not shared():  # else it waits in what is the server's own
+        spoilt.add(core)
     core.throw(error)
     return True
 

@@ -289,6 +289,24 @@ class TestWhatARequestLeavesBehind:
         in_one_turn(lambda: cores.run(Task("g", [])))
         assert not spoilt
 
+    def test_a_thread_that_one_core_has_for_itself_keeps_what_a_new_one_would(self, started):
+        cores, told, own, made = started(1), [], threading.local(), Made([])
+
+        def work():
+            told.append((getattr(own, "value", None), made.value, list(made.list), made.given))
+            own.value = made.value = 1
+            made.list.append(1)
+            if len(told) == 2:
+                spoilt.add(getcurrent())
+
+        hub = get_hub()
+        for _ in range(4):
+            task = Task("", [])
+            task.work = work
+            in_one_turn(lambda task=task: cores.run(task))
+        assert told == [(None, 0, [], []), (1, 1, [1], []), (None, 0, [], []), (1, 1, [1], [])]
+        assert get_hub() is hub
+
     def test_one_that_somebody_knows_does_not_go_on_with_the_next_of_a_turn(self, started):
         cores, tasks = started(2), [Task("a", []), Known("b", []), Task("c", []), Task("d", [])]
         in_one_turn(lambda: [cores.run_soon(task) for task in tasks])
@@ -404,6 +422,14 @@ class TestWhatRaises:
 
 
 variable = ContextVar("variable", default="none")
+
+
+class Made(threading.local):
+    value = 0
+
+    def __init__(self, given):
+        self.given = given
+        self.list = []
 
 
 class Known(Task):

@@ -157,10 +157,12 @@ def test_where_all_requests_share_a_thread_its_worker_is_replaced(limited, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_without_a_master_it_goes_on(limited, way):
+def test_without_a_master_it_goes_on_like_a_new_thread(limited, way):
     site = limited(master="false")
+    before = site.told()["pid"]
     assert site.get(f"/stuck?{way}") == (504, b"Gateway Timeout\n")
-    assert site.told()["pid"]
+    assert site.get("/kept") == (200, False)
+    assert site.told()["pid"] == before
 
 
 @pytest.mark.parametrize("options", [{}, {"gevent": 10}, {"threads": 2}], ids=["one", "gevent", "threads"])
