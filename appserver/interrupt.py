@@ -13,6 +13,8 @@ from appserver.thread_locals import shared
 from appserver.wsgi import Cancelled
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from appserver.exchange import Exchange
 
 # Greenlets in which a call was ended where it was: what they have in a `threading.local`, a connection to a
@@ -43,3 +45,9 @@ def cancel(x: Exchange) -> None:
     """
     if not x.ended and not x.closing:
         interrupt(x, Cancelled)
+
+
+def wait_of(x: Exchange) -> tuple[FrameType, int] | None:
+    """Return where the call for *x* waits, the same until it goes on; None where it runs or is over."""
+    frame = None if x.core is None else x.core.gr_frame
+    return None if frame is None else (frame, frame.f_lasti)

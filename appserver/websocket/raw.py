@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import gevent.monkey
 
 from appserver.errors import ClientGone
-from appserver.interrupt import cancel
+from appserver.interrupt import cancel, wait_of
 from appserver.websocket import frames
 from appserver.websocket.frames import closing, frame
 from appserver.websocket.waiting import Waiters
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from appserver.websocket.wire import Wire
 
 KEY = "werkzeug.socket"  # in the environ
@@ -31,6 +33,7 @@ _PIECE = 65536
 _HIGH_WATER = 262144  # bytes that wait on either side before the other has to
 _GOING_AWAY = 1001
 _LAST_WORDS = 1.0  # seconds that a thread of the library's own has to close its end, or tell the call of ours
+_CLOSE = bytes([frames.FIN | frames.CLOSE])
 _UNMASKED = bytes(4)  # a key that changes nothing
 
 
@@ -41,6 +44,7 @@ class RawSocket:
         self._wire = wire
         self._waiters = Waiters(wire.hub)
         self._made: socket.socket | None = None
+        self._tunnel: Tunnel | None = None  # once it is made
         self._sending = threading.Lock()  # as gevent has it, where the process is patched
 
     def send(self, data: Any, flags: int = 0) -> int:
@@ -48,7 +52,10 @@ class RawSocket:
 
         Libraries rely on it, and send from a thread of their own as well.
         """
-        if self.gettimeout() == 0.0:  # who has it not block sends the rest by itself
+        blocks = self.gettimeout() != 0.0  # made, if it was not before
+        if self._tunnel is not None:
+            self._tunnel.speaks(data)
+        if not blocks:  # who has it not block sends the rest by itself
             sent: int = self.__getattr__("send")(data, flags)
             return sent
         with self._sending:
@@ -60,6 +67,7 @@ class RawSocket:
             pair = socket.socketpair()  # as gevent has it, where the process is patched
             self._made = pair[0]
             tunnel = self._waiters.run(Tunnel, self._wire, pair[1].detach())
+            self._tunnel = tunnel
             self._wire.x.catch_up = partial(self._waiters.run, tunnel.catch_up)
         return getattr(self._made, name)
 
@@ -78,7 +86,10 @@ class Tunnel:
         self._waiting = bytearray()  # for the application
         self._paused = False
         self._switched = False
-        self._spoke = False  # the library has, since the client last did
+        # Where the call waited when the library's own thread spoke, if neither call nor client has since.
+        # What the library tells the call then has it go on from there.
+        self._wait: tuple[FrameType, int] | None = None
+        self._closed = False  # the call has closed by itself, and knows
         loop = wire.hub.loop
         self._reader: Any = loop.io(fd, _READ)
         self._writer: Any = loop.io(fd, _WRITE)
@@ -86,6 +97,12 @@ class Tunnel:
         self._ending: Any = loop.timer(_LAST_WORDS)
 
     # What the application says
+
+    def speaks(self, data: Any) -> None:
+        """Note who does, before it is sent; to be called in the thread or greenlet that does."""
+        self._wait = wait_of(self._wire.x)
+        if self._wait is None and data[:1] == _CLOSE:
+            self._closed = True
 
     def catch_up(self) -> None:
         """Take all that it has said by now."""
@@ -101,8 +118,7 @@ class Tunnel:
         except OSError:
             data = b""
         if not data:
-            if self._spoke:  # so it is the client's closing that it has answered
-                self._end_call()
+            self._end_call()  # if it is the client's closing that the library has answered
             self._finish()
         elif not self._switched:
             self._open(data)
@@ -128,7 +144,6 @@ class Tunnel:
             self._send(rest)
 
     def _send(self, data: bytes) -> None:
-        self._spoke = True
         self._wire.x.sent += len(data)
         self._wire.write(data)
         if self._wire.pending > _HIGH_WATER:
@@ -143,7 +158,7 @@ class Tunnel:
     def feed(self, data: bytes) -> None:
         if self.ended:
             return
-        self._spoke = False
+        self._wait = None
         self._waiting += data
         self._pump()
         if len(self._waiting) > _HIGH_WATER and not self._paused:
@@ -176,18 +191,21 @@ class Tunnel:
 
     def lost(self) -> None:
         if not self.ended and self._wire.cancels:
+            if self._wait is None:
+                self._wait = wait_of(self._wire.x)
             self._end_call()
         self._close()
 
     def _end_call(self) -> None:
         """End a call that goes on without its client, unless the library tells it in time."""
-        if self._switched:
+        if self._switched and self._wait is not None and not self._closed:
             timer = self._wire.hub.loop.timer(_LAST_WORDS)
-            timer.start(self._cancel, timer)
+            timer.start(self._cancel, timer, self._wait)
 
-    def _cancel(self, timer: Any) -> None:
+    def _cancel(self, timer: Any, wait: tuple[FrameType, int]) -> None:
         timer.close()
-        cancel(self._wire.x)
+        if wait_of(self._wire.x) == wait:  # else it knows, and has something to do still
+            cancel(self._wire.x)
 
     def finish(self, *, failed: bool) -> None:
         """End when the library has closed its end, which may answer the client's closing only now."""
@@ -213,6 +231,7 @@ class Tunnel:
     def _close(self) -> None:
         if not self.ended:
             self.ended = True
+            self._wait = None
             for watcher in (self._reader, self._writer, self._ending):
                 watcher.stop()
                 watcher.close()

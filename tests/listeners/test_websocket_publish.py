@@ -360,6 +360,20 @@ def test_a_call_of_flask_sock_that_has_closed_by_itself_goes_on(serve):
         assert site.log(r"raised (\w+)")[1] == "Empty"
 
 
+@pytest.mark.parametrize("leave", ["leave", "say_close"])
+@pytest.mark.parametrize("front", ["http", *MONGREL2])
+def test_a_call_of_flask_sock_that_knows_of_the_end_goes_on(serve, front, leave):
+    """It cleans up, in its own time."""
+    site = start(serve, front, "flask_sockets:app")
+    with client_of(site) as client:
+        client.connect_to("/save")
+        client.say("hello")
+        assert client.message() == "hello"
+        getattr(client, leave)()
+        assert site.log(r"raised (\w+)")[1] == "Empty"
+    assert "Traceback" not in site.server.read_log()
+
+
 @pytest.mark.parametrize("query", ["", "open"])
 @pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
 def test_a_library_may_say_the_last_after_the_call(serve, front, query):

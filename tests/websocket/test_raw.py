@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import socket
 
+import gevent
 import pytest
 from gevent import get_hub
+from gevent import socket as cooperative
+from gevent.event import Event
 
-from appserver.websocket.frames import closing
+from appserver.websocket import raw
+from appserver.websocket.frames import CLOSE, closing, frame
 from appserver.websocket.raw import RawSocket, Tunnel
+from appserver.wsgi import Cancelled
 
 HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
@@ -17,7 +22,8 @@ class Request:
     """The part of a request that a tunnel knows."""
 
     begun = False
-    ended = True
+    core = None
+    ended = closing = False
     go_away = None
     sent = 0
 
@@ -41,6 +47,7 @@ class Wire:
 
     def open(self, head, tunnel):
         self.written += head
+        self.tunnel = tunnel
 
     def write(self, data):
         self.written += data
@@ -146,3 +153,100 @@ def test_before_the_handshake_there_is_nothing_to_end(wire, library):
     tunnel = Tunnel(wire, fd)
     tunnel.finish(failed=False)
     assert (tunnel.ended, wire.ends, wire.written) == (True, 0, b"")
+
+
+class Call:
+    """A call of an application, and what its library's thread says over its socket; a client that has gone."""
+
+    def __init__(self, wire, monkeypatch):
+        # As gevent has it: whoever says something has no turn of the loop for that.
+        monkeypatch.setattr(raw.socket, "socketpair", cooperative.socketpair)
+        monkeypatch.setattr(raw, "_LAST_WORDS", 0.0)  # the timer is due before all that are started later
+        self.wire = wire
+        wire.cancels = True
+        self.socket = RawSocket(wire)
+        self.told, self.never = Event(), Event()
+
+    def run(self, *steps):
+        """Run until it has gone on behind all *steps*, or is cancelled; return whether it is."""
+        self.wire.x.core = core = gevent.spawn(self._work, steps)
+        return core.get()
+
+    def _work(self, steps):
+        try:
+            for step in steps:
+                step()
+        except Cancelled:
+            return True
+        return False
+
+    def accept(self):
+        self.socket.send(HANDSHAKE)
+        self.wire.x.catch_up()
+
+    def close(self):
+        self.socket.send(closing(1000, ""))
+
+    def later(self, *steps):
+        """Have *steps* done in a greenlet of the library's, once the call waits."""
+
+        def begin():
+            gevent.spawn(lambda: [step() for step in steps])
+
+        return begin
+
+    def client_closes(self):
+        self.wire.tunnel.feed(frame(CLOSE, b""))
+
+    def client_leaves(self):
+        get_hub().loop.run_callback(self.wire.tunnel.lost)
+
+    def library_ends(self):
+        self.socket.close()
+
+    def waits(self):
+        self.told.wait()
+
+    def waits_elsewhere(self):
+        self.never.wait(0.05)
+
+    def cleans_up(self):
+        gevent.sleep(0.05)
+
+
+@pytest.fixture
+def call(wire, monkeypatch):
+    made = Call(wire, monkeypatch)
+    yield made
+    made.socket.close()
+    wire.tunnel.lost()
+
+
+def test_a_call_that_waits_elsewhere_is_cancelled(call):
+    tells = call.later(call.client_closes, call.told.set, call.close, call.library_ends)
+    assert call.run(call.accept, tells, call.waits_elsewhere)
+
+
+def test_a_call_that_the_library_tells_is_not(call):
+    tells = call.later(call.client_closes, call.told.set, call.close, call.library_ends)
+    assert not call.run(call.accept, tells, call.waits, call.cleans_up)
+
+
+def test_nor_is_one_that_is_told_of_the_end_and_whose_client_leaves_then(call):
+    tells = call.later(call.client_closes, call.told.set, call.close, call.client_leaves)
+    assert not call.run(call.accept, tells, call.waits, call.cleans_up)
+
+
+def test_a_call_whose_client_leaves_is_cancelled_where_it_waits(call):
+    assert call.run(call.accept, call.later(call.client_leaves), call.waits_elsewhere)
+
+
+def test_a_call_whose_client_leaves_goes_on_once_the_library_tells_it(call):
+    tells = call.later(call.client_leaves, lambda: gevent.sleep(0), call.told.set)
+    assert not call.run(call.accept, tells, call.waits, call.cleans_up)
+
+
+@pytest.mark.parametrize("end", ["library_ends", "client_leaves"])
+def test_a_call_that_has_closed_by_itself_goes_on(call, end):
+    """The library need not wait for the client's answer, nor the client give one."""
+    assert not call.run(call.accept, call.close, call.later(getattr(call, end)), call.cleans_up)

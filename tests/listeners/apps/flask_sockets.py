@@ -54,6 +54,19 @@ def tidy(ws):
         print(f"raised {type(error).__name__}", file=sys.stderr, flush=True)
 
 
+@sock.route("/save")
+def save(ws):
+    """Have something to do behind the end, for longer than a library has to tell of it."""
+    try:
+        while True:
+            ws.send(ws.receive())
+    finally:
+        try:
+            Queue().get(timeout=2)
+        except BaseException as error:  # noqa: BLE001  (it is told)
+            print(f"raised {type(error).__name__}", file=sys.stderr, flush=True)
+
+
 @sock.route("/bye")
 def bye(ws):
     ws.send("bye")
