@@ -151,7 +151,8 @@ class LogOptions:
     log_backupname: str = option(
         "", "The name of the file before (default: that of the log with the time behind it).",
         expects="file", example="/var/log/mysite.log.old",
-        note="Without it nothing is overwritten: files of the same second are numbered.",
+        note="It is that of the first file, `logto` or a logger's; others have the time, or a `backupname` of"
+        " their own. Without it nothing is overwritten: files of the same second are numbered.",
     )  # fmt: skip
 
 
@@ -276,6 +277,7 @@ class Log:
         """
         self._options = options
         self._owner = owner
+        self._first = ""  # file: its backup is log-backupname, as that of another one would overwrite it
         self._open: list[Sink] = []
         self._others: list[Callable[[], None]] = []
         named = {
@@ -366,11 +368,14 @@ class Log:
     def _file(self, argument: str, owner: tuple[int, int]) -> FileSink:
         """Open a file, which may be given as ``logfile=PATH,maxsize=BYTES,backupname=PATH``."""
         options = self._options
-        path, most, backup = argument, options.log_maxsize, options.log_backupname
+        path, most, backup = argument, options.log_maxsize, ""
         if argument.startswith("logfile="):
             pairs = dict(each.partition("=")[::2] for each in argument.split(","))
-            path, backup = pairs["logfile"], pairs.get("backupname", backup)
+            path, backup = pairs["logfile"], pairs.get("backupname", "")
             most = int(pairs["maxsize"]) if pairs.get("maxsize", "").isdigit() else most
+        if not backup:
+            self._first = self._first or path
+            backup = options.log_backupname if path == self._first else ""
         return FileSink(path, options.logfile_chmod, most, backup, owner)
 
     def _close_sinks(self) -> None:

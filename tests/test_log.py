@@ -348,6 +348,21 @@ def test_files_that_were_moved_away_are_begun_anew(opened, tmp_path):
     assert "GET /a?b=c" in (tmp_path / "requests").read_text()
 
 
+@pytest.mark.parametrize("first", ["logto", "logger"])
+def test_the_backups_of_several_files_do_not_overwrite_each_other(opened, tmp_path, first):
+    """One may be given a name of its own, and one stand there twice."""
+    path = {name: str(tmp_path / name) for name in ("first", "own", "own.old", "other", "old")}
+    others = (f"file:logfile={path['own']},backupname={path['own.old']}", f"file:{path['other']}")
+    options = {"logto": path["first"]} if first == "logto" else {"logger": (f"file:{path['first']}",) * 2}
+    log = opened(log_backupname=path["old"], req_logger=others, **options)
+    for name in ("first", "own", "other"):
+        (tmp_path / name).write_text(name)
+    log.rotate()
+    found = {each.name: text for each in tmp_path.iterdir() if (text := each.read_text())}
+    [timed] = [name for name in found if re.fullmatch(r"other\.[0-9]+", name)]
+    assert found == {"old": "first", "own.old": "own", timed: "other"}
+
+
 CALLBACK = """
 import _thread, sys, time
 from gevent import get_hub, monkey
