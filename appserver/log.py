@@ -6,10 +6,11 @@ Destinations are `sinks`.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.monkey import get_original
 
@@ -23,7 +24,7 @@ from appserver.options import BadValue, UnsupportedValue, option, regex
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 
 _RLock = get_original("_thread", "RLock")  # the real one, also where gevent has replaced it
@@ -142,17 +143,17 @@ class LogOptions:
     )
     logfile_chmod: int | None = option(
         None, "Permissions of log files.", convert=mode, expects="octal digits",
-        note="640 there; what the umask leaves here.",
+        note="640 there; what the umask leaves here, and 640 for `daemonize`.",
     )  # fmt: skip
     log_maxsize: int = option(
         0, "Begin a new file when the log has so many bytes; 0 = never.", example="100000000",
-        note="It holds for the files of loggers, too.",
+        note="It holds for each file; that of `daemonize` is looked at four times a second.",
     )  # fmt: skip
     log_backupname: str = option(
         "", "The name of the file before (default: that of the log with the time behind it).",
         expects="file", example="/var/log/mysite.log.old",
-        note="It is that of the first file, `logto` or a logger's; others have the time, or a `backupname` of"
-        " their own. Without it nothing is overwritten: files of the same second are numbered.",
+        note="It is that of the first file, `logto`, `daemonize` or a logger's; others have the time, or a"
+        " `backupname`. Without it nothing is overwritten: files of the same second are numbered.",
     )  # fmt: skip
 
 
@@ -163,6 +164,18 @@ class LogError(Exception):
         super().__init__(reason)
         self.option = option
         self.value = value
+
+
+class Stderr(Protocol):
+    """The file that stderr is."""
+
+    path: str
+
+    def reopen(self) -> None:
+        """Go on with the file that has the path now; raise `OSError` and keep the old one."""
+
+    def rotate(self, most: int, backup: str) -> bool:
+        """Move it away if it has *most* bytes, and begin a new one; tell whether; raise `OSError`."""
 
 
 class _SinkHandler(logging.Handler):
@@ -269,17 +282,22 @@ class Log:
     """The open destinations of one server."""
 
     def __init__(
-        self, options: LogOptions, access: AccessOptions = DEFAULT, owner: tuple[int, int] = (-1, -1)
-    ) -> None:
+        self, options: LogOptions, access: AccessOptions = DEFAULT, owner: tuple[int, int] = (-1, -1),
+        behind: Stderr | None = None,
+    ) -> None:  # fmt: skip
         """Open them; raise `LogError` where one cannot be.
 
-        *owner* are the user and the group that a new file of ``logto2`` is given to.
+        *owner* are the user and the group that a new file of ``logto2`` is given to, and *behind* is the file
+        that stderr is, of a daemon.
         """
         self._options = options
         self._owner = owner
-        self._first = ""  # file: its backup is log-backupname, as that of another one would overwrite it
+        self._behind = behind
+        # The file whose backup is log-backupname, as that of another one would overwrite it.
+        self._first = options.logto2 or options.logto or ("" if behind is None else behind.path)
+        self._backup = os.path.abspath(options.log_backupname) if options.log_backupname else ""
+        self._told = False  # that stderr's cannot be moved away
         self._open: list[Sink] = []
-        self._others: list[Callable[[], None]] = []
         named = {
             "logto": [f"file:{options.logto}"] if options.logto and not options.logto2 else [],
             "logto2": [f"file:{options.logto2}"] if options.logto2 else [],
@@ -375,24 +393,20 @@ class Log:
             most = int(pairs["maxsize"]) if pairs.get("maxsize", "").isdigit() else most
         if not backup:
             self._first = self._first or path
-            backup = options.log_backupname if path == self._first else ""
+            backup = self._backup if path == self._first else ""
         return FileSink(path, options.logfile_chmod, most, backup, owner)
 
     def _close_sinks(self) -> None:
         for sink in self._open:
             sink.close()
 
-    def also_reopen(self, reopen: Callable[[], None]) -> None:
-        """Have `reopen` call this, too, which may raise `OSError`."""
-        self._others.append(reopen)
-
     def reopen(self) -> None:
         """Go on with the files that have the paths now, after those before were moved away."""
         for sink in self._open:
             sink.reopen()
-        for reopen in self._others:
+        if self._behind is not None:
             try:
-                reopen()
+                self._behind.reopen()
             except OSError as error:
                 logging.getLogger(_OURS).error("a log cannot be opened anew: %s", error.strerror)  # noqa: TRY400
 
@@ -400,6 +414,27 @@ class Log:
         """Move the files away and begin new ones."""
         for sink in self._open:
             sink.rotate()
+        self._rotate_stderr(1)
+
+    def rotate_full(self) -> bool:
+        """Do so with the file that stderr is, if it is full; tell whether. No sink sees all that it gets."""
+        most = self._options.log_maxsize
+        return most > 0 and self._rotate_stderr(most)
+
+    def _rotate_stderr(self, most: int) -> bool:
+        behind = self._behind
+        if behind is None:
+            return False
+        try:
+            rotated = behind.rotate(most, self._backup if behind.path == self._first else "")
+        except OSError as error:
+            if not self._told:
+                why = f"the log goes on in the old file: {behind.path} cannot be moved away: {error.strerror}"
+                logging.getLogger(_OURS).error("%s", why)  # noqa: TRY400
+            self._told = True
+            return False
+        self._told = self._told and not rotated
+        return rotated
 
     def forked(self) -> None:
         """Go on in a forked child, which leaves to its parent what cannot be shared."""

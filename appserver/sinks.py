@@ -182,21 +182,8 @@ class FileSink(_Holding):
     def _begin_anew(self, most: int) -> None:
         """Begin a new file, or go on with the one that another process has begun."""
         with self._lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                if self._has_path() and os.fstat(self._file.fileno()).st_size >= most:
-                    os.rename(self._path, self._backup or _unused(f"{self._path}.{int(time())}"))
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+            move_away(self._path, self._file.fileno(), most, self._backup)
             self.reopen()
-
-    def _has_path(self) -> bool:
-        """Tell whether the open file is the one at the path."""
-        try:
-            there, here = os.stat(self._path), os.fstat(self._file.fileno())
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def reopen(self) -> None:
         if self._file.closed:
@@ -218,6 +205,28 @@ class FileSink(_Holding):
         self.flush()
         with suppress(OSError):
             self._file.close()
+
+
+def move_away(path: str, fd: int, most: int, backup: str) -> None:
+    """Rename the file at *path*, open as *fd*, if it is still there and has *most* bytes; raise `OSError`.
+
+    It becomes *backup*, or has the time behind its name. Of several processes that do so one does.
+    """
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        if _has_path(path, fd) and os.fstat(fd).st_size >= most:
+            os.rename(path, backup or _unused(f"{path}.{int(time())}"))
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _has_path(path: str, fd: int) -> bool:
+    """Tell whether the open file is the one at the path."""
+    try:
+        there, here = os.stat(path), os.fstat(fd)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _unused(path: str) -> str:

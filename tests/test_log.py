@@ -30,9 +30,9 @@ STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]"
 def opened(request, monkeypatch):
     """Return a function that opens a log where nobody has configured `logging`, and closes it after the test."""
 
-    def opened(**options):
+    def opened(behind=None, **options):
         monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
-        log = Log(LogOptions(**options))
+        log = Log(LogOptions(**options), behind=behind)
         request.addfinalizer(log.close)
         return log
 
@@ -361,6 +361,47 @@ def test_the_backups_of_several_files_do_not_overwrite_each_other(opened, tmp_pa
     found = {each.name: text for each in tmp_path.iterdir() if (text := each.read_text())}
     [timed] = [name for name in found if re.fullmatch(r"other\.[0-9]+", name)]
     assert found == {"old": "first", "own.old": "own", timed: "other"}
+
+
+class Behind:
+    """The file of a daemon's stderr."""
+
+    path = "/log"
+    calls = ()
+    fails = False
+
+    def rotate(self, *arguments):
+        self.calls += (arguments,)
+        if self.fails:
+            raise PermissionError(13, "Permission denied")
+        return True
+
+
+def test_a_log_that_cannot_be_moved_away_is_told_of_once(opened, capsys):
+    behind = Behind()
+    log = opened(behind=behind, log_maxsize=10, log_backupname="/old")
+    assert log.rotate_full()
+    behind.fails = True
+    assert not log.rotate_full()
+    assert not log.rotate_full()
+    told = "ERROR the log goes on in the old file: /log cannot be moved away: Permission denied\n"
+    assert capsys.readouterr().err.count(told) == 1
+    behind.fails = False
+    log.rotate()
+    assert behind.calls == ((10, "/old"),) * 3 + ((1, "/old"),)
+
+
+def test_no_file_is_moved_away_where_there_is_no_limit(opened):
+    behind = Behind()
+    assert not opened(behind=behind).rotate_full()
+    assert not opened(log_maxsize=10).rotate_full()
+    assert behind.calls == ()
+
+
+def test_the_backup_is_that_of_logto_where_there_is_one(opened, tmp_path):
+    behind = Behind()
+    opened(behind=behind, log_backupname="/old", logto=str(tmp_path / "log")).rotate()
+    assert behind.calls == ((1, ""),)
 
 
 CALLBACK = """

@@ -12,9 +12,10 @@ from typing import NoReturn
 
 from appserver.lifecycle.error import StartError
 from appserver.options import BadValue, option
-from appserver.sinks import open_file
+from appserver.sinks import move_away, open_file
 
 _READY = b"\0"
+_STDERR = 2
 
 
 def log_file(text: str) -> str:
@@ -46,8 +47,9 @@ class DaemonOptions:
 class Daemon:
     """The background process, as it sees itself: what it owes to the foreground, and its log."""
 
-    def __init__(self, path: str, report: int) -> None:
-        self._path = path
+    def __init__(self, path: str, chmod: int | None, report: int) -> None:
+        self.path = path
+        self._chmod = chmod
         self._report: int | None = report
 
     def ready(self) -> None:
@@ -64,7 +66,15 @@ class Daemon:
 
     def reopen(self) -> None:
         """Open the log anew under its path, after rotation; raise `OSError` and keep the old one."""
-        _redirect(_opened(self._path))
+        _redirect(_opened(self.path, self._chmod))
+
+    def rotate(self, most: int, backup: str) -> bool:
+        """Move the log away if it has *most* bytes, and begin a new one; tell whether; raise `OSError`."""
+        if os.fstat(_STDERR).st_size < most:
+            return False
+        move_away(self.path, _STDERR, most, backup)
+        self.reopen()
+        return True
 
     def _tell(self, news: bytes) -> None:
         fd, self._report = self._report, None
@@ -76,16 +86,16 @@ class Daemon:
         os.close(fd)
 
 
-def daemonize(options: DaemonOptions) -> Daemon:
+def daemonize(options: DaemonOptions, chmod: int | None = None) -> Daemon:
     """Go to the background: return in the daemon, and end this process once that is ready or failed.
 
-    Must run before any thread or event loop exists. Raise `StartError`, still in the foreground,
-    where the log cannot be opened.
+    The log gets the permissions *chmod*, or 640 if it is a new one. Must run before any thread or event loop
+    exists. Raise `StartError`, still in the foreground, where the log cannot be opened.
     """
     path = os.path.abspath(options.file)
     option = "daemonize2" if options.daemonize2 else "daemonize"
     try:
-        log = _opened(path)
+        log = _opened(path, chmod)
     except OSError as error:
         raise StartError(
             option, f"the log cannot be opened: {error.strerror}: {options.file}", options.file
@@ -108,7 +118,7 @@ def daemonize(options: DaemonOptions) -> Daemon:
     os.dup2(nothing, 0)
     os.close(nothing)
     _redirect(log)
-    return Daemon(path, report)
+    return Daemon(path, chmod, report)
 
 
 def _wait(child: int, news: int, path: str) -> NoReturn:
@@ -133,11 +143,16 @@ def _say(text: str) -> None:
         os.write(2, "".join(f"appserver: {line}\n" for line in text.splitlines()).encode())
 
 
-def _opened(path: str) -> int:
-    return open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)  # uWSGI's mode
+def _opened(path: str, chmod: int | None) -> int:
+    mode = 0o640 if chmod is None else chmod  # uWSGI's
+    log = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+    if chmod is not None:
+        with suppress(OSError):  # another's file
+            os.fchmod(log, chmod)
+    return log
 
 
 def _redirect(log: int) -> None:
     os.dup2(log, 1)
-    os.dup2(log, 2)
+    os.dup2(log, _STDERR)
     os.close(log)

@@ -196,6 +196,8 @@ class Master:
         while not stopped.done():
             await asyncio.wait({stopped}, timeout=_TICK)
             self._look()
+            if self._logs.rotate_full():
+                self.reopen_logs()
             if self._stats is not None:
                 self._stats.turn()
             for command, path in self._watched.look():

@@ -49,7 +49,9 @@ def run(configuration: Configuration) -> int:
     if options.umask is not None:
         os.umask(options.umask)
     passed = activation.names_of_passed()  # to this process, not to the daemon that it may become
-    daemon = daemonize(settings.of(DaemonOptions)) if settings.of(DaemonOptions).file else None
+    daemon = None
+    if settings.of(DaemonOptions).file:
+        daemon = daemonize(settings.of(DaemonOptions), settings.of(LogOptions).logfile_chmod)
     try:
         with ExitStack() as stack:
             return _run(configuration, notifier, daemon, passed, stack)
@@ -72,11 +74,9 @@ def _run(
 ) -> int:
     settings = configuration.settings
     options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
-    logs = Log(settings.of(LogOptions), settings.of(AccessOptions), privileges.owner(options))
+    logs = Log(settings.of(LogOptions), settings.of(AccessOptions), privileges.owner(options), daemon)
     stack.callback(logs.close)
     configuration.tell(log)
-    if daemon is not None:
-        logs.also_reopen(daemon.reopen)
     named = {"pidfile": pids.pidfile, "pidfile2": pids.pidfile2, "safe-pidfile": pids.safe_pidfile}
     files = {name: PidFile(name, path) for name, path in named.items() if path}
     for file in files.values():

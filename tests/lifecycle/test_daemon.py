@@ -129,6 +129,31 @@ daemon.ready()
     assert (tmp_path / "log").read_text() == "kept\n"
 
 
+def test_the_log_is_moved_away_when_it_is_full(run, tmp_path):
+    code = f"""
+print("12345678", flush=True)
+assert not daemon.rotate(10, "")
+print("0", flush=True)
+assert daemon.rotate(10, {str(tmp_path / "old")!r})
+print("new", flush=True)
+daemon.ready()
+"""
+    assert run(code)[0] == 0
+    assert [(tmp_path / name).read_text() for name in ("old", "log")] == ["12345678\n0\n", "new\n"]
+
+
+@pytest.mark.parametrize("chmod, mode", [(None, 0o640), (0o606, 0o606)])
+def test_the_log_has_the_permissions_of_log_files(tmp_path, chmod, mode):
+    """Also where there is one: uWSGI gives it these, too."""
+    code = BACKGROUND.replace("(options)", f"(options, {chmod})")
+    code += "os.rename(daemon.path, daemon.path + '.1')\ndaemon.reopen()\ndaemon.ready()\n"
+    log = tmp_path / "log"
+    if chmod:
+        log.touch(0o600)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=30, check=True)
+    assert [path.stat().st_mode & 0o777 for path in (log, tmp_path / "log.1")] == [mode, mode]
+
+
 def test_who_interrupts_the_waiting_is_told_that_the_server_goes_on(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     code = f"{BACKGROUND}with open({str(tmp_path / 'fifo')!r}) as file:\n    file.read()\ndaemon.ready()\nprint('up')"

@@ -146,6 +146,44 @@ class TestDaemon:
         os.kill(pid, signal.SIGTERM)
         poll(lambda: "stopped" in log.read_text(), "the new log has no end")
 
+    @pytest.mark.parametrize("why", ["full", "touched"])
+    def test_its_log_is_moved_away(self, site, pidfile, background, why):
+        """With whatever stands in it: what the application prints, too."""
+        old, touched, address = (site.directory / name for name in ("old", "touched", "http.sock"))
+        touched.touch()
+        site.app.write_text(
+            "def application(environ, start_response):\n"
+            "    print('x' * 3000, flush=True)\n"
+            "    start_response('200 OK', [])\n"
+            "    return [b'']\n"
+        )
+        site.configure(
+            f"http-socket = {address}", "disable-logging", f"touch-logrotate = {touched}",
+            log_maxsize=5000 if why == "full" else 0, log_backupname=old, logfile_chmod=604,
+        )  # fmt: skip
+        assert background()[0] == 0
+        log = site.directory / "log"
+
+        def ask():
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(address))
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                while sock.recv(65536):
+                    pass
+
+        ask()
+        if why == "full":
+            ask()
+        else:
+            os.utime(touched, ns=(1, 1))
+        poll(old.exists, "the log is not moved away")
+        poll(log.exists, "no new log is begun")
+        poll(lambda: ask() or "xxx" in log.read_text(), "the worker writes to the old log")
+        assert "ready" in old.read_text()
+        assert log.stat().st_mode & 0o777 == 0o604
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        poll(lambda: "stopped" in log.read_text(), "the new log has no end")
+
 
 @pytest.fixture(scope="module")
 def readable():
