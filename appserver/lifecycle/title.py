@@ -37,7 +37,8 @@ def title(settings: Settings, role: str) -> str:
 
 def set(settings: Settings, role: str) -> None:  # noqa: A001  (called as title.set)
     """Give this process the title of its role."""
-    setproctitle(title(settings, role))
+    # Of a file's name that is no UTF-8, or a value; setproctitle would refuse it.
+    setproctitle(title(settings, role).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def _site(settings: Settings) -> str:

@@ -48,13 +48,23 @@ def test_without_a_file_the_application_is_named(application, expected):
     assert title(settings("--http", application=application), "master") == expected
 
 
-def test_the_system_shows_it():
-    code = """
+SHOWN = """
+import sys
 from appserver.application import ApplicationOptions
 from appserver.lifecycle import title
 from appserver.options import Settings
-title.set(Settings({title.TitleOptions: title.TitleOptions(), ApplicationOptions: ApplicationOptions(module="m")}, []), "master")
+application = ApplicationOptions(module=sys.argv[1])
+title.set(Settings({title.TitleOptions: title.TitleOptions(), ApplicationOptions: application}, []), "master")
 print(open("/proc/self/cmdline").read().rstrip(chr(0)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
-    assert (done.stdout, done.stderr) == ("appserver: master m\n", "")
+
+
+@pytest.mark.parametrize(
+    "module, shown", [(b"m", "m"), (b"caf\xc3\xa9", "caf\xe9"), (b"caf\xe9", "caf\ufffd")]
+)
+def test_the_system_shows_it(module, shown):
+    """Bytes that are no UTF-8 included, as names of files may have."""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", SHOWN, module], capture_output=True, encoding="utf-8", timeout=20
+    )
+    assert (done.stdout, done.stderr) == (f"appserver: master {shown}\n", "")
