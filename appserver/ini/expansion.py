@@ -81,6 +81,8 @@ def contents(source: str) -> str:
                 data = file.read()
     except OSError as error:
         raise IniError(f"{error.strerror}: {source}") from None
+    if b"\0" in data:
+        raise IniError(f"it has a NUL byte, which no value can have: {source}")
     return (data[:-1] if data[-1:] in {b"\n", b"\r"} else data).decode("utf-8", "surrogateescape")
 
 

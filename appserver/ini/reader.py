@@ -111,6 +111,9 @@ class Reader:
     # Lines
 
     def _add(self, setting: Setting) -> None:
+        if "\0" in f"{setting.name}{setting.value}":  # which no path, variable or address can have
+            self.all.append(replace(setting, kind=Kind.LANGUAGE))
+            raise IniError("it has a NUL byte; remove that, or save a file in UTF-16 as UTF-8")
         if self._in_block:
             self._keep(setting)
         elif setting.name in ENDS:

@@ -22,7 +22,7 @@ def log_file(text: str) -> str:
     """Convert ``daemonize``: a file; uWSGI's UDP addresses are refused."""
     if re.fullmatch(r"[^/]*:\d+", text):
         raise BadValue("a file for the log; instead of UDP use logger = zeromq:ENDPOINT beside it")
-    if not text or "\0" in text:
+    if not text:
         raise BadValue("a file for the log")
     return text
 

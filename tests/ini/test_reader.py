@@ -125,6 +125,25 @@ def test_settings_keep_their_order_repetitions_and_lines(load):
     ]
 
 
+@pytest.mark.parametrize("section", ["appserver", "uwsgi"])
+@pytest.mark.parametrize("line", ["logto = a\0b", "include = a\0b", "a\0b =", "set = c=\0"])
+def test_a_nul_byte_is_an_error(tmp_path, monkeypatch, section, line):
+    """It would end a path or a variable in uWSGI, and can be in none in Python."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.ini").write_text(f"; \0\n[{section}]\n{line}\n")
+    told = "it has a NUL byte; remove that, or save a file in UTF-16 as UTF-8"
+    assert refused("site.ini") == f"site.ini:3: {line}: {told}"
+
+
+@pytest.mark.parametrize("source", ["value", "exec://printf 'a\\0b'"])
+def test_a_nul_byte_that_is_read_is_an_error(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "value").write_bytes(b"a\0b")
+    (tmp_path / "site.ini").write_text(f"[uwsgi]\nlogto = @({source})\n")
+    told = "it has a NUL byte, which no value can have"
+    assert refused("site.ini") == f"site.ini:2: logto = @({source}): {told}: {source}"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_line_ends_and_byte_order_marks_of_other_systems(load, end, mark):
