@@ -150,6 +150,8 @@ class Signals:
 
     def hear(self, name: str, data: bytes) -> None:
         """Take a signal that another worker has raised, and call its handler beside the loop."""
+        if self._ended:  # its successor hears it, too
+            return
         number = data[0]
         target, handler = self._handlers.get(number, ("", None))
         if handler is None or _named(handler) != name:  # another generation may have other functions
@@ -193,7 +195,7 @@ class Signals:
                 self._start(timer, partial(self._dues.of, key, generation()), self._tick)  # type: ignore[arg-type]
 
     def end(self) -> None:
-        """Raise no signals by time any more: this worker is about to end."""
+        """Raise no signals by time any more, and hear none: this worker is about to end."""
         self._ended = True
 
     def _start(self, timer: Timer | Alarm, numbers: Numbers, act: Callable[[int], None]) -> None:

@@ -329,6 +329,18 @@ class TestTargets:
         made.hear("builtins.print", b"\10")
         assert [arguments for _, arguments in begun] == [(7, print)] * runs
 
+    def test_a_worker_that_is_about_to_end_leaves_them_to_its_successor(self, monkeypatch):
+        monkeypatch.setattr(signals, "worker_id", lambda: 2)
+        begun = []
+        monkeypatch.setattr(signals._thread, "start_new_thread", lambda *call: begun.append(call))
+        old, new = Signals(), Signals()
+        for each in (old, new):
+            each.register(7, "worker2", print)
+        old.end()
+        for each in (old, new):
+            each.hear("builtins.print", b"\7")
+        assert [function for function, _ in begun] == [new._obey]
+
     def test_without_a_master_there_is_one_worker(self, modules):
         uwsgi, _ = modules
         told = []
