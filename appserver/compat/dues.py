@@ -58,11 +58,14 @@ class Dues:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def _row(self, key: int, generation: float) -> memoryview[float]:
-        """Return a timer's row; it begins anew where it was none of the generation before."""
+        """Return a timer's row; it begins anew where it was none of the generation before.
+
+        That may be further back than one: those that have failed count, too. Its worker lives then.
+        """
         keys = self._keys.tolist()
         if key in keys:
             row = self._numbered(keys.index(key))
-            if row[_GENERATION] < generation - 1:
+            if row[_GENERATION] < generation - 1 and not _lives(int(row[_PID])):
                 row[:] = _EMPTY
         else:  # in the place of one that nobody has any more, once there are so many
             number = min(range(_TIMERS), key=lambda each: self._numbered(each)[_GENERATION])

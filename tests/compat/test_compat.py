@@ -17,7 +17,7 @@ import pytest
 
 from appserver import clock as clocks
 from appserver.clock import Clock
-from appserver.compat import finder, signals
+from appserver.compat import dues, finder, signals
 from appserver.compat.dues import Dues
 from appserver.compat.features import WHY
 from appserver.compat.module import WithLogvars
@@ -574,9 +574,18 @@ def test_a_timer_that_ticks_once_does_so_once_in_each_generation(monkeypatch):
 def test_a_timer_that_no_generation_has_had_for_long_begins_anew(monkeypatch):
     workers = Workers(monkeypatch, Timer(1, 10))
     workers.until(5, workers.begin())
+    monkeypatch.setattr(dues, "_lives", lambda _: False)
     workers.time.now += 3600
     workers.until(3620, workers.begin(generation=3))
     assert workers.ticks == [3615]
+
+
+def test_a_timer_goes_on_behind_generations_that_have_failed(monkeypatch):
+    """The worker that has it serves until there is one that can."""
+    workers = Workers(monkeypatch, Timer(1, 10))
+    workers.until(5, workers.begin())
+    workers.until(60, workers.begin(generation=4))
+    assert workers.ticks == [10, 20, 30, 40, 50, 60]
 
 
 def test_the_clocks_minutes_are_those_of_all_workers(monkeypatch):
