@@ -1,8 +1,6 @@
 """Run the command line as ``python -m appserver``."""
 
-import sys
-
-from appserver.cli import main
+from appserver.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

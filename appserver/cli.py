@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from appserver import __version__, forks, hooks, leaving
 from appserver.access import AccessOptions
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from appserver.wsgi import Application
 
 _WIDTH = 100  # columns of lines that are written to no terminal
+
+
+def run() -> NoReturn:
+    """Run the command line of this process, and end that, whatever threads the application has left."""
+    code = main()
+    leaving.finish()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,7 +141,6 @@ def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
 def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
-    served = False
     options = configuration.settings.of(HookOptions)
     try:
         hooks.run(options, "asap")
@@ -157,19 +163,14 @@ def _run(configuration: Configuration) -> int:
         log.reclaim()
         finder.begin()
         alone.run(configuration, log, app, notifier)
-        served = True
         hooks.run(options, "as-user-atexit")
     except (AddressError, LogError, StartError, HookError, LoadError) as error:
-        code = _fail([configuration.told(error)])
+        return _fail([configuration.told(error)])
     else:
-        code = 0
+        return 0
     finally:
         if log is not None:
             log.close()
-    if served:
-        leaving.finish()
-        os._exit(code)  # as a worker ends, whatever threads the application has left
-    return code
 
 
 def _print(text: str) -> None:

@@ -6,6 +6,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -150,6 +152,33 @@ def test_threads_of_the_application_are_not_waited_for(alone, site, number, opti
     site.server.process.send_signal(number)
     assert site.server.process.wait(30) == 0
     site.wait_until("stopped$")
+    assert (site.directory / "left").exists()
+
+
+@pytest.mark.parametrize(
+    "command, more, code, told",
+    [
+        ([], "raise RuntimeError('the database is down')\n", 1, "the database is down"),
+        (["--http-socket", "/absent/http.sock"], "", 1, "cannot listen on /absent/http.sock"),
+        (["--exec-post-app", "false"], "", 1, "exec-post-app"),
+        (["--check"], "", 0, "the server would start"),
+        (["--check"], "raise RuntimeError('the database is down')\n", 2, "the database is down"),
+        (["doctor"], "", 0, "without gevent a call may block its core"),
+    ],
+)
+def test_threads_of_the_application_are_not_waited_for_where_nothing_is_served(
+    site, command, more, code, told
+):
+    with site.app.open("a") as file:
+        file.write(LEFT + more)
+    site.configure(master="false")
+    first, rest = (command, []) if command == ["doctor"] else ([], command)
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", *first, "--ini", site.ini, *rest], cwd=site.directory,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert told in done.stdout
+    assert done.returncode == code
     assert (site.directory / "left").exists()
 
 
