@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from appserver import __version__, forks, hooks, leaving
@@ -24,7 +25,7 @@ from appserver.surroundings import prepare
 from appserver.usage import FLAGS, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from appserver.wsgi import Application
 
@@ -109,18 +110,34 @@ def _check(configuration: Configuration) -> int:
     from appserver.check import Report
 
     unloadable = ""
+    machine = "--json" in configuration.commands
     patching = _patch(configuration)
     try:
-        _load(configuration, hooks=False)
+        with _printing_to_stderr() if machine else nullcontext():
+            _load(configuration, hooks=False)
     except LoadError as error:
         unloadable = configuration.told(error)
     report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()])
-    if "--json" in configuration.commands:
+    if machine:
         _print(report.json())
     else:
         _print(report.text(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
         _fail(report.problems)
     return report.code
+
+
+@contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Have stdout for what comes afterwards: what the application and its children print goes to stderr."""
+    leaving.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        leaving.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _patch(configuration: Configuration) -> Patching:

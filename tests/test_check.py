@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +15,7 @@ from appserver.configuration import Configuration
 from appserver.lifecycle.touch import TouchOptions
 from appserver.plan import ConcurrencyOptions
 from appserver.static.options import StaticOptions
+from tests.support.server import ROOT
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x']\n"
 
@@ -271,6 +274,19 @@ def test_the_report_for_machines(capsys):
     }  # fmt: skip
     assert (told["lines"][-1]["file"], told["lines"][-1]["line"]) == ("command line", None)
     assert len(told["warnings"]) == 2
+
+
+@pytest.mark.parametrize("end", ["", "raise RuntimeError('no database')\n"])
+def test_what_the_application_prints_is_not_in_it(tmp_path, end):
+    """Nor what its children do: a program reads the report."""
+    (tmp_path / "checked.py").write_text(f"import os\nprint('loading')\nos.system('echo child')\n{APP}{end}")
+    ini()
+    done = subprocess.run(
+        [sys.executable, "-m", "appserver", "--check", "--json", "site.ini"],
+        capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["exit"] == done.returncode == (2 if end else 0)
+    assert {"loading", "child"} <= set(done.stderr.splitlines())
 
 
 def test_colours_are_for_terminals(monkeypatch):
