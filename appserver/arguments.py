@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from appserver.foreign import FOREIGN
+from appserver.foreign import FOREIGN, SHORT
 from appserver.ini.logic import ENDS
 from appserver.ini.reader import NAMES as LANGUAGE
 from appserver.ini.reader import Reader
@@ -127,16 +127,18 @@ class CommandLine:
 
     def _short(self, letter: str, attached: str) -> None:
         declared = self._catalogue.by_short.get(letter)
-        if declared is None:
+        name = SHORT.get(letter, "") if declared is None else declared.name
+        takes, expects = self._takes(name)
+        if takes is None:
             self._own.append(f"-{letter}: there is no such option; see appserver --help")
-        elif declared.flag:
-            self._add(declared.name, None, f"-{letter}")
+        elif takes != "=":
+            self._add(name, None, f"-{letter}")
             if attached:  # -ML
                 self._short(attached[0], attached[1:].removeprefix("="))
         elif attached or self._rest:
-            self._add(declared.name, attached or self._rest.pop(0), f"-{letter}")
+            self._add(name, attached or self._rest.pop(0), f"-{letter}")
         else:
-            self._own.append(f"-{letter}: a value is missing; expected {declared.expects}")
+            self._own.append(f"-{letter}: a value is missing; expected {expects}")
 
     def _add(self, name: str, value: str | None, place: str) -> None:
         self._reader.add(Setting(name, value, place))

@@ -394,4 +394,10 @@ def _read(text: str, *, unnecessary: bool) -> dict[str, Foreign]:
     return found
 
 
+# The letters of uWSGI's that no option here has, also of what belongs to the language of its files.
+SHORT = {
+    "A": "sharedarea", "J": "test", "O": "optimize", "Q": "spooler", "S": "set", "T": "enable-threads",
+    "c": "cgi-mode", "i": "single-interpreter", "j": "json", "m": "memory-report", "r": "reaper",
+    "v": "max-vars", "x": "xml", "y": "yaml",
+}  # fmt: skip
 FOREIGN = _read(_UNNECESSARY, unnecessary=True) | _read(_UNSUPPORTED, unnecessary=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -356,6 +357,20 @@ def test_what_is_spoken_on_a_plain_socket_is_an_option(text):
     ini("socket = :1", "uwsgi-socket = :2", f"protocol = {text}")
     names = [each.name for each in Configuration(["site.ini"]).listeners]
     assert names == ["http", text.removesuffix("11"), "uwsgi"]
+
+
+def test_letters_of_uwsgi_on_the_command_line():
+    """Also those of options that are none here, together and with their values."""
+    ini()
+    arguments = ["site.ini", "-MTi", "-m", "-p", "4", "-v", "30", "-O2", "-S", "threads=2", "-r"]
+    configuration = Configuration(arguments)
+    assert (configuration.problems, configuration.warnings) == ([], [])
+    assert configuration.settings.of(ConcurrencyOptions).processes == 4
+    given = {each.name: each.value for each in configuration.given if re.match("-[A-Za-z]", each.place)}
+    assert given == {
+        "set": "threads=2", "threads": "2", "master": None, "enable-threads": None, "single-interpreter": None, "memory-report": None,
+        "processes": "4", "max-vars": "30", "optimize": "2", "reaper": None,
+    }  # fmt: skip
 
 
 def test_options_of_uwsgi_on_the_command_line(capsys):

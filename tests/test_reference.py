@@ -11,7 +11,7 @@ import pytest
 
 from appserver.access import NAMES as LOG_VARIABLES
 from appserver.configuration import Configuration
-from appserver.foreign import FOREIGN
+from appserver.foreign import FOREIGN, SHORT
 from appserver.ini.reader import NAMES as LANGUAGE
 from appserver.ini.reader import Reader
 from appserver.options import Kind
@@ -73,6 +73,8 @@ def test_every_option_of_uwsgis_is_one_of_ours_or_has_a_reason():
         assert re.fullmatch(r"[A-Z].+\.", each.why), each.why
         assert f"`{each.name}`" in TEXT
     assert len(FOREIGN) > 1000
+    assert not set(SHORT) & set(CATALOGUE.by_short)
+    assert set(SHORT.values()) <= set(FOREIGN) | LANGUAGE
 
 
 def test_every_variable_of_log_format_is_listed():
@@ -90,6 +92,11 @@ def test_the_names_are_those_of_a_real_uwsgi():
     assert len(theirs) > 500
     unknown = {name for name in theirs if not CATALOGUE.knows(name) and name not in LANGUAGE}
     assert unknown == set()
+    for letter, name in re.findall(r"(?m)^ +-(\w)\|--([\w-]+)", done.stdout + done.stderr):
+        declared = CATALOGUE.by_name.get(name)
+        ours = CATALOGUE.by_short.get(letter)
+        assert declared is ours
+        assert ours is not None or letter in SHORT or name in {"help", "usage"}, (letter, name)
     elsewhere = {name for plugin, name in PLUGINS.items() if plugin not in loaded} | NOT_IN_EACH
     for option in CATALOGUE.by_name.values():
         if option.note.startswith("own"):
