@@ -28,18 +28,21 @@ _COLOURS = {
 class Report:
     """Judge a configuration; *unloadable* says why its application cannot be loaded, if it cannot.
 
-    *noticed* are warnings of what showed while it was loaded.
+    *noticed* are warnings of what showed while it was loaded, and *lacking* is why only root could start it.
 
     ``code`` is 0, 1 for warnings where ``--strict`` is given, or 2 where the server would not start.
     """
 
-    def __init__(self, configuration: Configuration, unloadable: str, noticed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, configuration: Configuration, unloadable: str, noticed: Sequence[str] = (), lacking: str = ""
+    ) -> None:  # fmt: skip
         self._configuration = configuration
         self._verdicts = [each for each in configuration.verdicts if each.setting.place != "--ini"]
         self._secrets = configuration.secrets
         hidden = self._secrets.hidden
         plan = configuration.plan
         self.problems = configuration.problems + ([hidden(unloadable)] if unloadable else [])
+        self._lacking = lacking
         self._noticed = [hidden(each) for each in (*(plan.warnings if plan is not None else ()), *noticed)]
         self._listeners = [(each.name, hidden(each.address)) for each in configuration.listeners]
         self._application = hidden(configuration.what)
@@ -82,6 +85,8 @@ class Report:
         count = Counter(each.judgement for each in self._verdicts)
         told = [f"{count[each]} {each.value}" for each in Judgement if count[each]]
         end = "the server would not start" if self.problems else "the server would start"
+        if self._lacking and not self.problems:
+            end += f" as root: {self._lacking}"
         lines.append("; ".join([", ".join(told), end] if told else [end]))
         return "\n".join([*lines, ""])
 

@@ -108,16 +108,19 @@ def _keep_standard_streams() -> None:
 def _check(configuration: Configuration) -> int:
     """Load the application and report what would be served, and what becomes of every line."""
     from appserver.check import Report
+    from appserver.lifecycle import privileges
+    from appserver.lifecycle.privileges import PrivilegeOptions
 
-    unloadable = ""
+    unloadable = lacking = ""
     machine = "--json" in configuration.commands
     patching = _patch(configuration)
     try:
         with _printing_to_stderr() if machine else nullcontext():
             _load(configuration, hooks=False)
-    except LoadError as error:
+        lacking = privileges.lacking(configuration.settings.of(PrivilegeOptions))
+    except (LoadError, StartError) as error:
         unloadable = configuration.told(error)
-    report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()])
+    report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()], lacking)
     if machine:
         _print(report.json())
     else:

@@ -359,6 +359,24 @@ def test_what_is_spoken_on_a_plain_socket_is_an_option(text):
     assert names == ["http", text.removesuffix("11"), "uwsgi"]
 
 
+@pytest.mark.parametrize("euid", [0, 1234])
+def test_who_would_have_to_start_it(capsys, monkeypatch, euid):
+    """It is not said by the exit code: who checks may be another one than who starts."""
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    monkeypatch.setattr(os, "getresuid", lambda: (euid, euid, euid))
+    ini("uid = 4321", "gid = 4322")
+    assert main(["--check", "--strict", "site.ini"]) == 0
+    more = " as root: user 1234 cannot become user 4321 with the group 4322 (of 4322)" if euid else ""
+    assert capsys.readouterr().out.endswith(f"; the server would start{more}\n")
+
+
+def test_a_user_without_a_group_is_a_problem(capsys):
+    ini("uid = 4321")
+    assert main(["--check", "site.ini"]) == 2
+    told = "site.ini:4: uid = 4321: user 4321 has no account and so no group; set gid, too"
+    assert capsys.readouterr().err == f"appserver: {told}\n"
+
+
 def test_letters_of_uwsgi_on_the_command_line():
     """Also those of options that are none here, together and with their values."""
     ini()

@@ -85,15 +85,17 @@ def drop(options: PrivilegeOptions) -> None:
         os.setresgid(wanted.gid, wanted.gid, wanted.gid)
         os.setresuid(wanted.uid, wanted.uid, wanted.uid)
     except PermissionError:
-        raise StartError(
-            option,
-            f"{named_user(os.geteuid())} cannot become {_described(wanted)}; start as root"
-            f" or remove {option}",
-        ) from None  # fmt: skip
+        raise StartError(option, f"{_refused(wanted)}; start as root or remove {option}") from None
     except OSError as error:
         raise StartError(option, f"cannot become {_described(wanted)}: {error.strerror}") from None
     if wanted.uid and _can_be_root():
         raise StartError(option, "root's rights could be had again; take CAP_SETUID from this process")
+
+
+def lacking(options: PrivilegeOptions) -> str:
+    """Return why only root can do `drop`, where this process is not root's; raise `StartError`."""
+    wanted = _wanted(options)
+    return "" if wanted is None or _is(wanted) or not os.geteuid() else _refused(wanted)
 
 
 def check_library(options: PrivilegeOptions) -> None:
@@ -166,6 +168,10 @@ def _can_be_root() -> bool:
     except PermissionError:
         return False
     return True
+
+
+def _refused(wanted: _Identity) -> str:
+    return f"{named_user(os.geteuid())} cannot become {_described(wanted)}"
 
 
 def _described(wanted: _Identity) -> str:
