@@ -77,8 +77,9 @@ class ApplicationOptions:
         (), "Set an environment variable for the application.", convert=variable, expects="NAME=value"
     )
     unenv: tuple[str, ...] = option(
-        (), "Unset an environment variable for the application, after env and envdir.", example="DEBUG"
-    )
+        (), "Unset an environment variable for the application, after env and envdir.", example="DEBUG",
+        note="There env and unenv count in their order.",
+    )  # fmt: skip
     envdir: tuple[str, ...] = option(
         (), "Set an environment variable for each file in this directory; an empty file unsets it.",
         expects="directory", example="/run/secrets",
