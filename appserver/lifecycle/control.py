@@ -79,7 +79,8 @@ class Control:
         if self._sock is None:
             return
         if self._handler is not None:
-            asyncio.get_running_loop().remove_reader(self._sock)
+            with suppress(RuntimeError):  # there is no loop any more
+                asyncio.get_running_loop().remove_reader(self._sock)
         with suppress(OSError):
             if self._file is not None and os.path.samestat(self._file, os.lstat(self._path)):
                 os.unlink(self._path)

@@ -90,6 +90,7 @@ def _run(
     control: Control | None = None
     if settings.of(ControlOptions).control_socket:
         control = Control(settings.of(ControlOptions))
+        stack.callback(control.remove)
         control.bind(-1 if options.master_as_root else privileges.user_id(options))
     stats: StatsServer | None = None
     if settings.of(StatsOptions).stats:

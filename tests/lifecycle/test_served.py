@@ -78,6 +78,16 @@ class TestPidFiles:
             assert run(site, "--ini", site.ini)[0] == 1
         assert pidfile.read_text() == "4194304\n"
 
+    @pytest.mark.parametrize("stage", ["as-user", "master-start"])
+    def test_a_start_that_fails_leaves_no_control_socket(self, site, stage):
+        control, told = site.directory / "control.sock", site.directory / "told"
+        hook = f"hook-{stage}" if stage == "master-start" else f"exec-{stage}"
+        command = f"test -S {control} && touch {told}; false"
+        site.configure(f"{hook} = {'exec:' * (stage == 'master-start')}{command}", control_socket=control)
+        assert run(site, "--ini", site.ini)[0] == 1
+        assert told.exists()
+        assert not control.exists()
+
     def test_a_killed_server_does_not_stand_in_the_way_of_the_next(self, site, pidfile):
         """Its pid file and its sockets' files are still there."""
         paths = [site.directory / "http.sock", site.directory / "control.sock"]
