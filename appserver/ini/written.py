@@ -32,7 +32,7 @@ def written(settings: Iterable[Setting]) -> tuple[str, list[str]]:
             )
             continue
         value = _guarded(setting.value.replace("%", "%%"), names, signs)
-        lines.append(f"{setting.name} = {value}".rstrip())
+        lines.append(f"{setting.name} = {value}".rstrip(" \t\r"))
     own = not any(commented(line) for line in lines)
     guards = [f"set-placeholder = {_SIGNS[sign]}={sign}".replace("%", "%%") for sign in sorted(signs)]
     return "\n".join([f"[{OWN if own else 'uwsgi'}]", *guards, *lines, ""]), problems

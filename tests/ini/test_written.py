@@ -67,6 +67,11 @@ def test_lines_cannot_be_written():
     assert problems == ["--env: env has several lines, which an ini file cannot hold"]
 
 
+@pytest.mark.parametrize("end", ["\xa0", "\x85", "\u2028", "\x0b"])
+def test_what_only_python_takes_for_a_blank_is_kept(end):
+    assert written([Setting("a", f"1{end}", "")])[0] == f"[appserver]\na = 1{end}\n"
+
+
 @pytest.mark.parametrize(
     "value, section", [("1", "appserver"), ("1;2", "appserver"), ("1 ; 2", "uwsgi"), ("# x", "uwsgi")]
 )
