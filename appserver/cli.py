@@ -35,6 +35,8 @@ _WIDTH = 100  # columns of lines that are written to no terminal
 def run() -> NoReturn:
     """Run the command line of this process, and end that, whatever threads the application has left."""
     code = main()
+    if sys.getprofile() is not None or sys.gettrace() is not None:  # cProfile and coverage write then
+        sys.exit(code)
     leaving.finish()
     os._exit(code)
 

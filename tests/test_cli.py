@@ -251,6 +251,15 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"appserver {__version__}\n"
 
 
+def test_a_profiler_has_its_say_at_the_end(tmp_path):
+    command = [sys.executable, "-m", "cProfile", "-o", "profile", "-m", "appserver", "--version"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "profile").stat().st_size
+
+
 def test_help_may_be_read_in_part():
     read, write = os.pipe()
     os.close(read)
