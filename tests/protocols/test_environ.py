@@ -49,6 +49,9 @@ PROTOCOLS = {
     "mongrel2-tnetstring": lambda raw, fields: mongrel2(m2_message(m2_fields(raw, fields), form="tnetstring")),
 }  # fmt: skip
 CGI = {"uwsgi", "fastcgi", "scgi"}
+SPEAK = pytest.mark.parametrize("speak", [
+    lambda v: uwsgi(uwsgi_packet(v)), lambda v: fastcgi(fastcgi_request(v)), lambda v: scgi(scgi_request(v)),
+], ids=["uwsgi", "fastcgi", "scgi"])  # fmt: skip
 everywhere = pytest.mark.parametrize("protocol", PROTOCOLS)
 
 
@@ -87,9 +90,7 @@ def test_control_characters_in_paths(protocol, raw):
     assert environ_of(protocol, raw) == "400"
 
 
-@pytest.mark.parametrize("speak", [
-    lambda v: uwsgi(uwsgi_packet(v)), lambda v: fastcgi(fastcgi_request(v)), lambda v: scgi(scgi_request(v)),
-], ids=["uwsgi", "fastcgi", "scgi"])  # fmt: skip
+@SPEAK
 @pytest.mark.parametrize("raw", ["/%00", "/a%0ab", "/%0d", "/%7f"])
 def test_control_characters_in_paths_that_the_front_end_left_whole(speak, raw):
     assert speak({"REQUEST_METHOD": "GET", "REQUEST_URI": raw, "SCRIPT_NAME": "/a"}) == ["400"]
@@ -274,10 +275,20 @@ def test_empty_content_variables_are_none():
     assert "CONTENT_LENGTH" not in environ
 
 
-def test_the_last_of_repeated_variables_counts():
-    pairs = [*GET.items(), ("SCRIPT_NAME", "/x"), ("SCRIPT_NAME", ""), ("CONTENT_LENGTH", "")]
-    [(environ, _)] = uwsgi(uwsgi_packet(pairs))
-    assert environ["SCRIPT_NAME"] == ""
+@SPEAK
+def test_the_last_of_repeated_variables_counts(speak):
+    pairs = [*GET.items(), ("SCRIPT_NAME", "/x"), ("SCRIPT_NAME", ""), ("REQUEST_METHOD", "PUT")]
+    [(environ, _)] = speak(pairs)
+    assert (environ["SCRIPT_NAME"], environ["REQUEST_METHOD"]) == ("", "PUT")
+
+
+@SPEAK
+@pytest.mark.parametrize("lengths", [("5", ""), ("0", ""), ("5", "5", ""), ("5", "", "0")])
+def test_an_empty_length_behind_another_says_that_there_is_no_body(speak, lengths):
+    """As nginx's configurations say it of a request whose body is not passed on."""
+    pairs = [*GET.items()][:-1] + [("CONTENT_LENGTH", length) for length in lengths]
+    [(environ, body)] = speak(pairs)
+    assert (environ.get("CONTENT_LENGTH", ""), body) == (lengths[-1], b"")
 
 
 # The rules one by one

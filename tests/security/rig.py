@@ -9,7 +9,7 @@ import urllib.request
 from contextlib import ExitStack
 
 from tests.peers.client import curl, get
-from tests.support.fronts import GUARD, Configs, Nginx, require
+from tests.support.fronts import GUARD, Configs, Nginx, poll, require
 from tests.support.mongrel2 import Mongrel2
 from tests.support.server import Server
 
@@ -127,6 +127,11 @@ _SERVER = """
         location /method { INCLUDE NAME_param REQUEST_METHOD $arg_is; PASS; }
         location /again { INCLUDE NAME_param HTTP_COOKIE third=3; NAME_param HTTP_X_WORD again; PASS; }
         location /single { INCLUDE NAME_param HTTP_AUTHORIZATION second; PASS; }
+        location /checked { auth_request /check; INCLUDE PASS; }
+        location /mirrored { mirror /check; mirror_request_body off; INCLUDE PASS; }
+        location /limited { client_max_body_size 1; error_page 413 /check; INCLUDE PASS; }
+        location = /check { internal; INCLUDE NAME_pass_request_body off; NAME_param CONTENT_LENGTH "";
+                            NAME_param REQUEST_METHOD GET; PASS; }
         location /bare { NAME_param SERVER_PROTOCOL $server_protocol; NAME_param REQUEST_URI $request_uri;
                          PASS; BARE }
         location /few { NAME_param SERVER_PROTOCOL $server_protocol; PASS; BARE }
@@ -180,6 +185,18 @@ def through(server, nginx, name, target, status):
     reply = curl(nginx.url(name, target))
     assert (reply.exit, reply.status) == (0, status)
     assert len(server.calls()) - len(before) == (status == 200)
+
+
+def without_body(server, nginx, name):
+    """Check requests that nginx makes of a client's without passing its body on."""
+    before = server.calls()
+    reply = get(nginx.url(name, "/checked"), "-d", "hello")
+    assert (reply.status, reply.json["the.body"]) == (200, "hello")
+    assert server.calls()[len(before) :] == ["GET /check", "POST /checked"]
+    assert get(nginx.url(name, "/mirrored"), "-d", "hello").json["the.body"] == "hello"
+    poll(lambda: sorted(server.calls()[len(before) + 2 :]) == ["GET /check", "POST /mirrored"], "no mirror")
+    reply = get(nginx.url(name, "/limited"), "-d", "hello")
+    assert (reply.status, reply.json["PATH_INFO"], reply.json["the.body"]) == (413, "/check", "")
 
 
 def customized(nginx, name):

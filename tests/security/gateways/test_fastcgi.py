@@ -25,7 +25,7 @@ from appserver.protocols.fastcgi import (
 from tests.peers.client import curl, get, memory, together
 from tests.protocols.feeding import cut, fastcgi, feed, summary
 from tests.protocols.wire import GET, begin, fastcgi_request, padded, params
-from tests.security.rig import body_of, customized, received, rig, status_of, through
+from tests.security.rig import body_of, customized, received, rig, status_of, through, without_body
 from tests.support.fronts import poll
 
 POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5"}
@@ -405,13 +405,19 @@ def test_F15_php_variables_are_text(server):
         pytest.param("/a%0ab", 400, id="F14-LF in the path"),
         pytest.param("/own/x%0Ay", 400, id="F14-LF in a path that nginx splits"),
         pytest.param("/own/x", 200, id="F14-a path that nginx splits"),
-        pytest.param("/method?is=PUT", 400, id="F14-two methods"),
+        pytest.param("/method?is=PUT", 200, id="F14-another method"),
         pytest.param("/few", 200, id="F14-no method and no URI"),
         pytest.param("/bare", 200, id="F14-only a URI"),
     ],
 )
 def test_through_nginx(server, nginx, target, status):
     through(server, nginx, "fastcgi", target, status)
+
+
+@pytest.mark.peers
+def test_F10_no_body_is_passed_on_by_nginx(server, nginx):
+    """F10: an empty length behind the client's says so."""
+    without_body(server, nginx, "fastcgi")
 
 
 @pytest.mark.peers

@@ -6,7 +6,7 @@ import pytest
 
 from tests.protocols.feeding import scgi
 from tests.protocols.wire import GET, netstring, scgi_request
-from tests.security.rig import body_of, customized, status_of, through
+from tests.security.rig import body_of, customized, status_of, through, without_body
 
 POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5"}
 BLOCK = scgi_request(GET).partition(b":")[2][:-1]
@@ -69,6 +69,7 @@ def test_refused_by_the_server(server, wire, status, how):
         pytest.param(GET | {"CONTENT_LENGTH": ""}, b"", id="S'2-empty"),
         pytest.param([*POST.items(), ("CONTENT_LENGTH", "5")], b"hello", id="S'5-the same one twice"),
         pytest.param([("CONTENT_LENGTH", "0"), *GET.items()], b"", id="S'5-0 and none"),
+        pytest.param([*POST.items(), ("CONTENT_LENGTH", "")], b"", id="S'5-none behind one"),
     ],
 )
 def test_content_length_need_not_be_the_first(server, variables, body, how):
@@ -122,11 +123,17 @@ def test_a_second_request_is_neither_served_nor_read(server, how):
         pytest.param("/length?is=0", 200, id="S'5-the same twice"),
         pytest.param("/a%0ab", 400, id="S'4-LF in the path"),
         pytest.param("/a%0Db", 400, id="S'4-CR in the path"),
-        pytest.param("/method?is=PUT", 400, id="S'4-two methods"),
+        pytest.param("/method?is=PUT", 200, id="S'4-another method"),
     ],
 )
 def test_through_nginx(server, nginx, target, status):
     through(server, nginx, "scgi", target, status)
+
+
+@pytest.mark.peers
+def test_no_body_is_passed_on_by_nginx(server, nginx):
+    """S'5: an empty length behind the client's says so."""
+    without_body(server, nginx, "scgi")
 
 
 @pytest.mark.peers

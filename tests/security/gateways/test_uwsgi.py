@@ -11,7 +11,7 @@ from appserver.protocols.uwsgi import UwsgiCodec
 from tests.peers.client import Raw, curl, get
 from tests.protocols.feeding import feed, uwsgi
 from tests.protocols.wire import GET, uwsgi_packet
-from tests.security.rig import body_of, customized, rig, status_of, through
+from tests.security.rig import body_of, customized, rig, status_of, through, without_body
 
 POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5"}
 PING, PONG = b"\x64\0\0\0", b"\x64\0\0\1"
@@ -50,7 +50,7 @@ REFUSED = [
     ),
     pytest.param(uwsgi_packet([*GET.items(), ("A\r\nB", "x")]), "400", id="U6-CR LF in a name"),
     pytest.param(uwsgi_packet([*POST.items(), ("CONTENT_LENGTH", "6")], b"hello"), "400", id="U7-two lengths"),
-    pytest.param(uwsgi_packet([*GET.items(), ("REQUEST_METHOD", "PUT")]), "400", id="U7-two methods"),
+    pytest.param(uwsgi_packet([*GET.items(), ("CONTENT_LENGTH", "6")]), "400", id="U7-a length behind none"),
     pytest.param(uwsgi_packet([*GET.items(), *[("HTTP_AUTHORIZATION", "a")] * 2]), "400", id="U7-two passwords"),
 ]  # fmt: skip
 
@@ -155,10 +155,13 @@ def test_U5_a_short_body_that_is_streamed_raises(streaming, how):
 def test_U7_repeated_variables_are_joined_or_the_last_counts(server):
     """U7: nginx before 1.23 sends each Cookie by itself; an operator's own parameter comes last."""
     repeated = [("HTTP_COOKIE", "a=1"), ("HTTP_COOKIE", "b=2"), ("HTTP_X", "1"), ("HTTP_X", "2"),
-                ("SERVER_NAME", "first"), ("SERVER_NAME", "last"), ("HTTP_HOST", "own")]  # fmt: skip
-    found = body_of(server.raw("uwsgi", uwsgi_packet([*GET.items(), *repeated])))
+                ("SERVER_NAME", "first"), ("SERVER_NAME", "last"), ("HTTP_HOST", "own"),
+                ("REQUEST_METHOD", "PUT"), ("CONTENT_LENGTH", "")]  # fmt: skip
+    found = body_of(server.raw("uwsgi", uwsgi_packet([*POST.items(), *repeated])))
     assert (found["HTTP_COOKIE"], found["HTTP_X"]) == ("a=1; b=2", "1, 2")
     assert (found["SERVER_NAME"], found["HTTP_HOST"]) == ("last", "own")
+    assert (found["REQUEST_METHOD"], found["the.body"]) == ("PUT", "")
+    assert "CONTENT_LENGTH" not in found
 
 
 def test_U8_a_second_packet_is_neither_served_nor_read(server, how):
@@ -218,7 +221,7 @@ def test_U2_a_packet_is_read_from_any_pieces(server, split):
         *(pytest.param(f"/length?is={text}", 400, id=f"U4-{text}") for text in ("+5", "-5", "abc", "1_0")),
         pytest.param("/a%0ab", 400, id="U6-LF in the path"),
         pytest.param("/a%0Db", 400, id="U6-CR in the path"),
-        pytest.param("/method?is=PUT", 400, id="U7-two methods"),
+        pytest.param("/method?is=PUT", 200, id="U7-another method"),
         pytest.param("/method?is=GET", 200, id="U7-the same method twice"),
     ],
 )
@@ -234,6 +237,12 @@ def test_U7_a_single_field_twice_through_nginx(server, nginx):
         reply = curl(nginx.url("uwsgi", "/"), "-H", f"{name}: a", "-H", f"{name}: b")
         assert reply.status == 400
     assert server.calls() == before
+
+
+@pytest.mark.peers
+def test_U7_no_body_is_passed_on_by_nginx(server, nginx):
+    """U7: an empty length behind the client's says so."""
+    without_body(server, nginx, "uwsgi")
 
 
 @pytest.mark.peers
