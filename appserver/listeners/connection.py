@@ -233,7 +233,7 @@ class Connection:
             self.gone = True
             self._leave()
         elif self.inlet is not None:
-            self.inlet.fail(BodyError(error.status, error.reason))
+            self.inlet.fail(BodyError(error.status, f"{error.reason} {error.hint}".rstrip()))
 
     def _read(self) -> None:
         """Wait for more."""

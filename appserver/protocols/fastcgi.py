@@ -44,6 +44,7 @@ _LARGEST: Final = 65535 - 7  # of a record's content, so that content and paddin
 # One request at a time on a connection (4.1): a front end that asks is told so.
 _VALUES = {"FCGI_MPXS_CONNS": b"0"}
 _APART: Final = 4096  # bytes of a record from which on a copy costs more than one piece more
+_UNSAID: Final = 'With fastcgi_pass_request_body off nginx needs fastcgi_param CONTENT_LENGTH ""; too.'
 _SAYINGS: Final = 1000  # answers to records outside a request, of which nobody needs many
 
 
@@ -89,7 +90,7 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "base", "begun", "keep", "limit", "measured", "padding", "params", "partial", "request", "rest",
+        "announced", "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "rest",
         "said", "scanned", "size", "stdin",
     )  # fmt: skip
 
@@ -103,7 +104,7 @@ class FastcgiCodec(CgiAnswers):
         self.said = 0  # replies since the last request was answered
         self.rest = 0  # bytes still to come of a STDIN record's content,
         self.padding = 0  # and of what is behind it
-        self.measured = False  # the request that has a body has a length
+        self.announced = 0  # bytes of the body, by its CONTENT_LENGTH; -1 = none, 0 = it has no word of it
         self._idle()
 
     def _idle(self) -> None:
@@ -172,7 +173,7 @@ class FastcgiCodec(CgiAnswers):
                     found.body_left = 0  # as it mostly is: no body
                     at += 8
                 else:
-                    self.measured = "CONTENT_LENGTH" in found.environ
+                    self.announced = found.body_left if "CONTENT_LENGTH" in found.environ else 0
                 break
             elif kind == STDIN:
                 if x is None:
@@ -259,7 +260,7 @@ class FastcgiCodec(CgiAnswers):
 
     def _add_stdin(self, x: Exchange, content: memoryview) -> None:
         self.stdin.append(content)
-        if self.measured:
+        if self.announced:
             x.body_left -= len(content)
             if x.body_left < 0:
                 raise ProtocolError(BAD_REQUEST, "The body is longer than its CONTENT_LENGTH.")
@@ -268,7 +269,8 @@ class FastcgiCodec(CgiAnswers):
 
     def _end_stdin(self, x: Exchange) -> None:
         if x.body_left > 0:
-            raise ProtocolError(BAD_REQUEST, f"The body ends {x.body_left} bytes before its CONTENT_LENGTH.")
+            reason = f"The body ends {x.body_left} bytes before its CONTENT_LENGTH."
+            raise ProtocolError(BAD_REQUEST, reason, hint=_UNSAID if x.body_left == self.announced else "")
         x.body_left = 0
 
     def aborted(self, data: bytes) -> bool:

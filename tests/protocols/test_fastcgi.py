@@ -209,6 +209,20 @@ def test_the_length_is_counted_over_many_records(length):
         assert x.body_left == 0
 
 
+@pytest.mark.parametrize(
+    "body, hint", [([], 'fastcgi_param CONTENT_LENGTH "";'), ([b"hell"], ""), ([b"h", b"e"], "")]
+)
+def test_it_is_told_how_to_say_that_no_body_is_passed_on(body, hint):
+    """nginx has the client's length in its list also where it passes no body on."""
+    codec = FastcgiCodec({})
+    x = codec.receive(begin() + params(POST) + record(PARAMS, 1, b""))
+    for piece in body:
+        codec.receive_body(x, record(STDIN, 1, piece))
+    with pytest.raises(ProtocolError, match=r"ends \d bytes before its CONTENT_LENGTH") as caught:
+        codec.receive_body(x, record(STDIN, 1, b""))
+    assert (hint in caught.value.hint) if hint else not caught.value.hint
+
+
 # Pairs
 
 

@@ -132,6 +132,7 @@ _SERVER = """
         location /limited { client_max_body_size 1; error_page 413 /check; INCLUDE PASS; }
         location = /check { internal; INCLUDE NAME_pass_request_body off; NAME_param CONTENT_LENGTH "";
                             NAME_param REQUEST_METHOD GET; PASS; }
+        location /unsaid { INCLUDE NAME_pass_request_body off; PASS; }
         location /bare { NAME_param SERVER_PROTOCOL $server_protocol; NAME_param REQUEST_URI $request_uri;
                          PASS; BARE }
         location /few { NAME_param SERVER_PROTOCOL $server_protocol; PASS; BARE }

@@ -324,6 +324,15 @@ def test_F9_abort_while_the_application_streams(server, how):
     assert server.calls()[len(before) :] == ["GET /stream", "closed"]
 
 
+@pytest.mark.parametrize("told", ["server", "streaming"])
+def test_F10_a_length_without_any_body_names_its_cure(request, told, how):
+    """F10: read ahead or as it comes; nginx says so where it passes no body on."""
+    site = request.getfixturevalue(told)
+    answer = stdout(site.raw("fastcgi", fastcgi_request(POST, flags=0), how))
+    assert status_of(answer) == "400"
+    assert b'fastcgi_param CONTENT_LENGTH "";' in answer
+
+
 @pytest.mark.parametrize("body", [b"hell", b"hello!"])
 def test_F10_a_streamed_body_of_another_length(streaming, body, how):
     """F10: reading raises at the place where the two differ; it is no success."""
@@ -416,8 +425,13 @@ def test_through_nginx(server, nginx, target, status):
 
 @pytest.mark.peers
 def test_F10_no_body_is_passed_on_by_nginx(server, nginx):
-    """F10: an empty length behind the client's says so."""
+    """F10: an empty length behind the client's says so; where there is none, the answer names it."""
     without_body(server, nginx, "fastcgi")
+    before = server.calls()
+    reply = curl(nginx.url("fastcgi", "/unsaid"), "-d", "hello")
+    assert (reply.exit, reply.status) == (0, 400)
+    assert b'fastcgi_param CONTENT_LENGTH "";' in reply.body
+    assert server.calls() == before
 
 
 @pytest.mark.peers
