@@ -86,6 +86,8 @@ def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
         codec.trust.apply(environ)
     x = Exchange(environ, codec)
     length = environ.get("CONTENT_LENGTH")
+    if length == "-1" and codec.multiplexed:  # Caddy's word for one that it does not know
+        length = ""
     if "HTTP_TRANSFER_ENCODING" in environ:
         coding = environ.pop("HTTP_TRANSFER_ENCODING")
         if coding and not length:

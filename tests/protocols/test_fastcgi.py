@@ -31,6 +31,9 @@ SERVED = {
     "a body without length": (fastcgi_request(BARE, b"hello"), "POST / hello"),
     "a body that was chunked": (
         fastcgi_request(BARE | {"HTTP_TRANSFER_ENCODING": "chunked"}, b"hello"), "POST / hello"),
+    "a body of a length that Caddy does not know": (
+        fastcgi_request(BARE | {"CONTENT_LENGTH": "-1"}, b"hello"), "POST / hello"),
+    "no body, which Caddy does not know": (fastcgi_request(GET | {"CONTENT_LENGTH": "-1"}), "GET /a b"),
     "another id": (fastcgi_request(POST, b"hello", request=65535), "POST /a b hello"),
     "long values": (fastcgi_request(POST | {"A" * 128: "v" * 300, "B": "w" * 128}, b"hello"), "POST /a b hello"),
     "management between": (
@@ -49,6 +52,13 @@ def test_is_served(name, how):
     wire, expected = SERVED[name]
     assert summary(fastcgi(wire, how)) == [expected]
     assert fastcgi(wire[:-1], how) == []
+
+
+@pytest.mark.parametrize("variables", [{}, {"HTTP_TRANSFER_ENCODING": "chunked"}])
+def test_a_length_that_caddy_does_not_know_is_none(variables):
+    [(environ, body)] = fastcgi(fastcgi_request(BARE | {"CONTENT_LENGTH": "-1"} | variables, b"hello"))
+    assert body == b"hello"
+    assert "CONTENT_LENGTH" not in environ
 
 
 @pytest.mark.parametrize("given, made", [(POST, BARE), (BARE, POST | {"CONTENT_LENGTH": "2"})])

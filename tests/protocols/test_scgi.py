@@ -49,7 +49,7 @@ REFUSED = {
         netstring(BLOCK[:-1]), netstring(BLOCK + b"x\0"), netstring(BLOCK + b"\0"),  # S4
         netstring(BLOCK, b";"), netstring(BLOCK, b"}"), b"%d:%b," % (SIZE - 1, BLOCK),
         scgi_request([*POST.items(), ("CONTENT_LENGTH", "6")], b"hello"),  # S5
-        *(scgi_request(GET | {"CONTENT_LENGTH": length}) for length in ("+5", "-5", "abc", "1_0", "9" * 30)),
+        *(scgi_request(GET | {"CONTENT_LENGTH": length}) for length in ("+5", "-5", "-1", "abc", "1_0", "9" * 30)),
         scgi_request(GET | {"HTTP_X": "a\nb"}), scgi_request(GET | {"A\nB": "x"}),
         scgi_request(GET | {"HTTP_HOST": "a b"}), scgi_request(GET | {"REQUEST_METHOD": "get"}),
         b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"\x00\x1a\x00\x00",

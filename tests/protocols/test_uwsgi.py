@@ -57,7 +57,7 @@ REFUSED = {
         uwsgi_packet({}, b"\x00\x00\x00\x00", size=4), uwsgi_packet({}, b"\xff\xffA\x00\x00", size=5),
         uwsgi_packet([("", "x"), *GET.items()]),
         *(uwsgi_packet(GET | {"CONTENT_LENGTH": length}) for length in (  # U4
-            "+5", "-5", "abc", "1_0", " 5", "5 ", "0x5", "5,5", "\u0663".encode(), "9" * 19, "9" * 40)),
+            "+5", "-5", "-1", "abc", "1_0", " 5", "5 ", "0x5", "5,5", "\u0663".encode(), "9" * 19, "9" * 40)),
         *(uwsgi_packet(GET | {name: f"a{bad}b"}) for bad in "\r\n\0\x7f\x1b"  # U6
           for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "HTTP_X", "REMOTE_USER")),
         uwsgi_packet([*GET.items(), ("HTTP_A\r\nB", "x")]),
