@@ -471,7 +471,7 @@ class Connection:
         return (
             x.body_left != 0
             or self.codec.buffer != b""
-            or not (self.codec.exact or x.method in {"GET", "HEAD"})
+            or not (self.codec.exact or (x.method in {"GET", "HEAD"} and not self.codec.multiplexed))
         )
 
     def _next(self) -> None:

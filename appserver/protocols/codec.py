@@ -56,7 +56,7 @@ class Codec:
     dated = False  # the front end adds Date itself
     cgi = False  # the status is a field, so no other one may have its name
     announces = True  # an answer tells the peer that its connection ends
-    exact = True  # a body ends where its request says
+    exact = True  # nothing comes behind a body that ends where its request says
     plain = False  # a body whose length is known comes as it is, with nothing in between
     multiplexed = False  # what is left of a body cannot be taken for the next request
     partial = False  # a request has begun, though nothing of it may be in the buffer

@@ -90,8 +90,8 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "announced", "base", "begun", "keep", "limit", "padding", "params", "partial", "request", "rest",
-        "said", "scanned", "size", "stdin",
+        "announced", "base", "begun", "exact", "keep", "late", "limit", "padding", "params", "partial",
+        "request", "rest", "said", "scanned", "size", "stdin",
     )  # fmt: skip
 
     announces = False
@@ -104,6 +104,8 @@ class FastcgiCodec(CgiAnswers):
         self.said = 0  # replies since the last request was answered
         self.rest = 0  # bytes still to come of a STDIN record's content,
         self.padding = 0  # and of what is behind it
+        self.late = 0  # the id of the last request that has begun before the end of its STDIN
+        self.exact = True
         self.announced = 0  # bytes of the body, by its CONTENT_LENGTH; -1 = none, 0 = it has no word of it
         self._idle()
 
@@ -154,7 +156,11 @@ class FastcgiCodec(CgiAnswers):
             elif kind == BEGIN:
                 self._begin(request, data[start:end])
             elif request != self.request:
-                continue  # of a request that was refused, aborted or never begun
+                if request == self.late and kind == STDIN and size:
+                    raise ProtocolError(
+                        BAD_REQUEST, "The body is longer than its CONTENT_LENGTH.", answer=False
+                    )
+                continue  # of a request that was refused, aborted, never begun or is answered
             elif kind == PARAMS:
                 if self.begun:
                     raise ProtocolError(BAD_REQUEST, "Variables come after their end.")
@@ -174,6 +180,10 @@ class FastcgiCodec(CgiAnswers):
                     at += 8
                 else:
                     self.announced = found.body_left if "CONTENT_LENGTH" in found.environ else 0
+                    self.late = request if self.announced < 0 and at == len(data) else 0
+                    self.exact = not self.late
+                    if self.late:
+                        found.body_left = 0  # haproxy ends no STDIN in which there is nothing
                 break
             elif kind == STDIN:
                 if x is None:

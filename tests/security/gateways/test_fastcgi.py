@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import tracemalloc
 
@@ -26,7 +27,7 @@ from tests.peers.client import curl, get, memory, together
 from tests.protocols.feeding import cut, fastcgi, feed, summary
 from tests.protocols.wire import GET, begin, fastcgi_request, padded, params
 from tests.security.rig import body_of, customized, received, rig, status_of, through, without_body
-from tests.support.fronts import poll
+from tests.support.fronts import GUARD, poll
 
 POST = GET | {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": "5"}
 BARE = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/"}
@@ -86,7 +87,7 @@ REFUSED = [
     pytest.param(record(GET_VALUES, 0, lying(0x7FFFFFFF, name=True)), "400", id="F8-long name"),
     *(
         pytest.param(fastcgi_request(POST | {"CONTENT_LENGTH": str(length)}, b"hello"), "400", id=f"F10-{length!r}")
-        for length in (4, 6, 0, "+5", "-5", "1_0", "abc", "9" * 30)
+        for length in (4, 6, "+5", "-5", "1_0", "abc", "9" * 30)
     ),
     *(
         pytest.param(fastcgi_request(GET | {name: f"/a{bad}b"}), "400", id=f"F14-{bad!r} in {name}")
@@ -331,6 +332,50 @@ def test_F10_a_length_without_any_body_names_its_cure(request, told, how):
     answer = stdout(site.raw("fastcgi", fastcgi_request(POST, flags=0), how))
     assert status_of(answer) == "400"
     assert b'fastcgi_param CONTENT_LENGTH "";' in answer
+
+
+def unended(path="/a b", flags=0):
+    """Return a request without a body, and without the end of it."""
+    return begin(flags=flags) + params(GET | {"PATH_INFO": path, "CONTENT_LENGTH": "0"}) + ENDED
+
+
+def test_F10_a_length_of_0_and_a_body(server):
+    """F10: refused where the body is there; else the request has been served without it, and the connection ends."""
+    before = server.calls()
+    assert status_of(stdout(server.raw("fastcgi", unended() + record(STDIN, 1, b"x")))) == "400"
+    assert server.calls() == before
+    with server.connect("fastcgi") as client:
+        client.sendall(unended(flags=1))
+        answer = client.recv(65536)
+        while not ends(answer):
+            answer += client.recv(65536)
+        client.sendall(record(STDIN, 1, b"x") + fastcgi_request(GET | {"PATH_INFO": "/next"}))
+        assert received(client) == b""
+    assert body_of(stdout(answer))["the.body"] == ""
+    assert server.calls()[len(before) :] == ["GET /a b"]
+
+
+def test_F10_a_length_of_0_needs_no_end_of_the_body(server, streaming):
+    """F10: haproxy 2.6 sends none; read ahead or as it comes."""
+    for site in (server, streaming):
+        answer = site.raw("fastcgi", unended())
+        assert body_of(stdout(answer))["the.body"] == ""
+        assert ends(answer) == [(1, 0, 0)]
+
+
+def test_F10_the_end_of_no_body_may_be_late(server):
+    """F10: it breaks no connection under an answer that has not come yet."""
+    before = server.calls()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.settimeout(GUARD)
+        client.connect(("127.0.0.1", server.port("fastcgi")))
+        client.sendall(unended("/large/30000"))
+        poll(lambda: server.calls()[len(before) :], "the application is not called")
+        server.calls()  # the loop has gone on since, and the answer is the kernel's
+        client.sendall(record(STDIN, 1, b""))
+        answer = received(client)
+    assert ends(answer) == [(1, 0, 0)]
 
 
 @pytest.mark.parametrize("body", [b"hell", b"hello!"])
