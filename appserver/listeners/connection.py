@@ -419,10 +419,8 @@ class Connection:
         if x is not None and x.body_left and not self.skipped:
             self.watch()  # the client may read nothing until it has sent all
         sender = self.sender
-        if sender is not None and self.failed and not self.keep:
-            sender.clear()  # a stop does not wait for the rest of what is cut anyway
-        if sender and not self.gone:
-            sender.drain()
+        if sender and not self.gone and (self.keep or not self.failed):
+            sender.drain()  # a stop does not wait for the rest of what is cut anyway
         else:
             self._finish()
 
@@ -730,6 +728,8 @@ class Connection:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
         if self.listener.tcp:
             reset_at_close(self.fd)
+        elif not self.sender:  # else it would be in the middle of something
+            self.put([self.codec.spoiler])
         self.close()
 
     def cut(self) -> None:

@@ -192,10 +192,6 @@ class Sender:
         if self._waiter is not None:
             self._waiter.switch()
 
-    def clear(self) -> None:
-        """Forget what is left."""
-        self._outbox.clear()
-
     def close(self) -> None:
         """Release everything; safe twice."""
         if self._watcher is not None:

@@ -60,6 +60,7 @@ class Codec:
     plain = False  # a body whose length is known comes as it is, with nothing in between
     multiplexed = False  # what is left of a body cannot be taken for the next request
     partial = False  # a request has begun, though nothing of it may be in the buffer
+    spoiler = b""  # what shows that an answer is cut, where nothing can break its connection
     verbatim = False  # a body of known length goes on the wire as it is, so sendfile may carry it
 
     def __init__(self) -> None:

@@ -96,6 +96,7 @@ class FastcgiCodec(CgiAnswers):
 
     announces = False
     multiplexed = True
+    spoiler = bytes(8)  # a record of version 0; nginx takes the end of a connection for that of the answer
 
     def __init__(self, base: dict[str, Any], limit: int = 65536) -> None:
         super().__init__()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from socket import SHUT_WR
 
 import pytest
 
-from tests.listeners.conftest import HTTP_FRONTS, KEPT_FRONTS, over
+from tests.listeners.conftest import HTTP_FRONTS, KEPT_FRONTS, over, serving
 
 ERRORS = ["RuntimeError", "SystemExit", "KeyboardInterrupt", "BaseException", "GeneratorExit", "RecursionError",
           "StopIteration", "MemoryError", "ConnectionResetError", "TimeoutError"]  # fmt: skip
@@ -51,6 +52,25 @@ def test_error_after_the_first_piece(client, site, token, when, what):
     site.log(rf"ERROR .*{token}: the application raised {what}\n")
     assert counts(client, token) == {"seen": 1, "closed": 1}
     assert lives(client)
+
+
+@pytest.mark.parametrize("target", ["/fail/middle/RuntimeError", "/lengths/generator/5000000/4000000"])
+def test_a_cut_answer_of_fastcgi_ends_with_no_record_where_nothing_breaks_the_connection(tmp_path, target):
+    """nginx takes the end of a Unix socket for that of the answer; what comes before it stands behind whole records."""
+    address = tmp_path / "socket"
+    with serving(tmp_path, "semantics:app", ["fastcgi"], addresses={"fastcgi": address}) as site:
+        for front in ("fastcgi", "fastcgi-kept"):
+            with site.client(front) as client:
+                client.send("GET", target)
+                said = b"".join(iter(lambda: client.sock.recv(65536), b""))
+            at = 0
+            while said[at] == 1:
+                _, kind, _, size, padding = struct.unpack_from(">BBHHB", said, at)
+                assert kind == 6
+                at += 8 + size + padding
+            assert said[at:] == bytes(8)
+            with site.client(front) as client:
+                assert client.request("GET", "/result/list").complete
 
 
 @over(*HTTP_FRONTS)

@@ -104,6 +104,27 @@ def test_unix_sockets(start, pass_):
         assert not os.path.exists(path)
 
 
+@pytest.mark.parametrize("length", ["", "&length=1000000"])
+@pytest.mark.parametrize("kept", ["on", "off"])
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_a_cut_answer_of_fastcgi_shows_over_a_unix_socket(start, kept, buffering, length):
+    """nginx takes the end of a connection for that of an answer, unless it has read something that is no record."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/app.sock"
+        start.configs.edit(
+            "nginx.conf", "unix.conf",
+            (r"fastcgi_pass [^;]+;\s+fastcgi_keep_conn on;",
+             f"fastcgi_pass unix:{path}; fastcgi_keep_conn {kept}; fastcgi_buffering {buffering};"),
+        )  # fmt: skip
+        start(None, "--fastcgi-socket", path, "--chmod-socket=666", "--wsgi-file", APPS)
+        start(Nginx, "unix.conf")
+        for after in (100, 200_000):
+            # It says nothing at all where it reads the end together with the head.
+            assert curl(start.configs.url(8102, f"/fail?after={after}{length}")).exit in {18, 52, 56}
+        get(start.configs.url(8102, "/pieces?count=30&size=3000"))
+
+
 NAMES = ["a b.txt", "a%20b.txt", "what?.txt", "caf\xe9.txt", "a+b#c.txt", "up%2f..%2fa b.txt", "end "]
 
 
