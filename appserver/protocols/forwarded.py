@@ -26,6 +26,7 @@ FIELDS = {
     "x-forwarded-host": "HTTP_X_FORWARDED_HOST",
     "x-forwarded-port": "HTTP_X_FORWARDED_PORT",
 }
+_HANDSHAKES = {"ws": "http", "wss": "https"}  # as Traefik tells them; each begins as a request of HTTP
 _KEYS = {**FIELDS, STANDARD: "HTTP_FORWARDED"}
 
 # One `name=value` of a Forwarded element, or what separates them.
@@ -105,6 +106,7 @@ class Forwarded:
         return count
 
     def _scheme(self, environ: dict[str, Any], scheme: str) -> None:
+        scheme = _HANDSHAKES.get(scheme, scheme)
         if scheme not in {"http", "https"}:
             self._ignore("X-Forwarded-Proto", scheme)
             return

@@ -90,15 +90,19 @@ def test_what_trusted_headers_does_not_name_is_the_clients_and_taken_away():
 
 
 @pytest.mark.parametrize(
-    "value, scheme", [("https", "https"), ("HTTPS", "https"), ("https, https", "https"), ("http", "http")]
-)
+    "value, scheme",
+    [
+        ("https", "https"), ("HTTPS", "https"), ("https, https", "https"), ("http", "http"),
+        ("wss", "https"), ("WSS, wss", "https"), ("ws", "http"),
+    ],
+)  # fmt: skip
 def test_the_scheme(value, scheme):
     environ, _ = told(HTTP_X_FORWARDED_PROTO=value, HTTPS="1", REQUEST_SCHEME="other")
     assert environ["wsgi.url_scheme"] == environ["REQUEST_SCHEME"] == scheme
     assert environ.get("HTTPS") == ("on" if scheme == "https" else None)
 
 
-@pytest.mark.parametrize("value", ["ftp", "", "https;", "javascript", "on"])
+@pytest.mark.parametrize("value", ["ftp", "wsss", "", "https;", "javascript", "on"])
 def test_only_http_and_https_are_schemes(value):
     environ, ignored = told(HTTP_X_FORWARDED_PROTO=value)
     assert environ["wsgi.url_scheme"] == "http"
@@ -140,6 +144,8 @@ def test_host_and_port(given, expected):
         ("for=192.0.2.1;proto=https, for=10.3.3.3;proto=http", "192.0.2.1", "https", "inner"),
         ("for=unknown;proto=https", "10.0.0.1", "https", "inner"),
         ('for="_hidden", for=10.3.3.3', "10.3.3.3", "http", "inner"),
+        ("for=192.0.2.1;proto=wss", "192.0.2.1", "https", "inner"),
+        ("for=192.0.2.1;proto=ws", "192.0.2.1", "http", "inner"),
         ("proto=https;by=10.0.0.1", "10.0.0.1", "https", "inner"),
         ('for="192.0.2.1" ; proto=https', "192.0.2.1", "https", "inner"),
         (r'for=192.0.2.1;host="a\.example"', "192.0.2.1", "http", "a.example"),

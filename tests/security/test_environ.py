@@ -409,9 +409,9 @@ def test_E13_a_front_end_tells_one_of_two_schemes(plain, front, name, value, sch
 
 
 @pytest.mark.parametrize("front", EVERY)
-@pytest.mark.parametrize("value", ["ftp", "javascript:", "HTTPS\t", "on", ""])
+@pytest.mark.parametrize("value", ["ftp", "javascript:", "HTTPS\t", "wss", "ws", "on", ""])
 def test_E13_a_proxy_does_too(trusting, front, value):
-    expected = "https" if value.strip() == "HTTPS" else "http"
+    expected = "https" if value.strip() in {"HTTPS", "wss"} else "http"
     assert environ(trusting, front, headers=[("X-Forwarded-Proto", value)])["wsgi.url_scheme"] == expected
 
 
