@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FRAMING: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
 _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
+_ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
 _OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
@@ -109,7 +110,7 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
     A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
     operator's own to a standard list. So an empty CONTENT_LENGTH behind a client's says that no body is
-    passed on; two that differ leave open where a body ends.
+    passed on; two that differ leave open where a body ends, and two methods what was allowed.
     Raise `ProtocolError` for what no request may carry.
     """
     given: dict[str, Any] = {}
@@ -122,9 +123,9 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
         if name in given:
             if name.startswith("HTTP_") and name != "HTTP_HOST":
                 value = joined(name, given[name], value)  # noqa: PLW2901
-            elif name == "CONTENT_LENGTH" and value and value != (given[name] or "0"):  # none is one of 0
+            elif name in _ONCE and value and value != (given[name] or "0"):  # no length is a length of 0
                 both = f"{given[name][:40]!r} and {value[:40]!r}"
-                raise ProtocolError(BAD_REQUEST, f"CONTENT_LENGTH is given twice, as {both}.")
+                raise ProtocolError(BAD_REQUEST, f"{name} is given twice, as {both}.")
         given[name] = value
     for name in _DROPPED:
         given.pop(name, None)

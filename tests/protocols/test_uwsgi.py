@@ -63,6 +63,7 @@ REFUSED = {
         uwsgi_packet([*GET.items(), ("HTTP_A\r\nB", "x")]),
         *(uwsgi_packet(GET | {"REQUEST_METHOD": method}) for method in ("get", "A B", "G\tT", "\xe9", "A" * 33)),
         *(uwsgi_packet({"REQUEST_METHOD": "GET", "REQUEST_URI": f"/{bad}"}) for bad in ("%00", "a%0ab", "%0D")),
+        uwsgi_packet([*GET.items(), ("REQUEST_METHOD", "POST")]),
         uwsgi_packet([*GET.items(), ("CONTENT_LENGTH", "5"), ("CONTENT_LENGTH", "6")]),  # U7
         uwsgi_packet([*GET.items(), ("CONTENT_LENGTH", "5")]), uwsgi_packet([*POST.items(), ("CONTENT_LENGTH", "0")]),
         uwsgi_packet([*GET.items(), ("HTTP_AUTHORIZATION", "a"), ("HTTP_AUTHORIZATION", "b")]),

@@ -130,8 +130,7 @@ _SERVER = """
         location /checked { auth_request /check; INCLUDE PASS; }
         location /mirrored { mirror /check; mirror_request_body off; INCLUDE PASS; }
         location /limited { client_max_body_size 1; error_page 413 /check; INCLUDE PASS; }
-        location = /check { internal; INCLUDE NAME_pass_request_body off; NAME_param CONTENT_LENGTH "";
-                            NAME_param REQUEST_METHOD GET; PASS; }
+        location = /check { internal; INCLUDE NAME_pass_request_body off; NAME_param CONTENT_LENGTH ""; PASS; }
         location /unsaid { INCLUDE NAME_pass_request_body off; PASS; }
         location /bare { NAME_param SERVER_PROTOCOL $server_protocol; NAME_param REQUEST_URI $request_uri;
                          PASS; BARE }
@@ -193,9 +192,9 @@ def without_body(server, nginx, name):
     before = server.calls()
     reply = get(nginx.url(name, "/checked"), "-d", "hello")
     assert (reply.status, reply.json["the.body"]) == (200, "hello")
-    assert server.calls()[len(before) :] == ["GET /check", "POST /checked"]
+    assert server.calls()[len(before) :] == ["POST /check", "POST /checked"]
     assert get(nginx.url(name, "/mirrored"), "-d", "hello").json["the.body"] == "hello"
-    poll(lambda: sorted(server.calls()[len(before) + 2 :]) == ["GET /check", "POST /mirrored"], "no mirror")
+    poll(lambda: sorted(server.calls()[len(before) + 2 :]) == ["POST /check", "POST /mirrored"], "no mirror")
     reply = get(nginx.url(name, "/limited"), "-d", "hello")
     assert (reply.status, reply.json["PATH_INFO"], reply.json["the.body"]) == (413, "/check", "")
 
