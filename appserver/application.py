@@ -74,8 +74,9 @@ class ApplicationOptions:
         note="Of several the first one is first; there the last one is.",
     )  # fmt: skip
     env: tuple[tuple[str, str], ...] = option(
-        (), "Set an environment variable for the application.", convert=variable, expects="NAME=value"
-    )
+        (), "Set an environment variable for the application, and for what hooks and other options run.",
+        convert=variable, expects="NAME=value",
+    )  # fmt: skip
     unenv: tuple[str, ...] = option(
         (), "Unset an environment variable for the application, after env and envdir.", example="DEBUG",
         note="There env and unenv count in their order.",

@@ -21,7 +21,7 @@ from appserver.lifecycle.error import StartError
 from appserver.log import Log, LogError, LogOptions
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
-from appserver.surroundings import prepare
+from appserver.surroundings import prepare, run_hooks
 from appserver.usage import FLAGS, usage
 
 if TYPE_CHECKING:
@@ -163,9 +163,9 @@ def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
 def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
-    options = configuration.settings.of(HookOptions)
+    settings = configuration.settings
     try:
-        hooks.run(options, "asap")
+        run_hooks(settings, "asap")
         if configuration.supervised:
             from appserver.lifecycle import start
 
@@ -175,17 +175,17 @@ def _run(configuration: Configuration) -> int:
 
         notifier = Notifier()
         patching = _patch(configuration)
-        log = Log(configuration.settings.of(LogOptions), configuration.settings.of(AccessOptions))
+        log = Log(settings.of(LogOptions), settings.of(AccessOptions))
         patching.tell()
         configuration.tell(logging.getLogger("appserver"))
-        hooks.run(options, "as-root")
-        hooks.run(options, "as-user")
+        run_hooks(settings, "as-root")
+        run_hooks(settings, "as-user")
         forks.begin()
         app = _load(configuration)
         log.reclaim()
         finder.begin()
         alone.run(configuration, log, app, notifier)
-        hooks.run(options, "as-user-atexit")
+        hooks.run(settings.of(HookOptions), "as-user-atexit")  # in the application's process
     except (AddressError, LogError, StartError, HookError, LoadError) as error:
         return _fail([configuration.told(error)])
     else:

@@ -114,21 +114,26 @@ def _hook(when: str, example: str = "mkdir:/run/mysite") -> tuple[tuple[str, str
     return told
 
 
-def _command(when: str) -> tuple[str, ...]:
+def _command(when: str, note: str = "") -> tuple[str, ...]:
     told: tuple[str, ...] = option(
         (), f"Run this command by the shell {when}.", convert=command, expects="command",
-        example="/srv/mysite/prepare",
+        example="/srv/mysite/prepare", note=note,
     )  # fmt: skip
     return told
+
+
+_ONCE = "Always, and once; there again and again while it stays root, and never where it is another user."
 
 
 @dataclass(frozen=True)
 class HookOptions:
     """Commands and actions."""
 
-    exec_asap: tuple[str, ...] = _command("before all else")
-    exec_as_root: tuple[str, ...] = _command("when the sockets are bound, before privileges are dropped")
-    exec_as_user: tuple[str, ...] = _command("once privileges are dropped")
+    exec_asap: tuple[str, ...] = _command("before all else; it has env and unenv, not yet envdir and chdir")
+    exec_as_root: tuple[str, ...] = _command(
+        "when the sockets are bound, before privileges are dropped; not yet in chdir", _ONCE
+    )
+    exec_as_user: tuple[str, ...] = _command("once privileges are dropped; not yet in chdir", _ONCE)
     exec_pre_app: tuple[str, ...] = _command("before the application is loaded")
     exec_post_app: tuple[str, ...] = _command("once the application is loaded")
     exec_as_user_atexit: tuple[str, ...] = _command("when the server has stopped")
@@ -146,16 +151,27 @@ class HookOptions:
     )
 
 
+def wanted(options: HookOptions, stage: str) -> bool:
+    """Tell whether anything is wanted at *stage*."""
+    return any(_of(options, stage))
+
+
 def run(options: HookOptions, stage: str) -> None:
     """Do all that is wanted at *stage* (``asap``, ``pre-app`` ...): actions, then commands.
 
     Raise `HookError` at the first that fails.
     """
-    field = stage.replace("-", "_")
-    for name, argument in getattr(options, f"hook_{field}"):
+    actions, commands = _of(options, stage)
+    for name, argument in actions:
         _attempt(f"hook-{stage}", f"{name}:{argument}", partial(_ACTIONS[name], argument))
-    for shell in getattr(options, f"exec_{field}", ()):
+    for shell in commands:
         _attempt(f"exec-{stage}", shell, partial(_exec, shell))
+
+
+def _of(options: HookOptions, stage: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return the actions and the commands of a stage."""
+    field = stage.replace("-", "_")
+    return getattr(options, f"hook_{field}"), getattr(options, f"exec_{field}", ())
 
 
 def _attempt(option: str, value: str, do: Callable[[], None]) -> None:

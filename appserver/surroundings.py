@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from glob import glob
 from typing import TYPE_CHECKING
 
+from appserver import hooks
 from appserver.application import ApplicationOptions, LoadError, change_directory, readable
 from appserver.compat import finder
+from appserver.hooks import HookOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from appserver.options import Settings
+
+# As in uWSGI: what runs earlier may make the directories.
+_BEFORE_ENVDIR = {"asap"}
+_IN_CHDIR = {"master-start", "as-user-atexit"}
 
 
 def prepare(settings: Settings, *, supervised: bool = False) -> None:
@@ -35,15 +44,66 @@ def prepare(settings: Settings, *, supervised: bool = False) -> None:
 
 def enter(settings: Settings) -> None:
     """Set the variables and the directory of the application; raise `LoadError`."""
+    _set_variables(settings)
+    _change_directory(settings)
+
+
+def run_hooks(settings: Settings, stage: str) -> None:
+    """Do what is wanted at a stage outside of the application's process, in its surroundings for the while.
+
+    They are not for this process, whose next application may have others; what hooks change in it remains.
+    Raise `HookError`, and `LoadError` for the surroundings.
+    """
+    options = settings.of(HookOptions)
+    if hooks.wanted(options, stage):
+        with _visited(settings, envdir=stage not in _BEFORE_ENVDIR, chdir=stage in _IN_CHDIR):
+            hooks.run(options, stage)
+
+
+@contextmanager
+def _visited(settings: Settings, *, envdir: bool, chdir: bool) -> Iterator[None]:
+    """Be in the surroundings; then take back what they have changed and nobody has since."""
+    before = dict(os.environ)
+    _set_variables(settings, envdir=envdir)
+    inside = dict(os.environ)
+    with _directory(settings) if chdir else nullcontext():
+        yield
+    for name in before | inside:
+        if before.get(name) != inside.get(name) == os.environ.get(name):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+
+
+@contextmanager
+def _directory(settings: Settings) -> Iterator[None]:
+    """Be in ``chdir``, and then where this process was, unless it has gone elsewhere."""
+    with ExitStack() as stack:
+        here = -1
+        with suppress(PermissionError):  # who may not search this directory needs no way back to it
+            here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+            stack.callback(os.close, here)
+        _change_directory(settings)
+        inside = os.stat(".")
+        yield
+        if here >= 0 and os.path.samestat(os.stat("."), inside):
+            os.fchdir(here)
+
+
+def _set_variables(settings: Settings, *, envdir: bool = True) -> None:
     options = settings.of(ApplicationOptions)
     for name, value in options.env:
         os.environ[name] = value
-    for directory in options.envdir:
+    for directory in options.envdir if envdir else ():
         _read_envdir(directory)
     for name in options.unenv:
         os.environ.pop(name, None)
-    if options.chdir:
-        change_directory("chdir", options.chdir)
+
+
+def _change_directory(settings: Settings) -> None:
+    if directory := settings.of(ApplicationOptions).chdir:
+        change_directory("chdir", directory)
 
 
 def _read_envdir(directory: str) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from appserver.application import ApplicationOptions, LoadError
 from appserver.hooks import HookError, HookOptions, action, command, run
-from appserver.options import BadValue, UnsupportedValue
+from appserver.options import BadValue, Settings, UnsupportedValue
+from appserver.surroundings import run_hooks
+from tests.support.fronts import poll
 from tests.support.server import Server
 
 
@@ -132,3 +138,116 @@ def test_check_runs_no_command(tmp_path, capsys, monkeypatch):
     )
     assert main(["--check", "site.ini"]) == 0
     assert not (tmp_path / "made").exists()
+
+
+def surrounded(tmp_path, *lines):
+    """Write a site, each of whose hooks tells what surrounds it, and return its environment."""
+    (tmp_path / "app" / "variables").mkdir(parents=True)
+    (tmp_path / "app" / "variables" / "FILE").write_text("file")
+    (tmp_path / "app" / "app.py").write_text("def application(e, s):\n    s('200 OK', [])\n    return []\n")
+    text = ["[uwsgi]", "wsgi-file = app.py", f"socket = {tmp_path}/sock", *lines]
+    text += ["chdir = app", "env = SET=set", "unenv = GONE", "envdir = %d/app/variables"]
+    for kind, stages in {"exec": STAGES, "hook": [*STAGES, "master-start", "post-fork"]}.items():
+        do = "exec:" if kind == "hook" else ""
+        text += [
+            f"{kind}-{stage} = {do}echo {kind}-{stage} s$SET f$FILE g$GONE $(pwd) >> {tmp_path}/told"
+            for stage in stages
+        ]
+    (tmp_path / "site.ini").write_text("\n".join(text))
+    (tmp_path / "told").touch()
+    for path in (tmp_path, tmp_path / "app", tmp_path / "told"):
+        path.chmod(0o777)
+    return {"PYTHONPATH": os.pathsep.join(sys.path), "GONE": "there"}
+
+
+def told_of(tmp_path):
+    """Return what surrounded each hook when it ran first."""
+    told = {}
+    for line in (tmp_path / "told").read_text().splitlines():
+        hook, _, rest = line.partition(" ")
+        told.setdefault(hook, rest)
+    return told
+
+
+@pytest.mark.parametrize("master", [False, True])
+def test_hooks_have_the_variables_and_the_directory_of_the_application(tmp_path, master):
+    env = surrounded(tmp_path, f"master = {str(master).lower()}")
+    with Server("--ini", "site.ini", cwd=tmp_path, env=env) as server:
+        assert server.stop() == 0
+    told = told_of(tmp_path)
+    for hook, rest in told.items():
+        early = hook.endswith(("-as-root", "-as-user"))
+        where = f"{tmp_path}" if early or hook.endswith("-asap") else f"{tmp_path}/app"
+        assert rest == f"sset f{'' if hook.endswith('-asap') else 'file'} g {where}", hook
+    assert len(told) == 2 * len(STAGES) + 2 * master
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(shutil.which("uwsgi") is None, reason="uwsgi is not installed (Debian: uwsgi-core)")
+@pytest.mark.parametrize("master", [False, True])
+def test_hooks_are_surrounded_as_in_a_real_uwsgi(tmp_path, master):
+    """It runs those of as-root and as-user as root alone, and again and again while it is that."""
+    env = surrounded(tmp_path, f"master = {str(master).lower()}", "die-on-term = true")
+    with Server("--ini", "site.ini", cwd=tmp_path, env=env) as server:
+        assert server.stop() == 0
+    ours = told_of(tmp_path)
+    (tmp_path / "told").write_text("")
+    command = ["uwsgi", "--plugins", "python3", "--ini", "site.ini"]
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **env}, stdout=null, stderr=null)
+    try:
+        poll(lambda: "hook-post-fork" in told_of(tmp_path), "uwsgi does not start")
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    theirs = told_of(tmp_path)
+    assert {hook: ours[hook] for hook in theirs if hook in ours} == {
+        hook: rest for hook, rest in theirs.items() if hook in ours
+    }
+    assert {"exec-asap", "hook-pre-app", "exec-as-user-atexit"} <= set(theirs)
+
+
+def settings(*, hooks, **options):
+    values = {ApplicationOptions: ApplicationOptions(**options), HookOptions: HookOptions(**hooks)}
+    return Settings(values, [])
+
+
+@pytest.fixture
+def variables():
+    """Give back the variables of this process."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_the_process_does_not_keep_what_surrounds_hooks(tmp_path, monkeypatch, variables):
+    monkeypatch.chdir(tmp_path)
+    os.environ.update(CHANGED="before", GONE="before")
+    (tmp_path / "app").mkdir()
+    before = dict(os.environ)
+    env = (("CHANGED", "set"), ("NEW", "set"))
+    hooks = {"hook_master_start": (("writen", "here x"), ("exec", "echo $CHANGED$NEW$GONE > there"))}
+    run_hooks(settings(hooks=hooks, env=env, unenv=("GONE",), chdir="app"), "master-start")
+    assert (dict(os.environ), os.getcwd()) == (before, str(tmp_path))
+    assert ((tmp_path / "app/here").read_text(), (tmp_path / "app/there").read_text()) == ("x\n", "setset\n")
+
+
+def test_the_process_keeps_what_hooks_change(tmp_path, monkeypatch, variables):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app" / "below").mkdir(parents=True)
+    hooks = {"hook_master_start": (("putenv", "NEW=hook"), ("putenv", "OWN=hook"), ("chdir", "below"))}
+    run_hooks(settings(hooks=hooks, env=(("NEW", "set"),), chdir="app"), "master-start")
+    assert (os.environ["NEW"], os.environ["OWN"], os.getcwd()) == ("hook", "hook", f"{tmp_path}/app/below")
+
+
+def test_a_stage_without_hooks_wants_no_surroundings(tmp_path):
+    run_hooks(settings(hooks={}, envdir=(f"{tmp_path}/none",)), "as-root")
+    hooks = {"exec_as_root": ("true",)}
+    with pytest.raises(LoadError) as caught:
+        run_hooks(settings(hooks=hooks, envdir=(f"{tmp_path}/none",)), "as-root")
+    assert (caught.value.option, str(caught.value)) == (
+        "envdir", f"No such file or directory: {tmp_path}/none"
+    )  # fmt: skip

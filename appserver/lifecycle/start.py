@@ -8,12 +8,13 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from appserver import activation, hooks
+from appserver import activation
 from appserver.access import AccessOptions
 from appserver.address import AddressError
+from appserver.application import LoadError
 from appserver.compat.dues import DUES
 from appserver.compat.locks import LOCKS
-from appserver.hooks import HookError, HookOptions
+from appserver.hooks import HookError
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.autoreload import Autoreload
 from appserver.lifecycle.control import Control
@@ -29,6 +30,7 @@ from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
+from appserver.surroundings import run_hooks
 from appserver.websocket.meeting import Meeting
 from appserver.websocket.relay import Relay
 
@@ -41,7 +43,8 @@ log = logging.getLogger("appserver.lifecycle")
 def run(configuration: Configuration) -> int:
     """Serve until told to stop; return the exit code.
 
-    Raise `LogError`, `AddressError`, `HookError` or `StartError` for what keeps the server from starting.
+    Raise `LogError`, `AddressError`, `HookError`, `LoadError` or `StartError` for what keeps the server from
+    starting.
     """
     settings = configuration.settings
     notifier = Notifier()
@@ -55,7 +58,7 @@ def run(configuration: Configuration) -> int:
     try:
         with ExitStack() as stack:
             return _run(configuration, notifier, daemon, passed, stack)
-    except (AddressError, LogError, StartError, HookError) as error:
+    except (AddressError, LogError, StartError, HookError, LoadError) as error:
         _tell(daemon, configuration.told(error))
         raise
 
@@ -99,12 +102,11 @@ def _run(
         stats.bind()
     if "pidfile" in files:
         files["pidfile"].write()
-    stages = settings.of(HookOptions)
-    hooks.run(stages, "as-root")
+    run_hooks(settings, "as-root")
     if not options.master_as_root:
         privileges.drop(options)
         privileges.check_library(options)
-    hooks.run(stages, "as-user")
+    run_hooks(settings, "as-user")
     if warning := privileges.warning(options):
         log.warning("%s", warning)
     if "pidfile2" in files:
@@ -134,7 +136,7 @@ def _run(
                 master.children.private.add(each)
         private = master.children.private
         Relay(meeting, private.add, private.discard)
-        hooks.run(stages, "master-start")
+        run_hooks(settings, "master-start")
         programs = master.programs
         programs.start()
         try:
@@ -149,5 +151,5 @@ def _run(
         code = asyncio.run(serve())
     finally:
         meeting.close()
-    hooks.run(stages, "as-user-atexit")
+    run_hooks(settings, "as-user-atexit")
     return code
