@@ -103,23 +103,29 @@ class AccessOptions:
         "", "The line about a request, with %(uri), %(status) and so on.",
         aliases=("logformat",), example='%(addr) "%(method) %(uri) %(proto)" %(status) %(size) %(msecs)ms',
         note="Quotes and control characters of the client are escaped, so that JSON stays JSON."
-        f" The variables: {', '.join(NAMES)}.",
+        f" The variables: {', '.join(NAMES)}.", restart=True,
     )  # fmt: skip
     log_format_strftime: bool = option(
         False, "Replace %Y and so on in log-format, too; write %%Y in an ini file.",
-        aliases=("logformat-strftime",), note="Nothing that a client sends is replaced.",
+        aliases=("logformat-strftime",), note="Nothing that a client sends is replaced.", restart=True,
     )  # fmt: skip
-    log_4xx: bool = option(False, "With disable-logging: write the lines of answers 4xx all the same.")
-    log_5xx: bool = option(False, "With disable-logging: write the lines of answers 5xx all the same.")
+    log_4xx: bool = option(
+        False, "With disable-logging: write the lines of answers 4xx all the same.", restart=True
+    )
+    log_5xx: bool = option(
+        False, "With disable-logging: write the lines of answers 5xx all the same.", restart=True
+    )
     log_slow: int = option(
         0, "With disable-logging: write the lines of requests that take so many milliseconds all the same.",
-        example="500",
+        example="500", restart=True,
     )  # fmt: skip
     log_big: int = option(
         0, "With disable-logging: write the lines of answers of so many bytes all the same.",
-        example="1000000",
+        example="1000000", restart=True,
     )  # fmt: skip
-    log_x_forwarded_for: bool = option(False, "Give the X-Forwarded-For of a request for its address.")
+    log_x_forwarded_for: bool = option(
+        False, "Give the X-Forwarded-For of a request for its address.", restart=True
+    )
 
 
 DEFAULT = AccessOptions()

@@ -23,7 +23,7 @@ from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions, astray
-from appserver.options import TRUE, Catalogue, Kind, option
+from appserver.options import TRUE, Catalogue, Kind, changed, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
@@ -133,12 +133,13 @@ class Configuration:
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
     looks; ``verdicts`` tell what becomes of each setting. None of their texts has ``secrets`` in it.
-    ``directory`` is where relative files were looked for. With *reloading* the server runs already. Raise
-    `ConfigurationError` where not even the options can be known.
+    ``directory`` is where relative files were looked for; ``first`` is the configuration of the start. With
+    *reloading* the server runs already. Raise `ConfigurationError` where not even the options can be known.
     """
 
     def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
         self.arguments = list(arguments)
+        self.first = self
         try:
             self.directory = os.getcwd()
         except FileNotFoundError:
@@ -240,6 +241,16 @@ class Configuration:
             each for each in known
             if (declared := self.catalogue.by_name[each.name]).repeats or last[declared] is each
         ]  # fmt: skip
+
+    def at_restart(self) -> list[str]:
+        """Return a sentence about each option that is kept until a restart, and not what it was at first."""
+        return [
+            self._placed(each.name, "", f"{each.name} has changed, which takes effect at a restart")
+            for owner in self.catalogue.owners
+            if owner in self.first.catalogue.owners  # a plug-in may be new
+            for each in changed(self.first.settings.of(owner), self.settings.of(owner))
+            if each.restart
+        ]
 
     @property
     def what(self) -> str:

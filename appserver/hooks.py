@@ -106,18 +106,20 @@ def command(text: str) -> str:
     return text
 
 
-def _hook(when: str, example: str = "mkdir:/run/mysite") -> tuple[tuple[str, str], ...]:
+def _hook(
+    when: str, example: str = "mkdir:/run/mysite", *, restart: bool = False
+) -> tuple[tuple[str, str], ...]:
     told: tuple[tuple[str, str], ...] = option(
         (), f"Do this {when}.", convert=action, expects="action:argument", example=example,
-        note="Not all actions are known; `--check` names them.",
+        note="Not all actions are known; `--check` names them.", restart=restart,
     )  # fmt: skip
     return told
 
 
-def _command(when: str, note: str = "") -> tuple[str, ...]:
+def _command(when: str, note: str = "", *, restart: bool = False) -> tuple[str, ...]:
     told: tuple[str, ...] = option(
         (), f"Run this command by the shell {when}.", convert=command, expects="command",
-        example="/srv/mysite/prepare", note=note,
+        example="/srv/mysite/prepare", note=note, restart=restart,
     )  # fmt: skip
     return told
 
@@ -129,22 +131,26 @@ _ONCE = "Always, and once; there again and again while it stays root, and never 
 class HookOptions:
     """Commands and actions."""
 
-    exec_asap: tuple[str, ...] = _command("before all else; it has env and unenv, not yet envdir and chdir")
-    exec_as_root: tuple[str, ...] = _command(
-        "when the sockets are bound, before privileges are dropped; not yet in chdir", _ONCE
+    exec_asap: tuple[str, ...] = _command(
+        "before all else; it has env and unenv, not yet envdir and chdir", restart=True
     )
-    exec_as_user: tuple[str, ...] = _command("once privileges are dropped; not yet in chdir", _ONCE)
+    exec_as_root: tuple[str, ...] = _command(
+        "when the sockets are bound, before privileges are dropped; not yet in chdir", _ONCE, restart=True
+    )
+    exec_as_user: tuple[str, ...] = _command(
+        "once privileges are dropped; not yet in chdir", _ONCE, restart=True
+    )
     exec_pre_app: tuple[str, ...] = _command("before the application is loaded")
     exec_post_app: tuple[str, ...] = _command("once the application is loaded")
     exec_as_user_atexit: tuple[str, ...] = _command("when the server has stopped")
-    hook_asap: tuple[tuple[str, str], ...] = _hook("before all else")
-    hook_as_root: tuple[tuple[str, str], ...] = _hook("when the sockets are bound, as root")
-    hook_as_user: tuple[tuple[str, str], ...] = _hook("once privileges are dropped")
+    hook_asap: tuple[tuple[str, str], ...] = _hook("before all else", restart=True)
+    hook_as_root: tuple[tuple[str, str], ...] = _hook("when the sockets are bound, as root", restart=True)
+    hook_as_user: tuple[tuple[str, str], ...] = _hook("once privileges are dropped", restart=True)
     hook_pre_app: tuple[tuple[str, str], ...] = _hook("before the application is loaded")
     hook_post_app: tuple[tuple[str, str], ...] = _hook("once the application is loaded")
     hook_post_fork: tuple[tuple[str, str], ...] = _hook("in each worker when it begins", "putenv:A=1")
     hook_master_start: tuple[tuple[str, str], ...] = _hook(
-        "in the master when it begins", "unix_signal:15 gracefully_kill_them_all"
+        "in the master when it begins", "unix_signal:15 gracefully_kill_them_all", restart=True
     )
     hook_as_user_atexit: tuple[tuple[str, str], ...] = _hook(
         "when the server has stopped", "unlink:/run/mysite/up"

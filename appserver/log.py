@@ -81,79 +81,99 @@ class LogOptions:
         "", "Append the log to this file instead of stderr.", convert=log_file,
         expects="file", example="/var/log/mysite.log",
         note="A path, never a UDP address. What the application prints stays on stdout; there it is in the"
-        " file, as its loggers and `wsgi.errors` are here, too.",
+        " file, as its loggers and `wsgi.errors` are here, too.", restart=True,
     )  # fmt: skip
     logto2: str = option(
         "", "The same for a file that `uid` can open anew.", convert=log_file,
         expects="file", example="/var/log/mysite/log",
         note="A new file is given to `uid` and `gid`; uWSGI opens it as them. With both this one counts.",
+        restart=True,
     )  # fmt: skip
     logger: tuple[str, ...] = option(
         (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
         convert=destination, expects="engine:argument",
         note="Other engines are not supported. One with a name gets what `log-route` sends it, no more.",
+        restart=True,
     )  # fmt: skip
     log_zeromq: tuple[str, ...] = option(
         (), "Push each line of the log to this ZeroMQ endpoint.", convert=endpoint, expects="endpoint",
         danger=overheard,
-        note="It never blocks the server; what nobody takes is dropped and counted.",
+        note="It never blocks the server; what nobody takes is dropped and counted.", restart=True,
     )  # fmt: skip
     log_zeromq_server_key: str = option(
         "", "Encrypt what goes to ZeroMQ collectors (CURVE); only those get it that own this public key.",
         convert=server_key, expects="key or file", example="rq:rM>}U?@Lns47E1%%kR.o@n%%FcmmsL/@{H8]yf7",
         note="own; the file is one of zmq.auth's certificates. In an ini file write %% for each % of a key.",
+        restart=True,
     )  # fmt: skip
     log_zeromq_client_key: str = option(
         "", "Be known to collectors by the secret key in this file; a fresh pair otherwise.",
         expects="file", example="/etc/mysite/appserver.key_secret", note="own; nobody else may read it.",
+        restart=True,
     )  # fmt: skip
     req_logger: tuple[str, ...] = option(
         (), "Send the lines about requests there, and only there.", aliases=("logger-req",),
         convert=destination, expects="engine:argument", note="Other engines are not supported.",
+        restart=True,
     )  # fmt: skip
-    disable_logging: bool = option(False, "Write no lines about requests.", short="L")
+    disable_logging: bool = option(False, "Write no lines about requests.", short="L", restart=True)
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
         convert=date, expects="strftime form", example="%%d/%%b/%%Y %%H:%%M:%%S",
-        note="Lines always begin with a time.",
+        note="Lines always begin with a time.", restart=True,
     )  # fmt: skip
     log_encoder: tuple[Encoder, ...] = option(
         (), "Change each line of the log: json, format, prefix, suffix or strftime, with ${msg}, ${unix} ...",
         convert=encoder, expects="encoder[:logger] text", aliases=("worker-log-encoder",),
         example='json {"at": ${unix}, "message": "${msg}"}', note="nl does nothing: lines always end.",
+        restart=True,
     )  # fmt: skip
     log_req_encoder: tuple[Encoder, ...] = option(
         (), "Change each line about a request in the same way.", convert=encoder,
         expects="encoder[:logger] text", aliases=("worker-log-req-encoder",), example="prefix request:",
+        restart=True,
     )  # fmt: skip
     log_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
         (), "Send the lines that match to the logger of this name, and to no other.", convert=route,
         expects="logger regex", example="errors ERROR",
         note="What no route takes goes to those without a name, or stderr. A name that none has is ignored.",
+        restart=True,
     )  # fmt: skip
     log_req_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
         (), "The same for the lines about requests.", convert=route, expects="logger regex",
         example="api /api/", note="Names of `req-logger` count as well; there those of `logger` alone.",
+        restart=True,
     )  # fmt: skip
     log_drain: tuple[re.Pattern[str], ...] = option(
-        (), "Drop the lines that match.", convert=regex, expects="regex", example="/health"
+        (),
+        "Drop the lines that match.",
+        convert=regex,
+        expects="regex",
+        example="/health",
+        restart=True,
     )
     log_filter: tuple[re.Pattern[str], ...] = option(
-        (), "Drop the lines that do not match.", convert=regex, expects="regex", example="ERROR"
+        (),
+        "Drop the lines that do not match.",
+        convert=regex,
+        expects="regex",
+        example="ERROR",
+        restart=True,
     )
     logfile_chmod: int | None = option(
         None, "Permissions of log files.", convert=mode, expects="octal digits",
-        note="640 there; what the umask leaves here, and 640 for `daemonize`.",
+        note="640 there; what the umask leaves here, and 640 for `daemonize`.", restart=True,
     )  # fmt: skip
     log_maxsize: int = option(
         0, "Begin a new file when the log has so many bytes; 0 = never.", example="100000000",
-        note="It holds for each file; that of `daemonize` is looked at four times a second.",
+        note="It holds for each file; that of `daemonize` is looked at four times a second.", restart=True,
     )  # fmt: skip
     log_backupname: str = option(
         "", "The name of the file before (default: that of the log with the time behind it).",
         expects="file", example="/var/log/mysite.log.old",
         note="It is that of the first file, `logto`, `daemonize` or a logger's; others have the time, or a"
         " `backupname`. Without it nothing is overwritten: files of the same second are numbered.",
+        restart=True,
     )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ class Option:
     relative: Callable[[str], bool] | None
     example: str
     note: str
+    restart: bool
 
     @property
     def name(self) -> str:
@@ -125,6 +126,7 @@ def option(
     relative: Callable[[str], bool] | None = None,
     example: str = "",
     note: str = "",
+    restart: bool = False,
 ) -> Any:
     """Declare an option as a dataclass field.
 
@@ -133,11 +135,12 @@ def option(
     one listener. *danger* returns why a value that is allowed is dangerous, or nothing. *relative* tells
     whether a value begins with a path that is meant below ``chdir``, though it is needed before the
     directory is changed. *example* is a value, and *note* says what is not as in uWSGI; both are for the
-    reference.
+    reference. *restart* marks the option that holds until a restart, because a reload cannot change it.
     """
     metadata = {
         "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
         "mounts": mounts, "danger": danger, "relative": relative, "example": example, "note": note,
+        "restart": restart,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -168,10 +171,18 @@ def options_of(owner: type) -> list[Option]:
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
                 told["aliases"], flag, isinstance(field.default, tuple), told["mounts"], told["danger"],
-                told["relative"], told["example"], told["note"],
+                told["relative"], told["example"], told["note"], told["restart"],
             )
         )  # fmt: skip
     return found
+
+
+def changed(before: object, after: object) -> list[Option]:
+    """Return the options of one owner that do not have the same value in both."""
+    return [
+        each for each in options_of(type(before))
+        if getattr(before, each.field) != getattr(after, each.field)
+    ]  # fmt: skip
 
 
 def boolean(text: str) -> bool:

@@ -25,8 +25,9 @@ This file is made by `python -m appserver.reference > docs/options.md`; a test f
 
 Every option stands in a section `[{OWN}]` or `[uwsgi]` of an ini file as `name = value`, on the command line as
 `--name value`, and in the environment as `APPSERVER_NAME=value` (upper case, `_` for `-`). Flags are true where they
-have no value. The last value of an option counts; those that *repeat* add up. The column *uWSGI* says what is not as
-there: *same* is the same name and meaning, *own* is a name that uWSGI does not have.
+have no value. The last value of an option counts; those that *repeat* add up. A reload changes all but those that are
+*kept until a restart*, and says so where they have changed. The column *uWSGI* says what is not as there: *same* is the same
+name and meaning, *own* is a name that uWSGI does not have.
 
 `appserver --check site.ini` tells all this about the lines of your file.
 """
@@ -103,9 +104,10 @@ def _row(option: Option) -> str:
     if option.short:
         names += f", `-{option.short}`"
     repeats = " Repeats." if option.repeats else ""
+    restart = " Kept until a restart." if option.restart else ""
     cells = [
         names,
-        f"{option.help}{repeats}",
+        f"{option.help}{repeats}{restart}",
         default(option),
         f"`{option.name} = {example(option)}`",
         option.note or "same",

@@ -35,8 +35,11 @@ class DaemonOptions:
         "", "Run in the background and log to this file; return when the application is loaded.",
         short="d", convert=log_file, expects="file",
         example="/var/log/mysite.log", note="The start is waited for; it fails in the foreground.",
+        restart=True,
     )  # fmt: skip
-    daemonize2: str = option("", "The same.", convert=log_file, expects="file", example="/var/log/mysite.log")
+    daemonize2: str = option(
+        "", "The same.", convert=log_file, expects="file", example="/var/log/mysite.log", restart=True
+    )
 
     @property
     def file(self) -> str:

@@ -1,4 +1,4 @@
-"""Options of the life of processes: which there are, which need a master, which hold for its whole life.
+"""Options of the life of processes: which there are, which need a master.
 
 Those of the master's own parts are declared here: the parts want asyncio, which only the master needs.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.access import AccessOptions
 from appserver.address import parse
 from appserver.clock import Clock
 from appserver.harakiri import HarakiriOptions
@@ -20,7 +19,6 @@ from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.lifecycle.title import TitleOptions
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
-from appserver.log import LogOptions
 from appserver.options import BadValue, option, relative_path
 from appserver.plan import ConcurrencyOptions
 from appserver.stats.options import StatsOptions
@@ -62,13 +60,13 @@ class ProgramOptions:
         (), "Run this command by the shell beside the workers, and again whenever it ends.", convert=command,
         expects="command", example="/srv/mysite/venv/bin/celery worker",
         note="It has the site's privileges, variables (`env`) and directory (`chdir`). A reload does not"
-        " restart it.",
+        " restart it.", restart=True,
     )  # fmt: skip
     smart_attach_daemon: tuple[tuple[str, str], ...] = option(
         (), "Start a program that goes to the background whenever its pid file names no process.",
         convert=smart, expects="pidfile command", relative=relative_path,
         example="/run/x.pid memcached -d -P /run/x.pid",
-        note="It is left alone when the server stops.",
+        note="It is left alone when the server stops.", restart=True,
     )  # fmt: skip
     cron: tuple[tuple[Clock, str], ...] = option(
         (), "Run a command by the shell in the minutes that match: -1 is any, -5 every fifth.",
@@ -77,10 +75,12 @@ class ProgramOptions:
         note="In local time. Where a day and a weekday are given, one of both is enough, as for cron(8). "
         "Where the clock is stepped back no minute comes twice; where it is stepped "
         "forward, the command runs once for all that it missed. By three hours and more it begins anew.",
+        restart=True,
     )  # fmt: skip
     unique_cron: tuple[tuple[Clock, str], ...] = option(
         (), "The same, unless the command still runs since the time before.", convert=scheduled,
         expects="minute hour day month weekday command", example="-5 -1 -1 -1 -1 /srv/mysite/fetch",
+        restart=True,
     )  # fmt: skip
 
 
@@ -104,6 +104,7 @@ class ControlOptions:
         example="/run/mysite/control.sock",
         note="own; in the place of `master-fifo` and `stats`. It is of the master's user, so root's with"
         " `master-as-root`.",
+        restart=True,
     )
 
 
@@ -113,17 +114,6 @@ _OF_A_MASTER: tuple[type, ...] = (
 )  # fmt: skip
 
 OPTIONS: tuple[type, ...] = (WarmUpOptions, *_OF_A_MASTER, TitleOptions, StatsOptions)
-
-# What a reload cannot change.
-OF_A_LIFE: tuple[type, ...] = (
-    LogOptions,
-    AccessOptions,
-    ControlOptions,
-    PidOptions,
-    DaemonOptions,
-    PrivilegeOptions,
-    ProgramOptions,
-)
 
 
 def wants_master(settings: Settings) -> bool:

@@ -27,6 +27,7 @@ class PidOptions:
         expects="file",
         example="/run/mysite.pid",
         note="It is locked, taken over from a server that has died, and refused where its process lives.",
+        restart=True,
     )
     pidfile2: str = option(
         "",
@@ -34,6 +35,7 @@ class PidOptions:
         expects="file",
         relative=relative_path,
         example="/run/mysite.pid",
+        restart=True,
     )
     safe_pidfile: str = option(
         "",
@@ -41,6 +43,7 @@ class PidOptions:
         expects="file",
         relative=relative_path,
         example="/run/mysite.pid",
+        restart=True,
     )
 
 

@@ -50,15 +50,28 @@ class PrivilegeOptions:
     uid: str = option(
         "", "Become this user once the sockets are bound; a name brings the groups of the account.",
         convert=user, expects="user",
-        note="All groups but those of the account and of add-gid are dropped.",
+        note="All groups but those of the account and of add-gid are dropped.", restart=True,
     )  # fmt: skip
     gid: int | None = option(
-        None, "Become this group instead of the user's own.", convert=group, expects="group"
+        None,
+        "Become this group instead of the user's own.",
+        convert=group,
+        expects="group",
+        restart=True,
     )
-    add_gid: tuple[int, ...] = option((), "Be in this group besides.", convert=group, expects="group")
-    master_as_root: bool = option(False, "Let the master stay root; only what it forks becomes the user.")
+    add_gid: tuple[int, ...] = option(
+        (), "Be in this group besides.", convert=group, expects="group", restart=True
+    )
+    master_as_root: bool = option(
+        False, "Let the master stay root; only what it forks becomes the user.", restart=True
+    )
     umask: int | None = option(
-        None, "Permissions that new files do not get.", convert=umask, expects="octal digits", example="027"
+        None,
+        "Permissions that new files do not get.",
+        convert=umask,
+        expects="octal digits",
+        example="027",
+        restart=True,
     )
 
 

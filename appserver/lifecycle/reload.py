@@ -11,7 +11,6 @@ from appserver.address import AddressError
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.generation import Failed
-from appserver.lifecycle.options import OF_A_LIFE
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
 
@@ -62,15 +61,16 @@ def reread(old: Configuration) -> Configuration:
         with _where(old):
             new = Configuration(old.arguments, reloading=True)
             new.directory = old.directory
+            new.first = old.first
     except ConfigurationError as error:
         raise Failed(str(error)) from None
     if new.problems:
         raise Failed("\n".join(new.problems))
     new.tell(log)
-    for owner in OF_A_LIFE:
-        if new.settings.of(owner) != old.settings.of(owner):
-            name = (owner.__doc__ or "").rstrip(".")
-            log.warning("options of %r have changed; that takes effect at a restart", name)
+    for warning in new.at_restart():
+        log.warning("%s", warning)
+    if not new.supervised:
+        log.warning("no option asks for a master any more, which takes effect at a restart")
     return new
 
 
