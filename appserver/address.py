@@ -47,7 +47,7 @@ def parse(text: str) -> tuple[str, int] | str | int:
         except ValueError:
             raise BadValue("fd:// and the number of an inherited socket") from None
     if text.startswith("@") and len(text) > 1:
-        return socket_name("\0" + text[1:])
+        return _socket_name("\0" + text[1:])
     scheme, _, rest = text.partition(":")
     if rest.startswith("//") or (scheme == "unix" and rest.startswith("/")):
         raise BadValue(f"an address without {scheme}: in front: {_FORMS}")
@@ -62,10 +62,10 @@ def parse(text: str) -> tuple[str, int] | str | int:
         return host.strip("[]"), found
     if "/" not in text and not text.endswith((".sock", ".socket")):
         raise BadValue(_FORMS)
-    return socket_name(text)
+    return _socket_name(text)
 
 
-def socket_name(name: str) -> str:
+def _socket_name(name: str) -> str:
     """Return the name of a Unix socket, checked; an abstract one begins with NUL."""
     if "\0" in name[1:]:
         raise BadValue("a path without NUL")

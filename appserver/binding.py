@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import socket
@@ -13,11 +14,13 @@ from pwd import getpwnam
 from typing import TYPE_CHECKING
 
 from appserver.activation import same
-from appserver.address import AddressError, number, over_ip, parse, socket_name
-from appserver.options import BadValue, option
+from appserver.address import AddressError, number, over_ip, parse
+from appserver.options import BadValue, changed, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from appserver.listeners.socket_file import SocketFile
 
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
@@ -73,7 +76,10 @@ class BindOptions:
         short="l",
         note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
     )
-    reuse_port: bool = option(False, "Share the addresses with other servers (SO_REUSEPORT).")
+    reuse_port: bool = option(
+        False,
+        "Share the addresses with other servers (SO_REUSEPORT). A reload changes it for new sockets alone.",
+    )
     abstract_socket: bool = option(
         False, "Put all Unix sockets into the abstract namespace: they have no file and no permissions.",
         short="a", note="One that is written @name is there anyway; uWSGI puts a NUL byte behind its name.",
@@ -90,7 +96,7 @@ def bind(
     are the addresses of other sockets of this server: see `leaves_ipv4`.
     Raise `AddressError` where the address cannot be had.
     """
-    address = parse(text)
+    address = parse(socket_name(text, options))
     try:
         if isinstance(address, int):
             for name in [name for name, fd in passed.items() if fd == address]:
@@ -102,13 +108,60 @@ def bind(
                 return _inherited(fd)
         if isinstance(address, tuple):
             return _bind_tcp(address, options, apart=leaves_ipv4(text, (*beside, *passed)))
-        if options.abstract_socket and not address.startswith("\0"):
-            address = socket_name("\0" + address)
         return _bind_unix(address, options)
     except OSError as error:
         raise AddressError(f"cannot listen on {text}: {_explained(error)}", text) from None
     except UnicodeError:  # of the idna codec
         raise AddressError(f"cannot listen on {text}: that is no host name", text) from None
+
+
+def socket_name(text: str, options: BindOptions) -> str:
+    """Return an address as it is written where no option says that it is abstract."""
+    address = parse(text)
+    path = isinstance(address, str) and not address.startswith("\0")
+    return f"@{text.strip()}" if path and options.abstract_socket else text
+
+
+def adapt(
+    sock: socket.socket, file: SocketFile | None, before: BindOptions, wanted: BindOptions
+) -> tuple[BindOptions, list[str]]:
+    """Have a socket that was bound here, and listens as *before* says, be as *wanted* says.
+
+    Return the options that it has now, and the names of those that only a new socket could have.
+    """
+    now = wanted
+    if sock.family != socket.AF_UNIX:
+        now = dataclasses.replace(now, reuse_port=before.reuse_port)
+    if wanted.listen != before.listen:
+        _listen(sock, wanted)
+    if file is not None:
+        mode, owners = _mode(wanted), _owners(wanted)
+        try:
+            if mode != _mode(before):
+                file.change(lambda path: os.chmod(path, mode))
+        except OSError:
+            now = dataclasses.replace(now, chmod_socket=before.chmod_socket)
+        try:
+            if owners != _owners(before):
+                file.change(lambda path: os.chown(path, *owners))
+        except OSError:
+            now = dataclasses.replace(now, chown_socket=before.chown_socket)
+    return now, [each.name for each in changed(now, wanted)]
+
+
+def _mode(options: BindOptions) -> int:
+    """Return the mode that the file of a Unix socket is made with."""
+    if options.chmod_socket is not None:
+        return options.chmod_socket
+    umask = os.umask(0o777)
+    os.umask(umask)
+    return 0o777 & ~umask
+
+
+def _owners(options: BindOptions) -> tuple[int, int]:
+    """Return whose the file of a Unix socket is."""
+    uid, gid = options.chown_socket or (-1, -1)
+    return os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid
 
 
 def leaves_ipv4(text: str, beside: Iterable[str]) -> bool:
@@ -201,9 +254,13 @@ def _remove_stale(path: str) -> None:
 
 
 def _listening(sock: socket.socket, options: BindOptions) -> socket.socket:
-    sock.listen(min(options.listen, _longest_backlog()))
+    _listen(sock, options)
     sock.setblocking(False)
     return sock
+
+
+def _listen(sock: socket.socket, options: BindOptions) -> None:
+    sock.listen(min(options.listen, _longest_backlog()))
 
 
 def _longest_backlog() -> int:

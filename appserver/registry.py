@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 GROUP = "appserver.listeners"
 # Of `Listener`, which gives those that derive from it most of them; an address may be the instance's.
 _PARTS = (
-    "name", "Options", "subscribes", "dangers", "bind", "follows", "take_over", "attendant", "refuse",
-    "waiting", "start", "stop", "in_hand", "busy", "close",
+    "name", "Options", "subscribes", "dangers", "bind", "follows", "take_over", "adapt", "attendant",
+    "refuse", "waiting", "start", "stop", "in_hand", "busy", "close",
 )  # fmt: skip
 
 

@@ -12,8 +12,11 @@ import pytest
 
 from appserver import activation, binding
 from appserver.address import AddressError, name_of, parse
-from appserver.binding import BindOptions, bind, mode, owner
+from appserver.binding import BindOptions, adapt, bind, mode, owner
+from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
+from appserver.listeners.socket_file import SocketFile
 from appserver.options import BadValue
+from appserver.stats.backlog import backlog
 
 FORMS = "host:port, :port, /path.sock, ./path.sock, @abstract or fd://N"
 
@@ -403,3 +406,78 @@ class TestInherited:
         monkeypatch.setattr(activation, "passed_fds", lambda: [9999])
         with pytest.raises(AddressError, match=r"^LISTEN_FDS names descriptor 9999: Bad file descriptor$"):
             activation.names_of_passed()
+
+
+@pytest.fixture
+def made(tmp_path, bound):
+    """Return a function that makes a Unix socket: itself, its file, and the options that it has."""
+
+    def made(**options):
+        path = tmp_path / "x.sock"
+        return bound(str(path), **options), SocketFile(str(path)), BindOptions(**options)
+
+    return made
+
+
+def test_a_socket_is_adapted_to_other_options(tmp_path, made):
+    sock, file, before = made(chmod_socket=0o600, listen=50)
+    wanted = BindOptions(chmod_socket=0o666, listen=70, vacuum=True, reuse_port=True)
+    assert adapt(sock, file, before, wanted) == (wanted, [])
+    assert stat.S_IMODE((tmp_path / "x.sock").stat().st_mode) == 0o666
+    assert backlog(sock) == (0, 70)
+
+
+def test_what_a_socket_cannot_be_is_told_and_tried_again(tmp_path, made, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    sock, file, before = made(chmod_socket=0o600)
+    wanted = BindOptions(chmod_socket=0o666, chown_socket=(1, 1), listen=70)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chmod", refuse)
+        patch.setattr(os, "chown", refuse)
+        now, left = adapt(sock, file, before, wanted)
+    assert (now, left) == (
+        BindOptions(chmod_socket=0o600, listen=70), ["chmod-socket", "chown-socket"]
+    )  # fmt: skip
+    again = BindOptions(chmod_socket=0o666, listen=70)
+    assert adapt(sock, file, now, again) == (again, [])
+    assert stat.S_IMODE((tmp_path / "x.sock").stat().st_mode) == 0o666
+
+
+def test_a_bound_socket_cannot_become_shared(bound):
+    before, wanted = BindOptions(), BindOptions(reuse_port=True, listen=70)
+    sock = bound("127.0.0.1:0")
+    assert adapt(sock, None, before, wanted) == (BindOptions(listen=70), ["reuse-port"])
+    assert backlog(sock) == (0, 70)
+
+
+@pytest.mark.parametrize("other", ["link", "file", "nothing"])
+def test_nothing_else_in_the_place_of_a_socket_is_changed(tmp_path, made, other):
+    sock, file, before = made(chmod_socket=0o600)
+    path, precious = tmp_path / "x.sock", tmp_path / "precious"
+    precious.touch(0o640)
+    path.rename(tmp_path / "moved")
+    if other == "link":
+        path.symlink_to(precious)
+    elif other == "file":
+        precious.rename(path)
+    assert adapt(sock, file, before, BindOptions(chmod_socket=0o666)) == (before, ["chmod-socket"])
+    assert stat.S_IMODE((path if other == "file" else precious).stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    "user, group, options, owners",
+    [
+        (0, 0, {"uid": "nobody"}, (65534, -1)),
+        (65534, 7, {"uid": "nobody"}, (65534, -1)),
+        (65534, 7, {"uid": "nobody", "gid": 7}, (65534, 7)),
+        (65534, 7, {"uid": "nobody", "gid": 8}, None),
+        (1234, 7, {"uid": "nobody"}, None),
+        (0, 0, {}, None),
+    ],
+)
+def test_sockets_are_of_the_same_owner_once_privileges_are_dropped(monkeypatch, user, group, options, owners):
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "getegid", lambda: group)
+    assert owner_of_sockets(PrivilegeOptions(**options)) == owners

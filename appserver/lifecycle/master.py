@@ -462,6 +462,8 @@ class Master:
         self.cheaper = cheaper
         watched.follow(self._watched)
         self._watched = watched
+        for listener in follows:
+            listener.adapt()
         return new, gone
 
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:

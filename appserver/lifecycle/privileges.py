@@ -146,10 +146,16 @@ def owner(options: PrivilegeOptions) -> tuple[int, int]:
 
 
 def owner_of_sockets(options: PrivilegeOptions) -> tuple[int, int] | None:
-    """Return to whom to give their files before `drop`, as uWSGI does; None where they stay as they are."""
-    if os.geteuid() or (not options.uid and options.gid is None):
+    """Return to whom to give their files before `drop`, as uWSGI does; None where they stay as they are.
+
+    It is the same afterwards, as a reload asks then.
+    """
+    if not options.uid and options.gid is None:
         return None
-    return user_id(options), -1 if options.gid is None else options.gid
+    uid, gid = user_id(options), -1 if options.gid is None else options.gid
+    if os.geteuid() and (os.geteuid() != uid or gid not in {-1, os.getegid()}):
+        return None
+    return uid, gid
 
 
 def _wanted(options: PrivilegeOptions) -> _Identity | None:

@@ -79,9 +79,10 @@ def stats_server(old: StatsServer | None, new: Configuration) -> StatsServer | N
 
     Raise `Failed` where the address cannot be had.
     """
-    spec = new.settings.of(StatsOptions).stats
-    if not spec or (old is not None and old.listens(spec)):
-        return old if spec else None
+    if not new.settings.of(StatsOptions).stats:
+        return None
+    if old is not None and old.listens(new.settings):
+        return old
     server = StatsServer(new.settings)
     try:
         with _where(new):

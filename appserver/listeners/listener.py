@@ -107,6 +107,9 @@ class Listener(Protocol):
         from it. Raise `AddressError` where what it has bound will not do.
         """
 
+    def adapt(self) -> None:
+        """Have what was taken over be as the options say, as the reload has succeeded; log what cannot be."""
+
     def attendant(self) -> Attend | None:
         """Return what is to run in a process of its own beside the workers, None where nothing is.
 

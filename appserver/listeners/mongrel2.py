@@ -210,6 +210,9 @@ class Mongrel2Listener:
                         " until a restart", self.pull, name, old, value, old,
                     )  # fmt: skip
 
+    def adapt(self) -> None:
+        """Do nothing: the receiver that runs cannot be changed, as `take_over` tells."""
+
     def _of_receiver(self) -> dict[str, float | str]:
         """Return the options that a receiver begins with, by their names."""
         options = self.options

@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from appserver import address
 from appserver.address import AddressError
-from appserver.binding import BindOptions, bind, leaves_ipv4
+from appserver.binding import BindOptions, adapt, bind, leaves_ipv4, socket_name
 from appserver.listeners.connection import Connection
 from appserver.listeners.dangers import dangers
 from appserver.listeners.later import Later
@@ -78,6 +78,8 @@ class StreamListener:
         self.options = settings.of(StreamOptions)
         self.given = Spec(spec)
         self._bind = self.given.of(settings, BindOptions)
+        self._bound = self._bind  # what the socket has of them
+        self._wanted = socket_name(self.given.address, self._bind)
         self.trust = self.given.of(settings, TrustOptions)
         self.address = self.given.address
         self.forwarded = self.trust.forwarded(self._ignored)
@@ -135,7 +137,7 @@ class StreamListener:
 
     def follows(self, other: Self) -> bool:
         """Tell whether both listen on the same address."""
-        return self.given.address in {other.given.address, other.address}
+        return self._wanted in {other._wanted, other.address}
 
     def take_over(self, other: Self) -> None:
         """Listen on the socket of *other*, which is not closed; raise `AddressError` where it is another."""
@@ -149,6 +151,17 @@ class StreamListener:
             )
         self.address, self.tcp = other.address, other.tcp
         self._sock, self._file, self._ours = other._sock, other._file, other._ours
+        self._bound = other._bound
+
+    def adapt(self) -> None:
+        """Have a socket that was taken over be as the options say, and tell of what it cannot be."""
+        if self._sock is None or not self._ours:
+            return
+        self._bound, left = adapt(self._sock, self._file, self._bound, self._bind)
+        for option in left:
+            log.warning(
+                "%s %s: %s has changed, which takes effect at a restart", self.name, self.address, option
+            )
 
     def attendant(self) -> None:
         """Return None: the workers accept by themselves."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _thread
 import json
 import logging
-import os
 import select
 import socket
 from contextlib import suppress
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from appserver import address
 from appserver.address import AddressError
-from appserver.binding import BindOptions, bind
+from appserver.binding import BindOptions, adapt, bind, socket_name
 from appserver.lifecycle.error import StartError
+from appserver.listeners.socket_file import SocketFile
 from appserver.listeners.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class StatsServer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._options = settings.of(StatsOptions)
+        self._bound = settings.of(BindOptions)  # what the socket has of them
         self.document: Callable[[], dict[str, Any]] | None = None
         self._sock: socket.socket | None = None
-        self._file: tuple[str, os.stat_result] | None = None
+        self._file: SocketFile | None = None
         self._epoll: select.epoll | None = None
         self._clients: dict[int, _Client] = {}
         self._resume = inf  # when to accept again; it does while that is infinite
@@ -84,23 +84,28 @@ class StatsServer:
         """Take the address; raise `StartError` where it cannot be had."""
         spec = self._options.stats
         try:
-            self._sock = bind(spec, self._settings.of(BindOptions), {})
+            self._sock = bind(spec, self._bound, {})
         except AddressError as error:
             raise StartError("stats", str(error), spec) from None
         where = address.parse(spec)
         if isinstance(where, str) and self.address[0] != "@":
-            path = os.path.abspath(where)  # the application may change the directory
-            self._file = path, os.lstat(path)
+            self._file = SocketFile(where)
         self._epoll = _Epoll()
         self._epoll.register(self._sock.fileno(), select.EPOLLIN)
 
-    def listens(self, spec: str) -> bool:
-        """Tell whether an address, as it is written, is the one that this server has."""
-        return spec in {self._options.stats, self.address}
+    def listens(self, settings: Settings) -> bool:
+        """Tell whether this server has the address that other settings want."""
+        wanted = socket_name(settings.of(StatsOptions).stats, settings.of(BindOptions))
+        return wanted in {socket_name(self._options.stats, self._bound), self.address}
 
     def follow(self, settings: Settings) -> None:
-        """Speak from now on as the options of a reload say."""
-        self._settings, self._options = settings, settings.of(StatsOptions)
+        """Listen and speak from now on as the options of a reload say; log what cannot be."""
+        self._options = settings.of(StatsOptions)
+        if self._sock is None or isinstance(address.parse(self._options.stats), int):
+            return
+        self._bound, left = adapt(self._sock, self._file, self._bound, settings.of(BindOptions))
+        for option in left:
+            log.warning("stats %s: %s has changed, which takes effect at a restart", self.address, option)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is something to do."""
@@ -216,10 +221,7 @@ class StatsServer:
     def remove(self) -> None:
         """End, and remove the socket's file if it is still ours; safe twice."""
         if self._file is not None:
-            path, status = self._file
-            with suppress(OSError):
-                if os.path.samestat(status, os.lstat(path)):
-                    os.unlink(path)
+            self._file.remove()
             self._file = None
         self.close()
 

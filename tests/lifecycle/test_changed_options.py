@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import signal
+import stat
+from pathlib import Path
 
 import pytest
 
 from appserver.configuration import Configuration
 from appserver.reference import example
+from tests.lifecycle.test_stats import read
 
 CATALOGUE = Configuration([]).catalogue
 OPTIONS = {option.name: option for option in CATALOGUE.by_name.values()}
@@ -18,6 +24,10 @@ WAITS = "{} has changed, which takes effect at a restart"
 def reload(site, number=2):
     site.server.process.send_signal(signal.SIGHUP)
     site.wait_until(f"generation {number} has taken over")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.mark.parametrize("name", RESTART)
@@ -54,3 +64,94 @@ def test_a_configuration_that_wants_no_master_any_more_is_told(site):
     reload(site)
     assert "WARNING no option asks for a master any more, which takes effect at a restart" in site.log
     assert site.told()["version"] == 1
+
+
+def test_socket_files_get_the_mode_of_a_reload(site):
+    paths = [site.directory / name for name in ("uwsgi.sock", "stats.sock")]
+    mounts = ["socket = ./uwsgi.sock", "stats = ./stats.sock"]
+    site.configure(*mounts, chmod_socket="600").start()
+    before = [path.stat().st_ino for path in paths]
+    for number, wanted in ((2, "666"), (3, "660")):
+        site.configure(*mounts, chmod_socket=wanted)
+        reload(site, number)
+        assert [mode(path) for path in paths] == [int(wanted, 8)] * 2
+    site.configure(f"{mounts[0]}, chmod-socket=640", mounts[1])
+    reload(site, 4)
+    umask = int(re.search(r"Umask:\s*(\d+)", Path("/proc/self/status").read_text())[1], 8)
+    assert [mode(path) for path in paths] == [0o640, 0o777 & ~umask]
+    assert [path.stat().st_ino for path in paths] == before
+    assert "takes effect at a restart" not in site.log
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_socket_files_get_the_owner_of_a_reload(site):
+    path = site.directory / "uwsgi.sock"
+    site.configure("socket = ./uwsgi.sock").start()
+    for number, (wanted, owners) in enumerate(
+        [
+            ("nobody", (65534, os.getegid())),
+            (":1234", (os.geteuid(), 1234)),
+            ("", (os.geteuid(), os.getegid())),
+        ],
+        2,
+    ):
+        lines = [f"chown-socket = {wanted}"] if wanted else []
+        site.configure("socket = ./uwsgi.sock", *lines)
+        reload(site, number)
+        assert (path.stat().st_uid, path.stat().st_gid) == owners
+
+
+def test_a_mode_that_others_have_set_stays_where_the_options_do(site):
+    path = site.directory / "uwsgi.sock"
+    site.configure("socket = ./uwsgi.sock", chmod_socket="600").start()
+    path.chmod(0o644)
+    site.configure("socket = ./uwsgi.sock", chmod_socket="600", listen=10)
+    reload(site)
+    assert mode(path) == 0o644
+
+
+def test_a_reload_that_fails_leaves_sockets_as_they_are(site):
+    path = site.directory / "uwsgi.sock"
+    site.configure("socket = ./uwsgi.sock", chmod_socket="600").start()
+    site.configure("socket = ./uwsgi.sock", chmod_socket="666", module="absent")
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    assert mode(path) == 0o600
+
+
+def test_as_many_connections_may_wait_as_a_reload_says(site):
+    def most():
+        document = json.loads(read(str(site.directory / "stats.sock")))
+        return [each["max_queue"] for each in document["sockets"]]
+
+    mounts = ["socket = ./uwsgi.sock", "stats = ./stats.sock"]
+    site.configure(*mounts, listen=50).start()
+    assert most() == [50, 50]
+    site.configure(*mounts, listen=70)
+    reload(site)
+    assert most() == [70, 70]
+
+
+def test_a_socket_that_becomes_shared_is_told(site):
+    site.configure().start()
+    name = ":".join(map(str, site.address))
+    site.configure(http_socket=f"{name}, reuse-port=true")
+    reload(site, 2)
+    reload(site, 3)
+    site.configure(http_socket=name)
+    reload(site, 4)
+    assert site.count("WARNING http " + name + ": " + WAITS.format("reuse-port")) == 2
+    assert site.count("takes effect at a restart") == 2
+
+
+def test_a_socket_that_becomes_abstract_is_another(site):
+    path = site.directory / "uwsgi.sock"
+    site.configure(f"socket = {path}", "stats = ./stats.sock", vacuum="true").start()
+    site.configure(f"socket = {path}", "stats = ./stats.sock", vacuum="true", abstract_socket="true")
+    reload(site)
+    assert not path.exists()
+    assert not (site.directory / "stats.sock").exists()
+    assert read("@./stats.sock")
+    site.configure(f"socket = @{path}", "stats = @./stats.sock")
+    reload(site, 3)
+    assert site.count("statistics: ") == 2
