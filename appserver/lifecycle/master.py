@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from math import inf
 from typing import TYPE_CHECKING
 
 from appserver import __version__
-from appserver.lifecycle import succession
+from appserver.lifecycle import succession, title
 from appserver.lifecycle.attendant import Attendants
+from appserver.lifecycle.autoreload import Autoreload
 from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
 from appserver.lifecycle.child import Children, first
 from appserver.lifecycle.commands import run
+from appserver.lifecycle.error import StartError
 from appserver.lifecycle.generation import Failed, Generation
 from appserver.lifecycle.programs import Programs
 from appserver.lifecycle.reload import reread, stats_server, take_over
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from appserver.configuration import Configuration
-    from appserver.lifecycle.autoreload import Autoreload
     from appserver.lifecycle.control import Control
     from appserver.lifecycle.generation import Report, Serving
     from appserver.lifecycle.notify import Notifier
@@ -135,14 +136,31 @@ class Master:
         generation = self.generation.number if self.generation is not None else 0
         return View(self.configuration, self.ledger, self.all_workers(), self.cheaper.wanted, generation)
 
-    def watch(self, watching: Callable[[Callable[[list[str]], None]], Autoreload]) -> None:
-        """Reload whenever a file of an imported module changes."""
+    def watch(self) -> None:
+        """Reload whenever a file of an imported module changes, if the options ask for it.
+
+        Raise `StartError` where that cannot be.
+        """
+        self._autoreload = self._watching(self.configuration)
+
+    def _watching(self, configuration: Configuration) -> Autoreload | None:
+        """Return what watches imported files: the one there is, a new one, or None."""
+        if not configuration.settings.of(TouchOptions).py_autoreload:
+            return None
+        if self._autoreload is not None:
+            return self._autoreload
 
         def changed(files: list[str]) -> None:
             self._order(f"{files[0]} has changed", "reload")
 
-        self._autoreload = watching(changed)
-        self.children.private.add(self._autoreload)
+        watching = Autoreload(changed)
+        self.children.private.add(watching)
+        return watching
+
+    def _end_watching(self, watching: Autoreload | None) -> None:
+        if watching is not None:
+            self.children.private.discard(watching)
+            watching.stop()
 
     # From start to end
 
@@ -241,8 +259,7 @@ class Master:
         if not ended.done():
             self.attendants.kill()
             await ended
-        if self._autoreload is not None:
-            self._autoreload.stop()
+        self._end_watching(self._autoreload)
         if self._control is not None:
             await self._control.finish()
             self._control.remove()
@@ -409,16 +426,24 @@ class Master:
     ) -> tuple[Generation, list[Listener]]:
         """Return a generation that serves, and the listeners that it does without."""
         configuration = reread(self.configuration)
-        before = self._stats
-        stats = stats_server(before, configuration)
-        if stats is not None:
-            self.children.private.add(stats)
-        try:
-            found = await self._start(old, configuration, report, chain=chain)
-        except BaseException:  # also where the reload is given up for a stop
+        before, watched = self._stats, self._autoreload
+        with ExitStack() as undoing:  # also where the reload is given up for a stop
+            try:
+                watching = self._watching(configuration)
+            except StartError as error:
+                raise Failed(configuration.told(error)) from None
+            if watching is not watched:
+                undoing.callback(self._end_watching, watching)
+            stats = stats_server(before, configuration)
+            if stats is not None:
+                self.children.private.add(stats)
             if stats is not before:
-                self._end_stats(stats)
-            raise
+                undoing.callback(self._end_stats, stats)
+            found = await self._start(old, configuration, report, chain=chain)
+            undoing.pop_all()
+        if watching is not watched:
+            self._end_watching(watched)
+            self._autoreload = watching
         if stats is not before:
             self._end_stats(before)
             self._stats = None
@@ -457,6 +482,7 @@ class Master:
         for listener, other in follows.items():
             self.attendants.hand_over(other, listener)
         self.configuration = configuration
+        self.programs.settings = configuration.settings
         self.attendants.listeners = configuration.listeners
         cheaper.follow(self.cheaper)  # somebody may have set the number meanwhile
         self.cheaper = cheaper
@@ -464,6 +490,7 @@ class Master:
         self._watched = watched
         for listener in follows:
             listener.adapt()
+        title.set(configuration.settings, "master")
         return new, gone
 
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:

@@ -35,19 +35,21 @@ _LOOK = 1.0  # seconds between looks at a pid file
 
 
 class Programs:
-    """Keep the programs that the options name, as children of the master."""
+    """Keep the programs that the options name, as children of the master.
+
+    What starts has the privileges and the surroundings of ``settings``, which may be others than those that
+    it was asked for with.
+    """
 
     def __init__(self, settings: Settings, children: Children) -> None:
-        self._settings = settings
-        self._options = settings.of(ProgramOptions)
-        self._privileges = settings.of(PrivilegeOptions)
+        self.settings = settings
         self._children = children
         self._running: set[Child] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start them all, in the master's loop."""
-        options = self._options
+        options = self.settings.of(ProgramOptions)
         for each in options.attach_daemon:
             self._go_on(self._keep(each))
         for path, each in options.smart_attach_daemon:
@@ -87,11 +89,11 @@ class Programs:
 
         def execute(_: object) -> int:
             os.setsid()
-            privileges.drop(self._privileges)
+            privileges.drop(self.settings.of(PrivilegeOptions))
             die_with_parent(master)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would keep that
                 signal.signal(number, signal.SIG_DFL)
-            enter(self._settings)
+            enter(self.settings)
             os.execv("/bin/sh", ["/bin/sh", "-c", text])  # noqa: S606  (it is the site's own)
 
         try:

@@ -16,7 +16,6 @@ from appserver.compat.dues import DUES
 from appserver.compat.locks import LOCKS
 from appserver.hooks import HookError
 from appserver.lifecycle import privileges, title
-from appserver.lifecycle.autoreload import Autoreload
 from appserver.lifecycle.control import Control
 from appserver.lifecycle.daemon import Daemon, DaemonOptions, daemonize
 from appserver.lifecycle.error import StartError
@@ -26,7 +25,6 @@ from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.options import ControlOptions
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.touch import TouchOptions
 from appserver.log import Log, LogError, LogOptions
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
@@ -36,6 +34,7 @@ from appserver.websocket.relay import Relay
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
+    from appserver.options import Settings
 
 log = logging.getLogger("appserver.lifecycle")
 
@@ -123,14 +122,13 @@ def _run(
         if daemon is not None:
             daemon.ready()
 
-    async def serve() -> int:
+    async def serve() -> tuple[int, Settings]:
         master = Master(configuration, logs, notifier, ready, passed)
         if control is not None:
             master.obey(control)
         if stats is not None:
             master.tell(stats)
-        if settings.of(TouchOptions).py_autoreload:
-            master.watch(Autoreload)
+        master.watch()
         for each in (*files.values(), daemon):
             if each is not None:
                 master.children.private.add(each)
@@ -145,10 +143,10 @@ def _run(
             await programs.stop()
         if code:
             _tell(daemon, master.failure)
-        return code
+        return code, master.configuration.settings
 
     try:
-        code = asyncio.run(serve())
+        code, settings = asyncio.run(serve())  # a reload may have changed them
     finally:
         meeting.close()
     run_hooks(settings, "as-user-atexit")

@@ -7,18 +7,84 @@ import os
 import re
 import signal
 import stat
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from appserver.configuration import Configuration
 from appserver.reference import example
+from tests.lifecycle.conftest import refused
+from tests.lifecycle.test_autoreload import needs_watchfiles
 from tests.lifecycle.test_stats import read
+from tests.support.fronts import poll
 
 CATALOGUE = Configuration([]).catalogue
 OPTIONS = {option.name: option for option in CATALOGUE.by_name.values()}
 RESTART = sorted(name for name, option in OPTIONS.items() if option.restart)
 WAITS = "{} has changed, which takes effect at a restart"
+
+# Notes which options a master reads, and of which configuration they are, the first one or another.
+NOTING = """
+import os, sys
+
+from appserver.configuration import Configuration
+
+MASTER = os.getpid()
+within = configurations = 0
+seen = set()
+
+
+def checking(do):
+    def checked(self, *arguments, **options):
+        global within
+        within += 1
+        try:
+            return do(self, *arguments, **options)
+        finally:
+            within -= 1
+    return checked
+
+
+def begin(self, *arguments, _begin=Configuration.__init__, **options):
+    global configurations
+    configurations += 1
+    _begin(self, *arguments, **options)
+
+
+def watch(owner):
+    fields = set(owner.__dataclass_fields__)
+    make, code = owner.__init__, {owner.__init__.__code__, owner.__eq__.__code__}
+
+    def made(self, *arguments, **options):
+        object.__setattr__(self, "_number", configurations)
+        make(self, *arguments, **options)
+
+    def read(self, name):
+        value = object.__getattribute__(self, name)
+        if name in fields and not within and os.getpid() == MASTER:
+            frame = sys._getframe(1)
+            if frame.f_code not in code and frame.f_globals["__name__"] not in {"dataclasses", "appserver.options"}:
+                note = f"{self._number} {owner.__name__}.{name}"
+                if note not in seen:
+                    seen.add(note)
+                    with open("noted", "a") as file:
+                        file.write(note + "\\n")
+        return value
+
+    owner.__init__, owner.__getattribute__ = made, read
+
+
+for owner in Configuration([]).catalogue.owners:
+    watch(owner)
+configurations = 0
+Configuration.__init__ = checking(begin)
+for name in ("tell", "at_restart", "supervised"):
+    if isinstance(do := vars(Configuration)[name], property):
+        setattr(Configuration, name, property(checking(do.fget)))
+    else:
+        setattr(Configuration, name, checking(do))
+"""
 
 
 def reload(site, number=2):
@@ -26,8 +92,36 @@ def reload(site, number=2):
     site.wait_until(f"generation {number} has taken over")
 
 
+def title(site):
+    return Path(f"/proc/{site.server.process.pid}/cmdline").read_text().rstrip("\0")
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def watchers(site):
+    """Return how many processes of the master's watch files."""
+    pid = site.server.process.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum("watcher.py" in Path(f"/proc/{each}/cmdline").read_text() for each in found)
+
+
+def test_what_a_master_reads_of_its_first_options_alone_is_told(site, monkeypatch):
+    """All that it reads is read again by a reload, or marked; the rest is read by each generation."""
+    (site.directory / "sitecustomize.py").write_text(NOTING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site.directory), os.getcwd()]))
+    options = {"stats": "./stats.sock", "control-socket": "./control.sock", "pidfile": "./pid"}
+    site.configure("socket = ./uwsgi.sock", "exec-as-user-atexit = true", **options).start()
+    reload(site)
+    assert site.server.stop() == 0
+    noted = re.findall(r"(\d+) (\w+\.\w+)\n", (site.directory / "noted").read_text())
+    first = {name for number, name in noted if number == "1"}
+    second = {name for number, name in noted if number == "2"}
+    marked = {f"{option.owner.__name__}.{option.field}" for option in OPTIONS.values() if option.restart}
+    assert {"LogOptions.logto", "PidOptions.pidfile", "HookOptions.hook_asap"} <= first & marked
+    assert {"BindOptions.listen", "StatsOptions.stats", "TitleOptions.procname"} <= first & second
+    assert first - second - marked == {"BindOptions.reuse_port"}  # each socket tells of it
 
 
 @pytest.mark.parametrize("name", RESTART)
@@ -113,10 +207,11 @@ def test_a_mode_that_others_have_set_stays_where_the_options_do(site):
 def test_a_reload_that_fails_leaves_sockets_as_they_are(site):
     path = site.directory / "uwsgi.sock"
     site.configure("socket = ./uwsgi.sock", chmod_socket="600").start()
-    site.configure("socket = ./uwsgi.sock", chmod_socket="666", module="absent")
+    site.configure("socket = ./uwsgi.sock", chmod_socket="666", procname_master="new", module="absent")
     site.server.process.send_signal(signal.SIGHUP)
     site.wait_until("the reload failed, generation 1 keeps serving")
     assert mode(path) == 0o600
+    assert title(site) != "new"
 
 
 def test_as_many_connections_may_wait_as_a_reload_says(site):
@@ -155,3 +250,67 @@ def test_a_socket_that_becomes_abstract_is_another(site):
     site.configure(f"socket = @{path}", "stats = @./stats.sock")
     reload(site, 3)
     assert site.count("statistics: ") == 2
+
+
+def test_the_title_of_the_master_is_that_of_a_reload(site):
+    site.configure(procname_master="old").start()
+    assert title(site) == "old"
+    site.configure(procname_master="new")
+    reload(site)
+    assert title(site) == "new"
+
+
+def test_what_is_run_at_the_end_is_what_a_reload_says(site):
+    told = site.directory / "told"
+    site.configure(f"exec-as-user-atexit = echo old >> {told}").start()
+    site.configure(f"exec-as-user-atexit = echo $SETTING >> {told}", env="SETTING=new")
+    reload(site)
+    assert site.server.stop() == 0
+    assert told.read_text() == "new\n"
+
+
+def test_commands_have_the_surroundings_of_a_reload(site):
+    touched, told, elsewhere = (site.directory / name for name in ("touched", "told", "elsewhere"))
+    elsewhere.mkdir()
+    site.configure(env="SETTING=old").start()
+    site.configure(
+        f"touch-exec = {touched} echo $SETTING $(pwd) >> {told}",
+        env="SETTING=new", chdir=elsewhere, pythonpath=site.directory,
+    )  # fmt: skip
+    reload(site)
+    touched.touch()
+    assert poll(lambda: told.exists() and told.read_text(), "nothing is run") == f"new {elsewhere}\n"
+
+
+@needs_watchfiles
+def test_a_reload_begins_and_ends_to_watch_imported_files(site):
+    changes = count(2)
+
+    def change():
+        number = next(changes)
+        text = re.sub(r"VERSION = \d", f"VERSION = {number}", site.app.read_text())
+        site.app.write_text(text)
+        return number
+
+    site.configure().start()
+    assert watchers(site) == 0
+    site.configure(py_autoreload=1)
+    reload(site, 2)
+    assert watchers(site) == 1
+    number = change()
+    site.wait_until(r"app\.py has changed: reload")
+    site.wait_until("generation 3 has taken over")
+    assert site.told()["version"] == number
+    site.configure()
+    reload(site, 4)
+    assert watchers(site) == 0
+
+
+@needs_watchfiles
+def test_a_reload_that_fails_watches_as_before(site):
+    site.configure().start()
+    site.configure(py_autoreload=1, module="absent")
+    site.server.process.send_signal(signal.SIGHUP)
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    assert watchers(site) == 0
+    assert not refused(site.address)
