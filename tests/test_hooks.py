@@ -15,6 +15,7 @@ from appserver.application import ApplicationOptions, LoadError
 from appserver.hooks import HookError, HookOptions, action, command, run
 from appserver.options import BadValue, Settings, UnsupportedValue
 from appserver.surroundings import run_hooks
+from tests.support.clients import UwsgiClient
 from tests.support.fronts import poll
 from tests.support.server import Server
 
@@ -196,7 +197,11 @@ def test_hooks_are_surrounded_as_in_a_real_uwsgi(tmp_path, master):
     null = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **env}, stdout=null, stderr=null)
     try:
-        poll(lambda: "hook-post-fork" in told_of(tmp_path), "uwsgi does not start")
+        begun = {"hook-post-fork", "hook-master-start"} if master else {"hook-post-fork"}
+        poll(lambda: begun <= set(told_of(tmp_path)), "uwsgi does not start")
+        with UwsgiClient(f"{tmp_path}/sock") as client:  # a signal that comes before its loop is lost
+            client.send("GET", "/")
+            assert client.receive().status == 200
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     finally:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import stat
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from appserver.configuration import Configuration
 from appserver.reference import example
-from tests.lifecycle.conftest import refused
+from tests.lifecycle.conftest import children, refused
 from tests.lifecycle.test_autoreload import needs_watchfiles
 from tests.lifecycle.test_stats import read
 from tests.support.fronts import poll
@@ -102,9 +103,11 @@ def mode(path):
 
 def watchers(site):
     """Return how many processes of the master's watch files."""
-    pid = site.server.process.pid
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum("watcher.py" in Path(f"/proc/{each}/cmdline").read_text() for each in found)
+    found = 0
+    for pid in children(site.server.process.pid):
+        with suppress(OSError):  # it has ended meanwhile
+            found += "watcher.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    return found
 
 
 def test_what_a_master_reads_of_its_first_options_alone_is_told(site, monkeypatch):
