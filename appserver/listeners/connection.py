@@ -132,7 +132,10 @@ class Connection:
                 if not data:
                     self.close()
             elif (x := self.x) is not None and x.body_left:
-                self._take_rest(x, data)
+                if data:
+                    self._take_rest(x, data)
+                else:
+                    self._end_rest(x)
             else:
                 self._overhear(data)
         except Exception:  # gevent would stop the watcher, and nobody end the connection
@@ -153,7 +156,7 @@ class Connection:
                     self.state = BODY
                     self.inlet = Inlet(self, x)
                 self.inlet.take(data)
-                if more and x.body_left and not self.inlet.streams:
+                if more and x.body_left and not self.inlet.streams and not codec.behind:
                     self.inlet.read_on(self.fd)
         except ProtocolError as error:
             self._refuse(error)
@@ -165,12 +168,12 @@ class Connection:
         if codec.replies:
             self._reply()
         if x is None:
-            self._read()
+            self._read(codec.behind)
         elif not x.body_left or (self.inlet is not None and self.inlet.streams):
             self._submit(x)
         else:
             self._ask(x)
-            self._read()
+            self._read(codec.behind)
 
     def _ask(self, x: Exchange) -> None:
         """Invite the client to send the body, where it waits for that and the answer has not begun."""
@@ -189,21 +192,10 @@ class Connection:
     def _take_rest(self, x: Exchange, data: bytes) -> None:
         """Go on with a streamed body, which the application reads, or has left."""
         inlet = self.inlet
-        if not data:
-            self.keep = x.keep_alive = False
-            self.reader.stop()
-            self._leave()
-            if inlet is not None:
-                inlet.leave()
-            if self.state == SKIP:
-                self.close()
-            return
         x.expect = False  # it did not wait to be asked
         try:
             if inlet is not None:
                 inlet.take(data)
-                if inlet.full:
-                    self.mute()
             else:
                 self.codec.receive_body(x, data)
         except ProtocolError as error:
@@ -219,8 +211,24 @@ class Connection:
             self.skipped += len(data)
             if not x.body_left:
                 self._next()
-            elif self.skipped > _SKIP:
+                return
+            if self.skipped > _SKIP:
                 self.linger()
+                return
+        if inlet is not None and inlet.full:
+            self.mute()
+        elif not self.reader.active or (x.body_left and self.codec.behind):
+            self.watch()
+
+    def _end_rest(self, x: Exchange) -> None:
+        """End a streamed body of which nothing more comes."""
+        self.keep = x.keep_alive = False
+        self.reader.stop()
+        self._leave()
+        if self.inlet is not None:
+            self.inlet.leave()
+        if self.state == SKIP:
+            self.close()
 
     def _spoil(self, x: Exchange, error: ProtocolError) -> None:
         """Read no further in a streamed body that is no good."""
@@ -235,8 +243,8 @@ class Connection:
         elif self.inlet is not None:
             self.inlet.fail(BodyError(error.status, f"{error.reason} {error.hint}".rstrip()))
 
-    def _read(self) -> None:
-        """Wait for more."""
+    def _read(self, behind: bool = False) -> None:
+        """Wait for more, or for a turn where the codec is *behind* with what has come."""
         if self.gone:
             self.close()
             return
@@ -251,17 +259,40 @@ class Connection:
             self.deadline = now + limits.idle
         else:
             self.deadline = now + _LAST_CHANCE
-        if self.reader is None or not self.reader.active:
+        if self.reader is None or behind or not self.reader.active:
             self.watch()
 
     def watch(self) -> None:
-        """Read on when something comes."""
+        """Read on when something comes; not before what has come is taken, by and by with that of others."""
         if self.reader is None:
             self.reader = self.listener.loop.io(self.fd, _READ)
-            self.reader.start(self.readable)
+        else:
+            self.listener.muted.discard(self)
+        if self._behind:
+            self.reader.stop()
+            self.listener.quantum.wait(self)
         elif not self.reader.active:
             self.reader.start(self.readable)
-            self.listener.muted.discard(self)
+
+    @property
+    def _behind(self) -> bool:
+        """Whether more can be taken of the request that has come in part."""
+        if self.state == HEAD or self.state == BODY:
+            return self.codec.behind
+        x = self.x
+        return RUN <= self.state <= SKIP and x is not None and x.body_left != 0 and self.codec.behind
+
+    def take_turn(self) -> None:
+        """Take a part of what has come."""
+        x = self.x
+        if self.state == SWITCHED:
+            self._take_frames()
+        elif not self._behind:
+            return  # it has ended while it waited
+        elif self.state == HEAD or self.state == BODY:
+            self._take(b"")
+        elif x is not None:
+            self._take_rest(x, b"")
 
     def hear(self) -> None:
         """Find out what the peer says while an answer takes long, the end above all."""
@@ -366,7 +397,7 @@ class Connection:
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
             if self.reader is None and not x.body_left and not self.service.cores.full():
                 self.listener.watch_later(self)  # it runs, and most end soon
-            else:
+            elif x.body_left or self.reader is None or not self.reader.active:
                 self.watch()
 
     def work(self) -> None:
@@ -512,10 +543,9 @@ class Connection:
             self.reader.stop()
             self.listener.quantum.wait(self)
 
-    def take_frames(self) -> None:
+    def _take_frames(self) -> None:
         """Take a piece of what is there, and go on unless the wire mutes the connection for it."""
-        if self.state != SWITCHED or self.wire is None:  # it has ended while it waited
-            return
+        assert self.wire is not None
         data = self.backlog
         if len(data) > _RECV_FRAMES:
             data, self.backlog = data[:_RECV_FRAMES], data[_RECV_FRAMES:]

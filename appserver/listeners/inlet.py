@@ -85,7 +85,7 @@ class Inlet:
             if data:
                 total += len(data)
                 self._add(data)
-            if len(data) < size or not self._x.body_left:
+            if len(data) < size or not self._x.body_left or self._connection.codec.behind:
                 break
         if self._patience is not None:
             self._patience.moved(total)

@@ -197,7 +197,7 @@ class StreamListener:
         self._resume = self.loop.timer(_PAUSE)
         self._drying = Later(self.loop, _MOMENT, Connection.dry)
         self._unwatched = Later(self.loop, _LONG, Connection.hear)
-        self.quantum = Quantum(self.loop)  # of the frames of its WebSockets
+        self.quantum = Quantum(self.loop)  # of small frames, chunks and records
         sweep = self.loop.timer(_SWEEP, _SWEEP)
         sweep.start(self._sweep)
         self._watchers = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from appserver.protocols.framing import ChunkedBody
 
     Piece = bytes | memoryview  # of an answer on its way to the wire
+
+AT_ONCE: Final = (
+    500  # small chunks or records that are taken before others have their turn, a millisecond or so
+)
 
 
 class ProtocolError(Exception):
@@ -48,7 +52,8 @@ class Codec:
     """Translate one connection's bytes; never read, write, wait or log.
 
     A codec keeps the bytes that it cannot use yet in ``buffer``, and what the protocol itself has to
-    say, outside any answer, in ``replies``. Only `ProtocolError` escapes it.
+    say, outside any answer, in ``replies``. Only `ProtocolError` escapes it. Whoever has what is cheap to
+    send and dear to read takes no more than `AT_ONCE` of it in one call, and is ``behind`` then.
     """
 
     __slots__ = ("buffer", "chunks", "replies", "trust")
@@ -68,6 +73,11 @@ class Codec:
         self.replies = b""
         self.chunks: ChunkedBody | None = None  # of the request whose body is chunked
         self.trust: Forwarded | None = None  # what proxies say counts, as far as they are trusted
+
+    @property
+    def behind(self) -> bool:
+        """Whether more can be taken of the buffer; asked where a head or a body is not whole."""
+        return self.chunks is not None and self.chunks.behind
 
     def receive(self, data: bytes) -> Exchange | None:
         """Take bytes and return the next request, or None where more are needed."""

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import CgiVariables, exchange
-from appserver.protocols.codec import ProtocolError
+from appserver.protocols.codec import AT_ONCE, ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
 from appserver.protocols.stranger import stranger
 
@@ -90,8 +90,8 @@ class FastcgiCodec(CgiAnswers):
     """Decode a connection's FastCGI requests, one after the other, and wrap their answers."""
 
     __slots__ = (
-        "announced", "base", "begun", "exact", "keep", "late", "limit", "padding", "params", "partial",
-        "request", "rest", "said", "scanned", "size", "stdin",
+        "announced", "base", "begun", "exact", "keep", "late", "limit", "more", "padding", "params",
+        "partial", "request", "rest", "said", "scanned", "size", "stdin",
     )  # fmt: skip
 
     announces = False
@@ -108,6 +108,7 @@ class FastcgiCodec(CgiAnswers):
         self.late = 0  # the id of the last request that has begun before the end of its STDIN
         self.exact = True
         self.announced = 0  # bytes of the body, by its CONTENT_LENGTH; -1 = none, 0 = it has no word of it
+        self.more = False  # records are in the buffer that have not been looked at
         self._idle()
 
     def _idle(self) -> None:
@@ -119,6 +120,10 @@ class FastcgiCodec(CgiAnswers):
         self.size = 0  # of the variables so far
         self.stdin: list[memoryview] = []
         self.scanned = 0  # bytes of what came during the answer that `aborted` has seen
+
+    @property
+    def behind(self) -> bool:
+        return self.more
 
     def receive(self, data: bytes) -> Exchange | None:
         if self.begun:  # the request before is answered
@@ -137,10 +142,14 @@ class FastcgiCodec(CgiAnswers):
 
     def _records(self, data: bytes, x: Exchange | None = None) -> Exchange | None:
         """Take records until a request's variables are complete, or its body *x* is."""
-        data = self.buffer + data if self.buffer else data
+        if self.buffer:
+            data = self.buffer + data
+            self.more = False
         at = self._go_on(data, 0, x) if self.rest or self.padding else 0
         found = None
-        while len(data) - at >= 8:
+        for _ in range(AT_ONCE):
+            if len(data) - at < 8:
+                break
             version, kind, request, size, padding = _header.unpack_from(data, at)
             if version != 1:
                 raise stranger("FastCGI", data[at:])
@@ -201,6 +210,8 @@ class FastcgiCodec(CgiAnswers):
                     raise ProtocolError(BAD_REQUEST, "The front end aborted the request.", answer=False)
             elif kind > GET_VALUES_RESULT:
                 self._say(record(UNKNOWN_TYPE, 0, bytes([kind]) + bytes(7)))
+        else:
+            self.more = len(data) - at >= 8
         self.buffer = data[at:]
         return found
 
@@ -287,7 +298,9 @@ class FastcgiCodec(CgiAnswers):
     def aborted(self, data: bytes) -> bool:
         data = self.buffer + data
         at = self.scanned
-        while len(data) - at >= 8:
+        for _ in range(AT_ONCE):  # an ABORT behind more than that is found with what comes next
+            if len(data) - at < 8:
+                break
             _, kind, request, size, padding = _header.unpack_from(data, at)
             at += 8 + size + padding
             if kind == ABORT and request == self.request:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from appserver.protocols.codec import Codec, ProtocolError
+from appserver.protocols.codec import AT_ONCE, Codec, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,7 @@ _NO_TRAILERS = frozenset(
     {b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"}
 )
 _LINE_LIMIT: Final = 4096  # chunk extensions and trailer fields are thrown away; nobody needs long ones
+_LONG_LINE: Final = 32  # bytes of a line that are as much work as one more chunk
 _SMALL: Final = 256  # bytes of a chunk from which on its line costs nothing to speak of
 
 
@@ -123,17 +124,20 @@ class ChunkedBody:
     meet that limit. *trailers* is how many fields may stand behind them.
     """
 
-    __slots__ = ("chunks", "left", "trailers")
+    __slots__ = ("behind", "chunks", "left", "trailers")
 
     def __init__(self, chunks: int = 1_000_000, trailers: int = 64) -> None:
         self.left = 0  # bytes of the chunk, its CRLF included; -1 among the trailers
         self.chunks = chunks  # small ones that may still come
         self.trailers = trailers
+        self.behind = False  # more of what has come can be used, but enough was for now
 
     def decode(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """Return the body bytes in *data*, what could not be used yet, and whether it ended."""
+        """Return the body bytes in *data*, what has not been used yet, and whether it ended."""
         pieces = []
         at = 0
+        room = AT_ONCE  # lines; a long one counts as several
+        self.behind = False
         while True:
             if self.left > 0:
                 if self.left > 2:
@@ -153,6 +157,10 @@ class ChunkedBody:
                 break
             if end == at or data[end - 1] != 0x0D:
                 raise ProtocolError(BAD_REQUEST, "A line of the chunked body ends without CRLF.")
+            if room <= 0:
+                self.behind = True
+                break
+            room -= 1 + (end - at) // _LONG_LINE
             line = data[at : end - 1]
             at = end + 1
             if self.left < 0:

@@ -164,10 +164,21 @@ def answer(data: bytes, method: str, ended: bool = True) -> Answer | None:
     if method == "HEAD" or status[:3] in {"204", "304"}:
         body = b""
     elif given.get("transfer-encoding") == "chunked":
-        body, _, whole = ChunkedBody().decode(body)
+        body, whole = _unchunked(body)
     elif "content-length" in given:
         whole = len(body) >= int(given["content-length"])
         body = body[: int(given["content-length"])]
     elif not ended:
         whole = False
     return Answer(status, headers, body, whole) if whole or ended else None
+
+
+def _unchunked(data: bytes) -> tuple[bytes, bool]:
+    """Return the body in *data*, and whether it is whole."""
+    chunks = ChunkedBody()
+    body, rest, whole = chunks.decode(data)
+    pieces = [body]
+    while chunks.behind:
+        body, rest, whole = chunks.decode(rest)
+        pieces.append(body)
+    return b"".join(pieces), whole

@@ -65,11 +65,11 @@ class Reading:
             self._x = self.codec.receive(data)
             data = b""
             if self._x is None:
-                return False
+                return self.codec.behind
         if self._x.body_left:
             self._body += b"".join(self.codec.receive_body(self._x, data))
             if self._x.body_left:
-                return False
+                return self.codec.behind
         self.found.append((self._x.environ, bytes(self._body)))
         self.closed = not self._x.keep_alive
         self._x, self._body = None, bytearray()

@@ -21,6 +21,9 @@ def decode(pieces):
             continue
         data, buffer, ended = chunks.decode(buffer + piece)
         body.append(data)
+        while chunks.behind:
+            data, buffer, ended = chunks.decode(buffer)
+            body.append(data)
     return b"".join(body), buffer, ended
 
 

@@ -42,10 +42,10 @@ def failing_codec(self, peer):
 
 
 def failing(call, path):
-    def fails(self):
+    def fails(self, *given):
         if self.codec.buffer.startswith(path):
             raise ValueError("a defect")
-        call(self)
+        call(self, *given)
 
     return fails
 
