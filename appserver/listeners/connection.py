@@ -48,7 +48,7 @@ _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper t
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
 _AT_ONCE: Final = 14600  # bytes that TCP sends before it hears of any (RFC 6928)
-_BACKLOG: Final = 65536  # bytes of next requests taken while an answer is made
+_BACKLOG: Final = 65536  # bytes of next requests beyond which no more are taken while an answer is made
 
 _SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
@@ -296,12 +296,21 @@ class Connection:
 
     def hear(self) -> None:
         """Find out what the peer says while an answer takes long, the end above all."""
-        if self.state == RUN and self.reader is None:
-            self.watch()
+        if self.state == RUN and (self.reader is None or not self.reader.active):
+            if self._ahead > _BACKLOG:
+                self.mute()
+            else:
+                self.watch()
+
+    @property
+    def _ahead(self) -> int:
+        """How many bytes of next requests are kept."""
+        return len(self.backlog) + len(self.codec.buffer)
 
     def mute(self) -> None:
         """Read no more for now; `look` tells of the peer's end, which stands behind what is not read."""
-        self.reader.stop()
+        if self.reader is not None:
+            self.reader.stop()
         self.listener.muted.add(self)
 
     def look(self) -> None:
@@ -339,7 +348,7 @@ class Connection:
         if self.codec.aborted(self.backlog):
             self.gone = True
             self._leave()
-        if len(self.backlog) > _BACKLOG:
+        if self._ahead > _BACKLOG:
             self.mute()
 
     def _leave(self) -> None:
@@ -395,10 +404,12 @@ class Connection:
         else:
             self.service.cores.run_soon(self)
         if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
-            if self.reader is None and not x.body_left and not self.service.cores.full():
-                self.listener.watch_later(self)  # it runs, and most end soon
-            elif x.body_left or self.reader is None or not self.reader.active:
+            if x.body_left:
                 self.watch()
+            elif self.reader is None and not self.service.cores.full():
+                self.listener.watch_later(self)  # it runs, and most end soon
+            elif self.reader is None or not self.reader.active:
+                self.hear()
 
     def work(self) -> None:
         """Make and send the answer."""

@@ -1,11 +1,11 @@
-"""What is cheap to send and dear to read is taken by and by: all others have their turns in between."""
+"""What is cheap to send and dear to read, or to keep, is taken by and by: all others have their turns in between."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import gevent
@@ -51,6 +51,9 @@ class Cores:
 
     run_soon = run
 
+    def withdraw(self, task):
+        self.tasks.remove(task)
+
     def full(self):
         return False
 
@@ -85,7 +88,7 @@ class Site:
             full=False, tcp=False, null=null, loop=loop, hub=get_hub(), quantum=self.quantum, refusals=Refusals("test"),
             limits=Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60),
             options=SimpleNamespace(post_buffering=buffering, limit_post=0, ignore_client_abort=False),
-            dry=lambda connection: connection.watch(), watch_later=lambda connection: None,
+            dry=lambda connection: connection.watch(), watch_later=lambda connection: loop.run_callback(connection.hear),
         )  # fmt: skip
 
     def make(self, protocol):
@@ -106,6 +109,13 @@ class Site:
         connection = Connection(self.listener, ours.detach(), None)
         self.stack.callback(self.end, connection)
         return client, connection
+
+    def answer(self, connection):
+        """Answer the request of a connection, which goes on with the next one."""
+        assert self.cores.tasks.pop(0) is connection
+        x = connection.x
+        x.ended = x.begun = x.keep_alive = True
+        connection.done()
 
     def end(self, connection):
         connection.close()
@@ -218,11 +228,9 @@ def test_what_is_skipped_is_taken_in_parts(stack):
     site = Site(stack, buffering=0)
     client, connection = site.make("http")
     site.say(client, connection, HEAD_OF + CHUNKS + NEXT)
-    x = connection.x
-    x.ended = x.begun = x.keep_alive = True
-    connection.done()
+    site.answer(connection)
     assert connection.state == SKIP
-    until(lambda: len(site.cores.tasks) == 2)
+    until(lambda: site.cores.tasks)
     assert connection.x.uri == "/next"
     assert max(site.parts) <= AT_ONCE
 
@@ -258,3 +266,43 @@ def test_who_ends_or_leaves_while_he_waits_is_passed_over(stack):
     assert many[1][0].recv(1000).startswith(b"HTTP/1.1 408 ")
     many[3][0].sendall(CHUNKS[12 * AT_ONCE :])
     until(lambda: site.cores.tasks == [many[3][1]])
+
+
+def kept(connection):
+    return len(connection.backlog) + len(connection.codec.buffer)
+
+
+@pytest.mark.parametrize("slowly", [True, False])
+def test_so_much_is_kept_of_next_requests(stack, slowly):
+    """However many are answered: no answer makes room for more than what has been answered."""
+    site = Site(stack)
+    client, connection = site.make("http")
+    client.setblocking(False)
+    left = memoryview(NEXT * 50_000)
+    left = left[client.send(left) :]
+    connection.readable()
+    most = 0
+    for _ in range(10_000):
+        if slowly:
+            gevent.sleep(1e-9)
+            gevent.sleep(1e-9)
+        with suppress(BlockingIOError):
+            left = left[client.send(left) :]
+        most = max(most, kept(connection))
+        site.answer(connection)
+        until(lambda: site.cores.tasks)
+    assert most <= 4 * 65_536
+    assert len(left) < len(NEXT) * 48_000, "nothing more has been read"
+
+
+def test_the_end_of_who_has_sent_more_is_found(stack):
+    site = Site(stack)
+    client, connection = site.make("http")
+    client.sendall(NEXT * 10_000)
+    connection.readable()
+    until(lambda: connection in site.listener.muted)
+    site.answer(connection)
+    assert connection in site.listener.muted
+    client.close()
+    connection.look()
+    assert connection.gone
