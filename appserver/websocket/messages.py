@@ -6,6 +6,7 @@ tells of each message its first byte and what was in it: that is made a frame ag
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _RSV1 = 0x40
 _WORTH_PACKING = 512  # bytes of a message
-_BESIDES = 160  # bytes of a message that waits, besides its payload: also those without any are to be bounded
+_BESIDES = 120  # bytes of a message that waits, besides its payload: also those without any are to be bounded
 
 
 class Messages:
@@ -39,7 +40,10 @@ class Messages:
         self._begun = bytearray()  # a message, of which each byte may be a fragment
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take bytes and yield what they complete; raise `Violation`, after which nothing more is to come."""
+        """Take bytes and yield what they complete; raise `Violation`, after which nothing more is to come.
+
+        Who stops before the end goes on with the next call.
+        """
         self._protocol.receive_bytes(data)
         try:
             for each in self._protocol.received_frames():
@@ -70,7 +74,7 @@ class Messages:
                 return None
             piece = bytes(self._begun) if isinstance(piece, bytes) else self._begun.decode()
             self._begun.clear()
-        return Event(int(each.opcode), piece, size + _BESIDES)
+        return Event(int(each.opcode), piece, getsizeof(piece) + _BESIDES)  # text may be 4 bytes a character
 
     def message(self, data: str | bytes) -> bytes:
         """Return the frame of a message to the client, packed where that is agreed and worth it."""

@@ -170,7 +170,9 @@ class Session:
         """Have a client go on that waits for messages to be taken."""
         if self._paused:
             self._paused = False
-            self.wire.resume()
+            self._take_all(b"")  # what is left of the last piece
+            if not self._paused:
+                self.wire.resume()
 
     def subscribe(self, channel: str) -> None:
         """Have what is published to *channel* sent from now on."""
@@ -191,9 +193,15 @@ class Session:
             return
         self._heard = monotonic()
         self._pinged = False
+        self._take_all(data)
+
+    def _take_all(self, data: bytes) -> None:
+        """Take what is in a piece; the rest of it, which may be packed, waits where the client has to."""
         try:
             for event in self.messages.feed(data):
                 self._take(event)
+                if self._paused or self.ended:
+                    break
         except Violation as error:
             self.fail(error.code, error.reason)
         self._answer_pings()
@@ -215,7 +223,7 @@ class Session:
             self.waiters.wake()
             if self._unread > _READ_AHEAD and not self._paused:
                 self._paused = self.wire.pause()
-                if not self._paused and self._unread > _MOST_AHEAD + self._options.websocket_max_size * 1024:
+                if not self._paused and self._unread - event.size > _MOST_AHEAD:
                     self.fail(_POLICY, "too many messages wait for the application")
 
     def _answer_pings(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from gevent import get_hub
 
 from appserver.listeners import patience
 from appserver.listeners.patience import Limits, Patience
 from appserver.websocket import session as sessions
+from appserver.websocket.deflate import Deflate
 from appserver.websocket.frames import BINARY, TEXT, closing, frame
 from appserver.websocket.messages import Messages
 from appserver.websocket.options import WebSocketOptions
@@ -15,6 +18,7 @@ from appserver.websocket.session import CLOSED, OPEN, Session
 from tests.support.websockets import CLOSE, FIN, KEY, PING, PONG, masked
 
 READ_AHEAD = 262_144
+RSV1 = 0x40
 
 
 class Request:
@@ -56,10 +60,10 @@ class Wire:
         return Patience(Limits(pause=seconds, head=60, body=60, send=60, rate=500, idle=60), seconds)
 
     def deflate(self, limit):
-        return None
+        return Deflate(limit)
 
     def messages(self, limit, deflate):
-        return Messages(limit)
+        return Messages(limit, deflate)
 
     def open(self, head, peer):
         self.peer = peer
@@ -86,8 +90,8 @@ def opened():
     """Return a function that opens a session over a wire of one kind or the other."""
     sessions = []
 
-    def opening(*, waits=True):
-        session = Session(Wire(waits), WebSocketOptions(websocket_max_size=1))
+    def opening(*, waits=True, size=1):
+        session = Session(Wire(waits), WebSocketOptions(websocket_max_size=size))
         session.accept(None, [])
         session.receives = True
         sessions.append(session)
@@ -151,6 +155,61 @@ def test_one_that_waits_no_more_is_bounded_as_well(opened):
         assert count < 16 * READ_AHEAD / 100, "there is no end"
     assert session.close_code == 1008
     assert session.wire.ended
+
+
+def packed(text):
+    """Return a message as a client packs it."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return masked(FIN | RSV1 | TEXT, (packer.compress(text.encode()) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4])
+
+
+LONG = "a" * 200_000
+WIDE = "\N{GRINNING FACE}" + "a" * 200_000
+
+
+@pytest.mark.parametrize(("text", "ahead"), [(LONG, 2), (WIDE, 1)])
+def test_no_more_is_unpacked_than_may_wait(opened, monkeypatch, text, ahead):
+    """A piece may be unpacked to a thousand times its size; what is wide in memory counts as it is there."""
+    session = opened(size=256)
+    taken = []
+    monkeypatch.setattr(
+        session, "_take", lambda event, take=session._take: (taken.append(event), take(event))
+    )
+    session.feed(b"".join(packed(text + str(number)) for number in range(20)) + masked(FIN | PING, b"last"))
+    assert session.wire.paused
+    assert len(taken) == ahead
+    for number in range(20):
+        assert session.pop().data == text + str(number)
+        assert len(taken) <= number + 1 + ahead
+        if session.caught_up:
+            session.resume()
+    assert not session.wire.paused
+    assert session.wire.written == [frame(PONG, b"last")]
+    session.feed(packed("next"))
+    assert session.pop().data == "next"
+
+
+@pytest.mark.parametrize("how", ["close", "left"])
+def test_what_was_left_is_taken_at_the_end(opened, how):
+    """The client's answer to a close frame, or its own, stands behind it."""
+    session = opened(size=256)
+    session.feed(packed(LONG) * 9 + masked(FIN | CLOSE, b"\x03\xe8"))
+    assert session.wire.paused
+    assert session.state == OPEN
+    if how == "close":
+        session.close(1001, "")
+    else:
+        session.wire.waits = False
+        session.resume()
+    assert session.state == CLOSED
+    assert session.close_code == (1001 if how == "close" else 1000)
+    assert session.wire.ended
+
+
+def test_a_message_alone_is_never_too_many(opened):
+    session = opened(waits=False, size=4096)
+    session.feed(packed("\N{GRINNING FACE}" + "a" * 4_000_000))
+    assert session.state == OPEN
 
 
 PINGS = b"".join(masked(FIN | PING, b"%d" % number) for number in range(2000))
