@@ -245,7 +245,7 @@ class HttpCodec(HttpAnswers):
             else:
                 named = {option.strip() for option in wanted.split(",")}
                 self.last = "close" in named
-                x.keep_alive = not self.last if http11 else "keep-alive" in named
+                x.keep_alive = not self.last and (http11 or "keep-alive" in named)
         self.left -= 1
         if not self.left:
             x.keep_alive = False

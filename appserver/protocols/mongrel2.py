@@ -415,7 +415,7 @@ def _keeps(version: str, connection: str) -> bool:
     if not connection:
         return version == "HTTP/1.1"
     options = {option.strip() for option in connection.lower().split(",")}
-    return "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
+    return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
 
 
 def _key(name: str) -> str:

@@ -129,6 +129,8 @@ def test_an_unfinished_request_is_none(reader, wire):
         ("1.0", "X: y", False),
         ("1.0", "Connection: keep-alive", True),
         ("1.0", "Connection: Keep-Alive, x", True),
+        ("1.0", "Connection: close, keep-alive", False),
+        ("1.0", "Connection: keep-alive\r\nConnection: close", False),
         ("1.0", "Proxy-Connection: keep-alive", False),
     ],
 )

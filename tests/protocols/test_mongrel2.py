@@ -259,6 +259,14 @@ def test_script_name(pattern, path, script, info):
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", path)
 
 
+@pytest.mark.parametrize(("version", "options", "kept"), [
+    ("1.1", "close, keep-alive", False), ("1.0", "keep-alive, x", True), ("1.0", "close, keep-alive", False),
+])  # fmt: skip
+def test_who_keeps_the_connection(version, options, kept):
+    message = m2_message(M2 | {"VERSION": f"HTTP/{version}", "connection": options})
+    assert codec.Mongrel2Codec({}).exchange(parse(message)).keep_alive is kept
+
+
 def test_envelopes():
     assert envelope((b"uuid", b"123"), b"body") == b"uuid 3:123, body"
     assert envelope((b"uuid", b"123"), b"") == b"uuid 3:123, "
