@@ -178,7 +178,13 @@ class HttpCodec(HttpAnswers):
             self.trust.apply(environ)
         length = environ.get("CONTENT_LENGTH")
         bare = length is None and coding is None
-        if bare and "HTTP_UPGRADE" in environ and http11 and method == "GET" and asks(environ):
+        if (
+            "HTTP_UPGRADE" in environ
+            and (bare or (coding is None and length is not None and not content_length(length)))
+            and http11
+            and method == "GET"
+            and asks(environ)
+        ):
             # The first half of a handshake (RFC 6455 section 4.1).
             x: Exchange = Upgrade(environ, self, http11)
         else:

@@ -4,6 +4,7 @@ import pytest
 
 from appserver.exchange import Exchange
 from appserver.protocols.http import HttpCodec
+from appserver.protocols.upgrade import Upgrade
 
 from .feeding import BASE, CUTS, READERS, cut, feed, http, summary
 
@@ -187,6 +188,18 @@ def test_a_reader_forgets_what_it_read(reader):
     for wire in before:
         http(wire, reader)
         assert http(good, reader) == expected
+
+
+@pytest.mark.parametrize(("fields", "asked"), [
+    ((), True), (("Content-Length: 0",), True), (("Content-Length: 00",), True), (("Content-Length: 1",), False),
+    (("Transfer-Encoding: chunked",), False),
+])  # fmt: skip
+def test_a_handshake_has_no_body(reader, fields, asked):
+    """However that is said: what announces one is a request as any other."""
+    head = request("GET / HTTP/1.1", "Host: h", "Connection: upgrade", "Upgrade: websocket", *fields)
+    x = HttpCodec(BASE, READERS[reader]).receive(head)
+    assert isinstance(x, Upgrade) is asked
+    assert bool(x.body_left) is not asked
 
 
 def test_a_base_is_never_written(reader):
