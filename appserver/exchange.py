@@ -99,7 +99,7 @@ class _Date:
         return self.text
 
 
-_date: Final = _Date()
+DATE: Final = _Date()
 
 
 class Exchange:
@@ -257,7 +257,7 @@ class Exchange:
                 headers.append(("Content-Length", str(total)))
         codec = self.codec
         if codec.dated and not self.dated:
-            headers.append(("Date", _date.now()))
+            headers.append(("Date", DATE.now()))
         head = codec.head(self)
         self.head_size = len(head)
         self.begun = True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver.listeners")
 
-_BUSY, _BROKEN = map(HttpAnswers().refuse, (BUSY, BROKEN))
+_refusal = HttpAnswers().refuse
 
 
 class Clients:
@@ -73,13 +73,13 @@ class Clients:
 
     def refuse(self, connection: Connection, attachment: int, *, uploads: bool) -> None:
         """Answer 503, as there is no room for a request, of which more may come if it *uploads*."""
-        self.answer(connection, _BUSY, attachment)
+        self.answer(connection, _refusal(BUSY), attachment)
         if uploads:
             self.release(connection, attachment)
 
     def break_off(self, connection: Connection, attachment: int, *, begun: bool, uploads: bool) -> None:
         """Answer 502, or end an answer of which something has been sent in a way that shows."""
-        self.answer(connection, b"" if begun else _BROKEN, attachment)
+        self.answer(connection, b"" if begun else _refusal(BROKEN), attachment)
         if uploads:
             self.release(connection, attachment)
 

@@ -378,7 +378,7 @@ class Connection:
         if self.codec.replies:
             self._reply()
         if error.answer:
-            answer = self.codec.refuse(error)
+            answer = self.codec.refuse(error, self.x)
             sent = 0 if self.sender else say_last(self.fd, answer)
             if sent < len(answer):
                 self.put([answer[sent:]])
@@ -676,7 +676,7 @@ class Connection:
         if x is None or self.state not in {RUN, SWITCHED}:
             return
         if not x.begun:
-            answer = self.codec.refuse(OVERDUE)
+            answer = self.codec.refuse(OVERDUE, x)
             if direct:
                 with suppress(OSError):
                     os.write(self.fd, answer)

@@ -244,6 +244,8 @@ class Intake:
         inflow = None
         with suppress(ProtocolError):
             parsed = parse(message)
+            if parsed.fields.get("METHOD") == "HEAD":
+                error = ProtocolError(error.status, error.reason, bodiless=True)
             if OFFSET in parsed.fields and LAST not in parsed.fields:  # its rest has to be read over
                 inflow = Inflow(parsed, None, 0, self.listener.timeout)
         self._enter(Request(self, origin, client, None, inflow=inflow, error=error))

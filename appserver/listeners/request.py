@@ -160,7 +160,8 @@ class Request:
 
     def _refuse(self, error: ProtocolError) -> None:
         # The hint is the operator's: it may name files.
-        answer = self.intake.codec.refuse(ProtocolError(error.status, error.reason))
+        said = ProtocolError(error.status, error.reason, bodiless=error.bodiless)
+        answer = self.intake.codec.refuse(said, self.x)
         self._publish([answer], last=True)
         self._log(error.status[:3])
 
@@ -409,7 +410,7 @@ class Request:
         if not self.ended:
             self.failed = True
             with suppress(ClientGone):
-                self._close_connection([] if self.x.begun else [self.intake.codec.refuse(OVERDUE)])
+                self._close_connection([] if self.x.begun else [self.intake.codec.refuse(OVERDUE, self.x)])
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends

@@ -25,7 +25,8 @@ class ProtocolError(Exception):
 
     ``answer`` is False where the peer could not read an HTTP answer, and ``hint`` tells the
     operator what to change where the bytes show it. ``retry_after`` are the seconds after which
-    it may be better; 0 = it will not. ``fields`` are further header fields of the answer.
+    it may be better; 0 = it will not. ``fields`` are further header fields of the answer, which has no
+    body where a request that could not become one is known to be ``bodiless``.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ProtocolError(Exception):
         retry_after: int = 0,
         *,
         fields: tuple[tuple[str, str], ...] = (),
+        bodiless: bool = False,
     ) -> None:
         super().__init__(reason)
         self.status = status
@@ -45,6 +47,7 @@ class ProtocolError(Exception):
         self.hint = hint
         self.retry_after = retry_after
         self.fields = fields
+        self.bodiless = bodiless
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # other listeners have codecs of their own
@@ -132,6 +135,6 @@ class Codec:
         """
         return b"".join((head, *(self.body(x, data) if data else ()), self.end(x)))
 
-    def refuse(self, error: ProtocolError) -> bytes:
-        """Return the whole answer to a request that is refused before it became one."""
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
+        """Return the whole answer to a request that is refused: to *x*, or before it became one."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import CgiVariables, exchange
 from appserver.protocols.codec import AT_ONCE, ProtocolError
-from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, refusal
+from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, http_refusal
 from appserver.protocols.stranger import stranger
 
 if TYPE_CHECKING:
@@ -328,10 +328,10 @@ class FastcgiCodec(CgiAnswers):
     def end(self, x: Exchange) -> bytes:
         return _ending_of(self.request)
 
-    def refuse(self, error: ProtocolError) -> bytes:
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
         if not self.request:
-            return refusal(f"HTTP/1.1 {error.status}", error)
-        page = record(STDOUT, self.request, super().refuse(error))
+            return http_refusal(error, x)
+        page = record(STDOUT, self.request, super().refuse(error, x))
         return page + _ending_of(self.request)
 
 

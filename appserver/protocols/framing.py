@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
+from appserver.exchange import DATE
 from appserver.protocols.codec import AT_ONCE, Codec, ProtocolError
 
 if TYPE_CHECKING:
@@ -35,21 +36,29 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
-def refusal(first: str, error: ProtocolError) -> bytes:
-    """Return a whole plain-text answer that says why a request is refused."""
-    return _refusal(first, error.reason, error.hint, error.retry_after)
+def refusal(first: str, error: ProtocolError, x: Exchange | None = None, date: str = "") -> bytes:
+    """Return a whole plain-text answer that says why a request is refused, *x* if it became one."""
+    fields = f"Retry-After: {error.retry_after}\r\n" if error.retry_after else ""
+    if date:
+        fields += f"Date: {date}\r\n"
+    bodiless = error.bodiless if x is None else x.method == "HEAD"
+    return _refusal(first, error.reason, error.hint, fields, bodiless)
 
 
 @lru_cache(64)  # a flood of bad requests has few reasons
-def _refusal(first: str, reason: str, hint: str, retry_after: int) -> bytes:
+def _refusal(first: str, reason: str, hint: str, fields: str, bodiless: bool) -> bytes:
     text = f"{reason}\n{hint}\n" if hint else f"{reason}\n"
     body = text.encode("latin-1", "replace")
-    later = f"Retry-After: {retry_after}\r\n" if retry_after else ""
     head = (
         f"{first}\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
-        f"Content-Length: {len(body)}\r\n{later}Connection: close\r\n\r\n"
-    )
-    return head.encode("latin-1") + body
+        f"Content-Length: {len(body)}\r\n{fields}Connection: close\r\n\r\n"
+    ).encode("latin-1")
+    return head if bodiless else head + body
+
+
+def http_refusal(error: ProtocolError, x: Exchange | None = None) -> bytes:
+    """Return the same as whoever speaks HTTP gets it, with nobody behind us who would add what is missing."""
+    return refusal(f"HTTP/1.1 {error.status}", error, x, DATE.now())
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -85,8 +94,8 @@ class HttpAnswers(Codec):
     def end(self, x: Exchange) -> bytes:
         return b"0\r\n\r\n" if x.chunked else b""
 
-    def refuse(self, error: ProtocolError) -> bytes:
-        return refusal(f"HTTP/1.1 {error.status}", error)
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
+        return http_refusal(error, x)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -99,8 +108,8 @@ class CgiAnswers(Codec):
     def head(self, x: Exchange) -> bytes:
         return head_of(f"Status: {x.status}", x)
 
-    def refuse(self, error: ProtocolError) -> bytes:
-        return refusal(f"Status: {error.status}", error)
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
+        return refusal(f"Status: {error.status}", error, x)
 
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

@@ -92,7 +92,13 @@ class HttpCodec(HttpAnswers):
         self.buffer = data[end:]
         if end > self.limits.size:
             raise self._too_large(data)
-        return self._exchange(data[:end] if self.buffer else data)
+        head = data[:end] if self.buffer else data
+        try:
+            return self._exchange(head)
+        except ProtocolError as error:
+            parts = _REQUEST_LINE(head.partition(b"\r\n")[0].decode("latin-1"))
+            error.bodiless = parts is not None and parts[1] == "HEAD"
+            raise
 
     def _check_partial(self, data: bytes) -> None:
         """Refuse at once a head that cannot become a good one."""

@@ -14,7 +14,7 @@ from appserver.protocols.framing import (
     HEAD_TOO_LARGE,
     CgiAnswers,
     ChunkedBody,
-    refusal,
+    http_refusal,
 )
 from appserver.protocols.stranger import stranger
 
@@ -100,7 +100,7 @@ class ScgiCodec(CgiAnswers):
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         return head + data
 
-    def refuse(self, error: ProtocolError) -> bytes:
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
         if self.http:
-            return refusal(f"HTTP/1.1 {error.status}", error)
-        return super().refuse(error)
+            return http_refusal(error, x)
+        return super().refuse(error, x)

@@ -122,8 +122,8 @@ class UwsgiCodec(Codec):
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         return head + data
 
-    def refuse(self, error: ProtocolError) -> bytes:
-        return refusal(f"HTTP/1.1 {error.status}", error)
+    def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
+        return refusal(f"HTTP/1.1 {error.status}", error, x)
 
 
 def _strip_script(environ: dict[str, Any]) -> None:

@@ -125,3 +125,18 @@ def test_messages_of_somebody_are_logged(attached):
     peer, server = attached
     peer.raw(UUID + b" 4000000000 /x 3:abc,0:,")
     server.wait_until("WARNING mongrel2 .* The headers are no JSON")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_refusal_of_head_has_no_body(attached, method):
+    peer, _ = attached
+    client = peer.client()
+    head = tnetstring(HEADERS | {"METHOD": method, "VERSION": "HTTP/2.0"})
+    peer.raw(b"%b %d / %b0:," % (UUID, client.number, head))
+    client.closed()
+    answer, end = client.messages
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nDate: " in head
+    assert (body == b"") is (method == "HEAD")
+    assert end == b""

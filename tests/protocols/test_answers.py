@@ -13,7 +13,7 @@ from appserver.answer import answer as send
 from appserver.errors import ApplicationError
 from appserver.file_wrapper import BLOCK, FileWrapper
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import refusal
+from appserver.protocols.framing import BUSY, HttpAnswers, refusal
 
 from .answering import CODECS, answer, exchange
 from .test_oracle import read
@@ -327,6 +327,25 @@ def test_refusals_of_each_protocol(protocol, first):
         wire = out[0][2]
     assert wire.split(b"\r\n")[0] == first
     assert wire.endswith(b"\r\n\r\nno\nh\n")
+    assert (b"\r\nDate: " in wire) is x.codec.dated, "front ends of the others add theirs"
+
+
+def test_a_refusal_has_the_date_of_its_second(monkeypatch):
+    for second, said in (
+        (784111777, b"Sun, 06 Nov 1994 08:49:37 GMT"),
+        (784111778, b"Sun, 06 Nov 1994 08:49:38 GMT"),
+    ):
+        monkeypatch.setattr("appserver.exchange.time", lambda second=second: second + 0.5)
+        assert b"\r\nDate: %b\r\n" % said in HttpAnswers().refuse(BUSY)
+
+
+@pytest.mark.parametrize("protocol", ["http", "mongrel2", "uwsgi", "scgi", "fastcgi"])
+def test_a_refusal_of_head_has_no_body(protocol):
+    x = exchange(protocol)
+    x.method = "HEAD"
+    wire = x.codec.refuse(ProtocolError("431 X", "no"), x)
+    assert b"\r\nContent-Length: 3\r\n" in wire
+    assert b"no\n" not in wire
 
 
 def test_fastcgi_errors():

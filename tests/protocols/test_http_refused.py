@@ -2,9 +2,11 @@
 
 import pytest
 
+from appserver.protocols.codec import ProtocolError
+from appserver.protocols.http import HttpCodec
 from tests.security.wires import BEHIND, CHUNKS, HEADS, POST, TE, parameters
 
-from .feeding import CUTS, READERS, http, summary
+from .feeding import BASE, CUTS, READERS, http, summary
 
 pytestmark = pytest.mark.parametrize("reader", READERS)
 
@@ -36,3 +38,17 @@ def test_a_bare_cr_in_a_long_first_line(reader):
         assert summary(http(b"GET / HTTP/1.1\r\nHost: known\r\n\r\n", reader)) == ["GET /"]
     line = b"GET / HTTP/1.1\rX: " + b"x" * 9000
     assert summary(http(line + b"\r\nHost: known\r\n\r\n", reader)) == ["400"]
+
+
+@pytest.mark.parametrize(("method", "rest", "body"), [
+    ("HEAD", "", False), ("HEAD", "Host: h\r\nExpect: x\r\n", False), ("HEAD", "Host: h\r\nHost: h\r\n", False),
+    ("GET", "", True), ("HEADER", "", True), ("HEAD", "X-Long: " + "x" * 70_000, True),
+])  # fmt: skip
+def test_a_refusal_of_head_has_no_body(reader, method, rest, body):
+    """A head that is not read to its end tells no method."""
+    codec = HttpCodec(BASE, READERS[reader])
+    with pytest.raises(ProtocolError) as caught:
+        codec.receive(f"{method} / HTTP/1.1\r\n{rest}\r\n".encode())
+    answer = codec.refuse(caught.value)
+    assert answer.endswith(b"\r\n\r\n") is not body
+    assert b"\r\nContent-Length: " in answer
