@@ -41,6 +41,11 @@ def variable(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def no_variable(text: str) -> tuple[str, None]:
+    """Convert ``unenv``: a name."""
+    return text, None
+
+
 def arguments(text: str) -> tuple[str, ...]:
     """Convert ``pyargv``: words between blanks."""
     return tuple(text.split())
@@ -73,16 +78,17 @@ class ApplicationOptions:
         aliases=("python-path", "pp"), expects="directory",
         note="Of several the first one is first; there the last one is.",
     )  # fmt: skip
-    env: tuple[tuple[str, str], ...] = option(
+    env: tuple[tuple[str, str | None], ...] = option(
         (), "Set an environment variable for the application, and for what hooks and other options run.",
         convert=variable, expects="NAME=value",
     )  # fmt: skip
-    unenv: tuple[str, ...] = option(
-        (), "Unset an environment variable for the application, after env and envdir.", example="DEBUG",
-        note="There env and unenv count in their order.",
+    unenv: tuple[tuple[str, None], ...] = option(
+        (), "Unset an environment variable for the application; of env and unenv the later one counts.",
+        convert=no_variable, expects="text", example="DEBUG", joins="env",
     )  # fmt: skip
     envdir: tuple[str, ...] = option(
-        (), "Set an environment variable for each file in this directory; an empty file unsets it.",
+        (), "Set an environment variable for each file in this directory, after env and unenv; an empty file"
+        " unsets it.",
         expects="directory", example="/run/secrets",
     )  # fmt: skip
     pyargv: tuple[str, ...] = option(

@@ -78,6 +78,7 @@ class Option:
     example: str
     note: str
     restart: bool
+    joins: str
 
     @property
     def name(self) -> str:
@@ -127,6 +128,7 @@ def option(
     example: str = "",
     note: str = "",
     restart: bool = False,
+    joins: str = "",
 ) -> Any:
     """Declare an option as a dataclass field.
 
@@ -136,11 +138,14 @@ def option(
     whether a value begins with a path that is meant below ``chdir``, though it is needed before the
     directory is changed. *example* is a value, and *note* says what is not as in uWSGI; both are for the
     reference. *restart* marks the option that holds until a restart, because a reload cannot change it.
+    *joins* names another repeatable field of the same dataclass: the values stand among those of that one, in
+    the order given.
     """
     metadata = {
         "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
         "mounts": mounts, "danger": danger, "relative": relative, "example": example, "note": note,
         "restart": restart,
+        "joins": joins,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -171,7 +176,7 @@ def options_of(owner: type) -> list[Option]:
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
                 told["aliases"], flag, isinstance(field.default, tuple), told["mounts"], told["danger"],
-                told["relative"], told["example"], told["note"], told["restart"],
+                told["relative"], told["example"], told["note"], told["restart"], told["joins"],
             )
         )  # fmt: skip
     return found
@@ -328,7 +333,8 @@ class Catalogue:
                 continue
             fields = values[declared.owner]
             if declared.repeats:
-                fields[declared.field] = (*fields.get(declared.field, ()), value)
+                field = declared.joins or declared.field
+                fields[field] = (*fields.get(field, ()), value)
             else:
                 fields[declared.field] = value
             if declared.mounts:

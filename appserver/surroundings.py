@@ -94,11 +94,12 @@ def _directory(settings: Settings) -> Iterator[None]:
 def _set_variables(settings: Settings, *, envdir: bool = True) -> None:
     options = settings.of(ApplicationOptions)
     for name, value in options.env:
-        os.environ[name] = value
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     for directory in options.envdir if envdir else ():
         _read_envdir(directory)
-    for name in options.unenv:
-        os.environ.pop(name, None)
 
 
 def _change_directory(settings: Settings) -> None:

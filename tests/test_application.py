@@ -11,6 +11,7 @@ import pytest
 
 from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, variable
 from appserver.cli import main
+from appserver.configuration import Configuration
 from appserver.options import BadValue, Settings
 from appserver.surroundings import prepare
 from tests.support.server import ROOT
@@ -359,11 +360,18 @@ class TestSurroundings:
         assert "GONE" not in os.environ
         assert ".hidden" not in os.environ
 
-    def test_unenv_comes_last(self, directory):
+    def test_env_and_unenv_count_in_their_order_and_envdir_after_both(self, directory):
+        """As in uWSGI."""
+        write(directory, "env/THERE", "of the directory\n")
         write(directory, "work/mod.py")
-        loaded(module="mod", env=(("A", "1"), ("B", "2")), unenv=("A", "NEVER"))
-        assert "A" not in os.environ
-        assert os.environ["B"] == "2"
+        lines = ("unenv = A", "env = A=1", "env = B=2", "unenv = B", "env = B=3", "env = C=4", "unenv = C",
+                 "unenv = NEVER", "env = THERE=5", "envdir = ../env", "unenv = THERE")  # fmt: skip
+        os.environ["A"] = os.environ["C"] = "before"
+        write(directory, "work/site.ini", "\n".join(["[uwsgi]", "module = mod", *lines]))
+        prepare(Configuration(["site.ini"]).settings)
+        assert (os.environ["A"], os.environ["B"]) == ("1", "3")
+        assert "C" not in os.environ
+        assert os.environ["THERE"] == "of the directory"
 
     def test_pyargv_is_behind_the_programs_name(self, directory, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["appserver", "site.ini"])
