@@ -278,7 +278,9 @@ def _text(path: str) -> str:
     if "://" in path:
         raise IniError(f"{path}: only files are read")
     try:
-        with open(0 if path == "-" else path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        with open(
+            0 if path == "-" else path, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
+        ) as file:
             return file.read()
     except OSError as error:
         raise IniError(f"{path}: {error.strerror}") from None

@@ -44,6 +44,12 @@ def load(tmp_path, monkeypatch):
     return load
 
 
+def test_lines_end_with_lf_alone(load):
+    """As uWSGI's do; a CR is a blank at both ends of a line, and a % takes it away."""
+    text = "[uwsgi]\r\na = x%\r\nb = y\rz\r\n\r\nc\r = 1 \r\n"
+    assert load(text) == [("a", "x", "site.ini:2"), ("b", "y\rz", "site.ini:3"), ("c", "1", "site.ini:5")]
+
+
 def values(settings):
     return [(name, value) for name, value, _ in settings]
 

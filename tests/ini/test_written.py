@@ -21,7 +21,9 @@ def read(directory, text):
     return [(each.name, each.value) for each in settings if each.kind is Kind.OPTION]
 
 
-VALUES = st.text(st.sampled_from("%$@()ab;# =[]-:\t'\udce9é1"), max_size=12) | st.sampled_from(
+VALUES = st.text(
+    st.sampled_from("%$@()ab;# =[]-:\t'\udce9é1\r\v\x85\xa0\u2028"), max_size=12
+) | st.sampled_from(
     [
         "%(a)",
         "%(a b)",
@@ -35,6 +37,12 @@ VALUES = st.text(st.sampled_from("%$@()ab;# =[]-:\t'\udce9é1"), max_size=12) | 
         "x%(a)",
         "%(a)%(a)",
         "%(a)$(HOME)",
+        "a\v",
+        "a\rb",
+        "a\x85",
+        "a\xa0",
+        "a\u2028",
+        "\x85",
     ]
 )
 
