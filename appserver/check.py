@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from appserver.masking import visible
 from appserver.verdict import Judgement
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def _told(verdict: Verdict, number: str, secrets: Secrets, *, colour: bool) -> l
         word = f"\033[{_COLOURS[judgement]}m{word}\033[0m"
     indent = " " * _INDENT
     return [
-        f"{number:>5}  {word} {_shown(line)}",
+        f"{number:>5}  {word} {visible(line)}",
         *textwrap.wrap(
-            _shown(verdict.text), _WIDTH, initial_indent=indent, subsequent_indent=indent,
+            visible(verdict.text), _WIDTH, initial_indent=indent, subsequent_indent=indent,
             break_long_words=False, break_on_hyphens=False,
         ),
     ]  # fmt: skip
@@ -133,8 +133,3 @@ def _plain(verdict: Verdict, secrets: Secrets) -> dict[str, Any]:
         "written": secrets.masked(setting.name, written) if written else written,
         "verdict": verdict.judgement.value, "text": verdict.text,
     }  # fmt: skip
-
-
-def _shown(text: str) -> str:
-    """Return text that moves no cursor, whatever a file has in it."""
-    return re.sub(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)

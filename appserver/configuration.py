@@ -23,6 +23,7 @@ from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import StreamOptions
 from appserver.log import LogOptions, astray
+from appserver.masking import visible
 from appserver.options import TRUE, Catalogue, Kind, changed, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
@@ -164,9 +165,9 @@ class Configuration:
         self.verdicts = [replace(each, text=self.secrets.hidden(each.text)) for each in verdicts]
         built, problems = self.catalogue.build(self.given)
         self.settings = _of_their_user(built)
-        self.mistakes = [self.secrets.hidden(each) for each in line.problems + problems]
+        self.mistakes = [visible(self.secrets.hidden(each)) for each in line.problems + problems]
         warnings = line.warnings + told + [str(each) for each in verdicts if each.warns]
-        self.warnings = [self.secrets.hidden(each) for each in warnings]
+        self.warnings = [visible(self.secrets.hidden(each)) for each in warnings]
         self.problems = [*self.mistakes]
         self.listeners: list[Listener] = [
             self._kind(classes, mounting, setting)(setting.value or "", self.settings)

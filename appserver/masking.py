@@ -1,4 +1,4 @@
-"""Secrets among options: what reports and logs show in their place.
+"""What reports and logs show of options: something else for secrets, and nothing that ends a line.
 
 ``--show-config`` is no report: what it prints is the configuration itself.
 """
@@ -20,6 +20,7 @@ _NAMED = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/\s]+@")  # of a URL (RFC 3986 section 3.2.1); passwords may have an @, too
 # What guards by a rule of ``route`` has behind its realm, or all that it has.
 _GUARD = re.compile(r"(\b(?:(?:basicauth|ldapauth)(?:-next)?:[^,]*,|radius(?:-next)?:)).*", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _ASSIGNED = frozenset({"env", "set", "set-placeholder", "set-ph"})
 _SHORTEST = 6  # characters; what is shorter is also a part of other words
 
@@ -73,3 +74,8 @@ def masked(name: str, value: str) -> str:
 def without_userinfo(text: str) -> str:
     """Return *text* with the user and password of URLs masked."""
     return _USERINFO.sub(f"{MASK}@", text)
+
+
+def visible(text: str) -> str:
+    """Return *text* in one line that moves no cursor, whatever a file has in it."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

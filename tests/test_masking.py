@@ -132,6 +132,31 @@ def test_secrets_are_hidden_wherever_they_are_expanded_into(expanded, capsys, ca
         assert "threads = ***: expected a whole number" in said.out + said.err
 
 
+def test_a_value_of_several_lines_is_told_in_one(tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "value").write_text("one\ntwo\r\x1b[2J\nthree\n")
+    (tmp_path / "secret").write_text("hunter\ntwice\n")
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nhttp-socket = :0\nvaria = @(value)\ndb_password = @(secret)\ncopied = x%(db_password)\n"
+    )
+    configuration = Configuration(["site.ini"])
+    assert configuration.warnings[0].startswith(
+        "site.ini:3: varia = one\\x0atwo\\x0d\\x1b[2J\\x0athree: unknown: "
+    )
+    assert configuration.warnings[1].startswith("site.ini:5: copied = x***: unknown: ")
+    with caplog.at_level(logging.INFO):
+        configuration.tell(logging.getLogger("test"))
+    assert len([each for each in caplog.messages if "unknown" in each]) == 2
+    assert not any("\n" in each for each in caplog.messages)
+    with open("site.ini", "a") as file:
+        file.write("threads = @(value)\n")
+    assert main(["site.ini"]) == 1
+    assert capsys.readouterr().err == (
+        "appserver: site.ini:6: threads = one\\x0atwo\\x0d\\x1b[2J\\x0athree: expected a whole number, 1 or more;"
+        " uWSGI takes it for 0\n"
+    )
+
+
 def test_a_problem_keeps_its_verdict(expanded):
     verdicts = {each.setting.name: each for each in Configuration([expanded]).verdicts}
     assert verdicts["threads"].judgement.value == "wrong"
