@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appserver import cpus
-from appserver.options import BadValue, option
+from appserver.options import BadValue, option, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from appserver.listeners.listener import Listener
+
+
+_MOST_CALLS = 1 << 20  # files that Linux lets a process open (fs.nr_open), one for the client of each call
 
 
 def positive(text: str) -> int:
@@ -26,6 +29,18 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise BadValue("a whole number, 1 or more")
     return int(text)
+
+
+def at_once(convert: Callable[[str], int]) -> Callable[[str], int]:
+    """Return the conversion of a number of calls, of which there are no more than a process has clients."""
+
+    def converted(text: str) -> int:
+        number = convert(text)
+        if number > _MOST_CALLS:
+            raise BadValue(f"a whole number, {_MOST_CALLS} or less")
+        return number
+
+    return converted
 
 
 def number_of_processes(text: str) -> int:
@@ -56,13 +71,15 @@ class ConcurrencyOptions:
     threads: int = option(
         1,
         "Application calls at once in native threads.",
-        convert=positive,
+        convert=at_once(positive),
         expects="number",
         note="Beside Mongrel2's ZeroMQ, other sockets force it to 1.",
     )
     gevent: int = option(
         0,
         "Application calls at once in greenlets.",
+        convert=at_once(whole),
+        expects="number",
         example="100",
         note="The standard library is patched before the application is loaded.",
     )

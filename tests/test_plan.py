@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appserver.configuration import Configuration
 from appserver.options import BadValue
 from appserver.plan import ConcurrencyOptions, PlanError, number_of_processes, plan, positive
 
@@ -89,3 +90,11 @@ def test_processes_may_be_as_many_as_the_machine_allows(monkeypatch):
 def test_no_number_of_processes(text):
     with pytest.raises(BadValue, match="or auto"):
         number_of_processes(text)
+
+
+@pytest.mark.parametrize("option", ["gevent", "threads"])
+def test_calls_that_no_process_has_room_for(option):
+    given = ["-w", "app", "--http-socket", ":0", "--stats", ":0", f"--{option}"]
+    told = f"--{option} 1048577: expected a whole number, 1048576 or less"
+    assert Configuration([*given, "1048577"]).problems == [told]
+    assert Configuration([*given, "1048576"]).problems == []
