@@ -31,6 +31,7 @@ from appserver.protocols.mongrel2 import (
     sender,
 )
 from appserver.protocols.upgrade import Upgrade
+from appserver.websocket.frames import CLOSE, closing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,13 @@ _ELSEWHERE = ProtocolError(
     hint="Set zeromq-dispatch = shared: where several threads or processes read for themselves, frames reach"
     " any of them, in any order.",
 )
+_AWAY = closing(1001, "the WebSocket has ended here")
+
+
+def last_words(message: Message) -> bytes:
+    """Return what a client is sent for whose frame nobody waits; nothing where it closes or is none."""
+    first = message.first_byte
+    return b"" if first < 0 or first & 15 == CLOSE else _AWAY
 
 
 class Intake:
@@ -109,6 +117,10 @@ class Intake:
     def take_frame(self, message: Message, origin: int) -> None:
         """Give a WebSocket's frame to the request that has begun it; end the connection where none has."""
         raise NotImplementedError
+
+    def astray(self) -> ProtocolError | None:
+        """Return why no WebSocket can begin: its frames would go elsewhere; None where they come here."""
+        return None if self.listener.ordered else _ELSEWHERE
 
     def switch(self, request: Request) -> None:
         """Note that what comes over a request's connection belongs to it from now on."""
@@ -226,8 +238,7 @@ class Intake:
         x = self.codec.exchange(message, size)
         x.environ["wsgi.input"] = BytesIO() if type(x) is Upgrade else body
         error = None
-        if type(x) is Upgrade and x.able and not self.listener.ordered:
-            error = _ELSEWHERE
+        if type(x) is Upgrade and x.able and (error := self.astray()) is not None:
             self._warn(error)
         if 0 < self.listener.limit_post < size:
             error = too_long(self.listener.limit_post)

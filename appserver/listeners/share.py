@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
 from appserver.listeners import upload
-from appserver.listeners.intake import Intake
+from appserver.listeners.intake import Intake, last_words
 from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff
 from appserver.protocols.handoff import Frames, frame, frames, numbered
@@ -303,7 +303,8 @@ class Share(Intake):
         if request is not None:
             request.take_frame(message)
         else:  # of a WebSocket that has ended, or of none
-            self._write(frame(handoff.CLOSE, origin))
+            words = last_words(message)
+            self._write(frame(handoff.LAST_CLOSE if words else handoff.CLOSE, origin, words))
 
     def switch(self, request: Request) -> None:
         self._write(frame(handoff.SWITCHED, request.origin))

@@ -13,10 +13,12 @@ import gevent
 import zmq
 
 from appserver.errors import ClientGone
-from appserver.listeners.intake import Intake
+from appserver.listeners.intake import Intake, last_words
 from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
+from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
+from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,7 @@ log = logging.getLogger("appserver.listeners")
 
 _READ = 1  # libev's event bit
 _BATCH = 64  # messages taken in one turn of the loop
+_RELOADS = ProtocolError("503 Service Unavailable", "The server reloads; connect again.", retry_after=1)
 
 
 class Subscription(Intake):
@@ -59,6 +62,7 @@ class Subscription(Intake):
         self.accounts = accounts
         self._absence = absence  # which one thread looks for
         self.draining = False
+        self._followed = False  # besides, another process gets what Mongrel2 tells from now on
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         self.read_at = 0.0  # when nothing more has waited last
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
@@ -218,13 +222,22 @@ class Subscription(Intake):
 
     def take_frame(self, message: Message, origin: int) -> None:
         request = self.listener.turns.first((origin, message.connection))
-        if request is None:  # of a WebSocket that has ended, or of none
+        if request is None:  # of a WebSocket that has ended, of another process's, or of none
             with suppress(ClientGone):
+                if words := last_words(message):
+                    self.responder.try_send(envelope(message.connection, words), origin)
                 self.responder.try_send(envelope(message.connection), origin)
         elif request.intake is self:
             request.take_frame(message)
         else:
             request.intake.loop.run_callback_threadsafe(request.take_frame, message)
+
+    def astray(self) -> ProtocolError | None:
+        return _RELOADS if self._followed else super().astray()
+
+    def switch(self, request: Request) -> None:
+        if self._followed:  # it was about to be accepted
+            self.loop.run_callback(self._send_away, request)
 
     def send_together(self, requests: list[Request], data: bytes) -> list[Request]:
         ours = [each for each in requests if each.origin == requests[0].origin]
@@ -307,18 +320,35 @@ class Subscription(Intake):
     def drain(self) -> None:
         """Go on until Mongrel2 has been quiet for a while, or deals to others."""
         self.draining = True
+        self._followed = self.service.followed()
+        if self._followed and (switched := self.listener.turns.switched()):
+            log.info("%s: %d WebSockets are told to connect again (1001)", self._name, len(switched))
+            for request in switched:
+                self._send_away(request)
         if self._pull is not None:
             self._pull.drain()
+
+    def _send_away(self, request: Request) -> None:
+        """End a WebSocket in time: what its client says reaches another process, its answer included."""
+        x = request.x
+        assert isinstance(x, Upgrade)
+        if x.go_away is not None:
+            x.go_away()
+        if not self.accounts.reads(request.line):  # nor would we hear of credit
+            self.accounts.forget(request.line)
+            request.drop()
 
     def busy(self) -> int:
         """Return the requests in hand, or 1 while more may come."""
         if self.draining and not self.in_hand:
             self.read()  # a blocking application may have kept the loop from it
-        if self.accounts.waits or self.listener.turns.expects():
+        if self.accounts.waits or self.listener.turns.expects(frames=not self._followed):
             if self._pull is not None and self.draining:
                 self._pull.drain()  # put off: Mongrel2 has to tell us more
             return self.in_hand or 1
         if self.in_hand:
+            if self._followed and self._pull is not None:
+                self._pull.quiet()  # it leaves for whoever comes now, whatever is still in hand
             return self.in_hand
         return int(not self.draining or not self._dry())
 

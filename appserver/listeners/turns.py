@@ -113,10 +113,15 @@ class Turns:
                 request.lasts = True
             return found
 
-    def expects(self) -> bool:
-        """Tell whether an answer is on its way that needs to hear from Mongrel2."""
+    def switched(self) -> list[Request]:
+        """Return those requests whose connections carry a WebSocket's frames."""
         with self._lock:
-            return any(request.expects for request in self._first.values())
+            return [request for request in self._first.values() if request.switched]
+
+    def expects(self, *, frames: bool = True) -> bool:
+        """Tell whether an answer, or with *frames* a WebSocket, needs to hear from Mongrel2."""
+        with self._lock:
+            return any(request.expects for request in self._first.values() if frames or not request.switched)
 
     def lost(self, attachment: int) -> None:
         """Note that Mongrel2 has left, and all its clients with it."""

@@ -372,12 +372,18 @@ def test_where_frames_could_reach_anybody_there_is_none(serve, options):
 
 @only("mongrel2", "mongrel2-shared", "mongrel2-threads")
 def test_frames_of_nobody_end_their_connection(site):
+    """They may be of a WebSocket that another process has, so the client is told to connect again."""
     with client_of(site) as client:
         client.ask("/plain")
         client.end()
-        client.number = number = next(client.mongrel2.numbers)  # one that has asked for nothing
-        client.wire = Wire(lambda: client.mongrel2.next_answer(number))
-        client.say("to nobody")
-        client.end()
+        for say in (client.say, client.say_close):
+            client.number = number = next(client.mongrel2.numbers)  # one that has asked for nothing
+            client.wire = Wire(lambda number=number: client.mongrel2.next_answer(number))
+            if say == client.say:
+                say("to nobody")
+                assert client.closed() == (1001, "the WebSocket has ended here")
+            else:
+                say()
+            client.end()
         client.number = None
     site.forget_log()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import signal
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
+from appserver.listeners.subscription import Subscription
 from tests.listeners.test_websocket import MODES, client_of
 from tests.support.fronts import poll
+from tests.support.websockets import HANDSHAKE
 
-# With a receiver of its own each worker may get what belongs to another (docs/websocket.md); and a worker
-# with one core has none left for whom it takes before it hears of its end.
+# With a subscription of its own each worker gets what belongs to the other (see the last test); and a worker with
+# one core has none left for whom it takes before it hears of its end.
 KEPT = [front for front in MODES if front not in {"mongrel2", "one"}]
 
 
@@ -113,3 +116,50 @@ def test_a_call_that_does_not_listen_is_ended(start, front, token):
         site.log(f"{token} raised Ended")
         site.log("generation 2 has taken over")
     assert "killed" not in site.server.log
+
+
+def test_one_whose_frames_would_reach_another_process_is_told_1001_at_once(start, token):
+    """Its worker leaves Mongrel2 though it still waits for the client's answer, which the other one may get."""
+    site = start("mongrel2", stream_reload_mercy=60)
+    with client_of(site) as silent, client_of(site) as client, client_of(site) as again:
+        silent.connect_to(f"/echo?{token}-silent")
+        before = subscribed(site, client, f"{token}-before")
+        reload(site)
+        for each in (silent, client):
+            assert each.closed() == (1001, "the server stops")
+        site.log("2 WebSockets are told to connect again")
+        site.mongrel2.wait_for_peers(1, 2)
+        assert subscribed(site, again, f"{token}-again") != before
+        for message in ("hello", "again"):
+            again.say(message)
+            assert again.message() == message
+        assert "has taken over" not in site.server.read_log()
+        client.say_close(1001)
+        client.end()
+        silent.end()
+        site.log("generation 2 has taken over")
+    assert "stopped with requests in hand" not in site.server.read_log()
+
+
+def test_one_that_is_accepted_too_late_is_told_1001_as_well(start, token, tmp_path):
+    site = start("mongrel2", stream_reload_mercy=60)
+    gate = tmp_path / "gate"
+    with client_of(site) as told, client_of(site) as client:
+        client.ask_with(f"/accept-when?{gate}", list(HANDSHAKE.items()))
+        site.log(f"{gate} waits")
+        told.connect_to(f"/echo?{token}")
+        reload(site)
+        assert told.closed()[0] == 1001
+        gate.touch()
+        assert client.receive_head().status == 101
+        assert client.closed() == (1001, "the server stops")
+
+
+def test_none_begins_where_its_frames_would_reach_another_process():
+    leaving = object.__new__(Subscription)
+    leaving.listener = SimpleNamespace(ordered=True)
+    leaving._followed = False
+    assert leaving.astray() is None
+    leaving._followed = True
+    error = leaving.astray()
+    assert (error.status, error.retry_after) == ("503 Service Unavailable", 1)

@@ -72,6 +72,16 @@ def accepted(environ, socket):
 
 
 @route
+def accept_when(environ, socket):
+    """Accept once there is a file."""
+    tell(environ, "waits")
+    while not os.path.exists(environ["QUERY_STRING"]):
+        time.sleep(0.01)
+    socket.accept()
+    assert socket.receive() is None
+
+
+@route
 def refuse(environ, socket):
     socket.close()
 
