@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appserver.listeners.clients import Clients
-    from appserver.listeners.dispatch import Dispatch
+    from appserver.listeners.dispatch import Dispatch, Job
     from appserver.listeners.loops import Loops
     from appserver.protocols.mongrel2 import Connection, Message
 
@@ -22,6 +22,7 @@ log = logging.getLogger("appserver.listeners")
 
 # What is looked for in so many bytes of a request.
 _CREDITS, _OFFSET, _HEAD = CREDITS.encode(), OFFSET.encode(), 65536
+_MOST_AHEAD = 4194304  # bytes of a client's frames that may wait for its loop before one more is too many
 
 
 class Arrivals:
@@ -57,7 +58,7 @@ class Arrivals:
                 return
         switched = self._dispatch.switched
         if switched and (job := switched.get(connection)) is not None:
-            self._loops.tell(job, BODY, message)
+            self._pass_on(job, message)
             return
         if may_continue(message, connection) and self._continue(connection, message):
             return
@@ -66,6 +67,15 @@ class Arrivals:
                 if parse(message).credits:
                     self._clients.learn()
         self._request(connection, message)
+
+    def _pass_on(self, job: Job, message: bytes) -> None:
+        """Pass a frame to the WebSocket's loop, unless too many of its client's wait for that."""
+        if job.gone:
+            return
+        if job.ahead > _MOST_AHEAD:
+            self._clients.shed(job)
+        else:
+            self._loops.pass_on(job, message)
 
     def _request(self, connection: Connection, message: bytes) -> None:
         attachment = self._clients.attachment

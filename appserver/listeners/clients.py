@@ -11,6 +11,7 @@ from appserver.listeners.credits import Credits
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
 from appserver.protocols.handoff import FLOW, GO_ON, GONE, WAIT
 from appserver.protocols.mongrel2 import MOST_TARGETS, RELEASE, addressees, control, envelope, envelope_to
+from appserver.websocket.frames import closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _refusal = HttpAnswers().refuse
+_TOO_MUCH = closing(1008, "too many messages wait for the application")
 
 
 class Clients:
@@ -82,6 +84,15 @@ class Clients:
         self.answer(connection, b"" if begun else _refusal(BROKEN), attachment)
         if uploads:
             self.release(connection, attachment)
+
+    def shed(self, job: Job) -> None:
+        """End a WebSocket whose client sends more than its loop takes: nothing makes Mongrel2 read less."""
+        log.info(
+            "%s: a WebSocket is closed with 1008: %d bytes wait for its worker, which is busy",
+            self._name, job.ahead,
+        )  # fmt: skip
+        self.answer(job.connection, _TOO_MUCH, job.attachment)
+        self._loops.tell(job, GONE)
 
     def release(self, connection: Connection, attachment: int) -> None:
         """Have Mongrel2 see that the connection of an upload has ended."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.listeners.outbox import Outbox
-from appserver.protocols.handoff import FAREWELL, GONE, PROBE, REQUEST, Frames, frame, frames
+from appserver.protocols.handoff import BODY, FAREWELL, GONE, PROBE, REQUEST, Frames, frame, frames
 
 if TYPE_CHECKING:
     from appserver.listeners.dispatch import Job
@@ -50,6 +51,7 @@ class Consumer:
             self.life = -1
         self._frames = Frames()
         self._outbox = Outbox(self.stream.fileno())
+        self._passing: deque[tuple[int, Job, int]] = deque()  # frames in the outbox: where they end there
         self._jobs: list[Job] = []  # given, and not sent yet
         self._given = 0.0  # when it was given what it may not have taken yet; 0 = it has taken all
         self._answered = 0.0  # when its last answer ended
@@ -121,12 +123,25 @@ class Consumer:
         self._outbox.put([frame(kind, number, data)])
         self.write()
 
+    def pass_on(self, job: Job, message: bytes) -> None:
+        """Send a message over a connection that has switched, and count it for as long as it waits here."""
+        self.say(BODY, job.number, message)
+        outbox = self._outbox
+        if outbox:
+            size = len(message)
+            job.ahead += size
+            self._passing.append((outbox.flushed + outbox.size, job, size))
+
     def write(self) -> None:
         """Send what waits for room in the stream."""
         try:
             self._outbox.flush()
         except OSError:  # it has gone
             self._outbox.clear()
+        passing, flushed = self._passing, self._outbox.flushed
+        while passing and (passing[0][0] <= flushed or not self._outbox):
+            _, job, size = passing.popleft()
+            job.ahead -= size
 
     @property
     def writes(self) -> bool:

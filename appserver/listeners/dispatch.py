@@ -23,8 +23,8 @@ class Job:
     """One request, from Mongrel2 to the end of its answer."""
 
     __slots__ = (
-        "attachment", "before", "begun", "connection", "consumer", "gone", "lasts", "message", "number",
-        "refused", "switched", "uploads",
+        "ahead", "attachment", "before", "begun", "connection", "consumer", "gone", "lasts", "message",
+        "number", "refused", "switched", "uploads",
     )  # fmt: skip
 
     def __init__(
@@ -40,7 +40,8 @@ class Job:
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
         self.uploads = uploads  # more of its body will come
-        self.switched = False  # its connection carries a WebSocket's frames
+        self.switched = False  # its connection carries a WebSocket's frames,
+        self.ahead = 0  # of which so many bytes wait until their loop reads
         self.lasts = False  # see `lasting`
 
 

@@ -121,6 +121,14 @@ class Loops:
         assert job.consumer is not None
         self.say(job.consumer, kind, job.number, data)
 
+    def pass_on(self, job: Job, message: bytes) -> None:
+        """Pass a message over a connection that has switched to the loop that has it."""
+        consumer = job.consumer
+        assert consumer is not None
+        consumer.pass_on(job, message)
+        if consumer.writes:
+            self._watch(consumer)
+
     def tell_all(self, kind: int, number: int) -> None:
         """Tell every loop the same."""
         for each in self._dispatch.consumers:

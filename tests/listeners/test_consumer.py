@@ -447,3 +447,36 @@ def test_a_process_that_has_gone_already_is_known_by_its_stream(pair):
     theirs.close()
     assert made.read() is None
     made.close()
+
+
+def test_frames_count_for_their_job_as_long_as_they_wait(pair):
+    """Each by itself, also where the loop is never through with all."""
+    made = pair()
+    consumer, block = made.consumer, bytes(1_000_000)
+    one, other = job(1), job(2)
+    consumer.pass_on(one, b"small")
+    assert one.ahead == 0, "what the kernel has taken is not counted"
+    consumer.pass_on(one, block)
+    consumer.pass_on(other, block)
+    consumer.pass_on(one, block)
+    assert (one.ahead, other.ahead) == (2 * len(block), len(block))
+    seen = [(2, 1)]
+    while one.ahead:
+        made.stream.recv(1 << 16)
+        consumer.write()
+        if (counts := (one.ahead // len(block), other.ahead // len(block))) != seen[-1]:
+            seen.append(counts)
+            consumer.pass_on(other, block)
+            seen.append((counts[0], counts[1] + 1))
+    assert seen == [(2, 1), (1, 1), (1, 2), (1, 1), (1, 2), (0, 2), (0, 3)]
+    assert consumer.writes
+
+
+def test_frames_of_a_loop_that_has_gone_count_no_more(pair):
+    made = pair()
+    one = job(1)
+    made.consumer.pass_on(one, bytes(1_000_000))
+    assert one.ahead
+    made.stream.close()
+    made.consumer.pass_on(one, b"x")
+    assert one.ahead == 0

@@ -294,6 +294,62 @@ def test_what_is_no_request_is_counted(start):
     assert len(running.counted) == 5
 
 
+# WebSocket
+
+
+class Talker:
+    """A client whose connection has switched, as *loop* has said."""
+
+    def __init__(self, running, loop, path):
+        self.peer = running.peer
+        self.client = running.request(path)
+        self.number, _ = loop.take()
+        loop.say(handoff.SWITCHED, self.number)
+        loop.say(handoff.PIECE, self.number, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.peer.wait(lambda: self.client.messages)
+
+    def say(self, payload):
+        fields = {"METHOD": "WEBSOCKET", "FLAGS": "0x82", "VERSION": "HTTP/1.1"}
+        self.peer.raw(self.peer.message(self.client.number, "/", fields, payload))
+
+
+def test_a_client_that_says_more_than_its_loop_takes_is_let_go(start):
+    """And no other one, nor is anybody held up."""
+    running = start()
+    busy = running.loop(cores=2)
+    flood, quiet = (Talker(running, busy, f"/{each}") for each in range(2))
+    free = running.loop()
+    quiet.say(b"first")
+    for _ in range(100):
+        flood.say(bytes(100_000))
+    assert flood.client.closed() == 3
+    assert flood.client.messages[1] == b"\x88\x2c\x03\xf0too many messages wait for the application"
+    quiet.say(b"last")
+    other = running.request("/other")
+    free.answer(free.take()[0], "at once")
+    assert other.answer().body == b"at once"
+    told = []
+    while not told or not told[-1].data.endswith(b"4:last,"):
+        told.append(busy.hear())
+    assert [each.kind for each in told if each.number == quiet.number] == [handoff.BODY] * 2
+    of_flood = [each for each in told if each.number == flood.number]
+    assert of_flood[-1].kind == handoff.GONE
+    assert 4_000_000 < sum(len(each.data) for each in of_flood) < 6_000_000
+    assert len(quiet.client.messages) == 1
+
+
+def test_a_client_whose_loop_takes_what_it_says_may_say_any_amount(start):
+    running = start()
+    loop = running.loop()
+    talker = Talker(running, loop, "/")
+    for _ in range(10):
+        for _ in range(20):
+            talker.say(bytes(100_000))
+        for _ in range(20):
+            assert loop.hear().kind == handoff.BODY
+    assert len(talker.client.messages) == 1
+
+
 # Too many
 
 
