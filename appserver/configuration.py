@@ -21,7 +21,7 @@ from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
-from appserver.listeners.options import StreamOptions
+from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.log import LogOptions, astray
 from appserver.masking import visible
 from appserver.options import TRUE, Catalogue, Kind, changed, option
@@ -63,6 +63,7 @@ _OWN = (
     BindOptions,
     TrustOptions,
     StreamOptions,
+    Mongrel2ServerOptions,
     WebSocketOptions,
     LogOptions,
     AccessOptions,

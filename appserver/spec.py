@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from appserver import address
 from appserver.binding import BindOptions
+from appserver.listeners.options import Mongrel2ServerOptions
 from appserver.options import BadValue, options_of
 from appserver.trust import TrustOptions
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OWNERS: tuple[type, ...] = (BindOptions, TrustOptions)
-_NEXT = re.compile(r"\s*,\s*(?=[a-z][a-z-]*=)")  # a comma may stand in paths and in lists, too
+OWNERS: tuple[type, ...] = (BindOptions, TrustOptions, Mongrel2ServerOptions)
+_NEXT = re.compile(r"\s*,\s*(?=[a-z][a-z0-9-]*=)")  # a comma may stand in paths and in lists, too
 
 
 def _declared() -> dict[str, Option]:

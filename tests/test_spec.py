@@ -81,6 +81,8 @@ def test_a_mistake_in_one_names_its_line(tmp_path):
         ("socket = 127.0.0.1:1, enable-proxy-protocol=true", "has no effect on uwsgi"),
         ("socket = /tmp/x.sock, allow=10.0.0.1", "has no effect on the Unix socket"),
         ("zeromq = tcp://127.0.0.1:1,tcp://127.0.0.1:2, allow=10.0.0.1", "has no effect on Mongrel2"),
+        ("zeromq = ipc:///x/1,ipc:///x/2, mongrel2-upload-dir=/srv/a, mongrel2-script-name=1", ""),
+        ("socket = /tmp/x.sock, mongrel2-chroot=/srv/a", "mongrel2-chroot has no effect on uwsgi /tmp/x.sock"),
     ],
 )  # fmt: skip
 def test_dangers_are_told_with_their_line(tmp_path, line, told):

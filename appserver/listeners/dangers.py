@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appserver import address
+from appserver.listeners.options import Mongrel2ServerOptions
 
 if TYPE_CHECKING:
     from appserver.listeners.stream import StreamListener
@@ -31,4 +32,9 @@ def dangers(listener: StreamListener) -> list[str]:
         found.append(f"enable-proxy-protocol has no effect on {name}: its peers name the client anyway")
     if given.has("allow") and isinstance(address.parse(given.address), str):
         found.append(f"allow has no effect on the Unix socket {where}: chmod-socket tells who may connect")
+    found += [
+        f"{each.name} has no effect on {name} {where}: it is for a zeromq address"
+        for each in given.own
+        if each.owner is Mongrel2ServerOptions
+    ]
     return found

@@ -78,7 +78,7 @@ class Intake:
         self._telling = self.loop.timer(_TELL, _TELL)
         self._telling.start(self.refusals.tell)
         base = service.environ | {"appserver.listener": listener.name}
-        self.codec = Mongrel2Codec(base, listener.options.mongrel2_script_name)
+        self.codec = Mongrel2Codec(base, listener.mongrel2.mongrel2_script_name)
         self.codec.trust = listener.forwarded
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class Intake:
         self._enter(Request(self, origin, message.connection, x, body=body, inflow=inflow, error=error))
 
     def _upload(self, message: Message, origin: int) -> None:
-        options = self.listener.options
+        options = self.listener.mongrel2
         file, size = upload.take(message, options.mongrel2_upload_dir, options.mongrel2_chroot)
         try:
             self._serve(message, origin, file, size)

@@ -19,7 +19,7 @@ from gevent import get_hub
 
 from appserver.address import AddressError
 from appserver.endpoint import endpoint, exposed
-from appserver.listeners.options import StreamOptions
+from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.listeners.rendezvous import Rendezvous
 from appserver.options import BadValue, option
 from appserver.plan import ConcurrencyOptions, positive
@@ -106,21 +106,6 @@ class Mongrel2Options:
         "Seconds after which Mongrel2 is told, each time, that a request is still worked on; 0 = never.",
         note="own; a reload leaves the running receiver's as it is.",
     )
-    mongrel2_upload_dir: str = option(
-        "",
-        "The directory of Mongrel2's upload.temp_store, as this server sees it.",
-        expects="directory",
-        note="own",
-    )
-    mongrel2_chroot: str = option(
-        "",
-        "The directory that Mongrel2 has for its root, as this server sees it.",
-        expects="directory",
-        note="own",
-    )
-    mongrel2_script_name: bool = option(
-        False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen.", note="own"
-    )
 
 
 class Mongrel2Listener:
@@ -142,7 +127,9 @@ class Mongrel2Listener:
         self.address = specs(spec)
         self.pull, self.publish = self.address.split(",")
         self.options = settings.of(Mongrel2Options)
-        self.forwarded = Spec(spec).of(settings, TrustOptions).forwarded(self._ignored)
+        given = Spec(spec)
+        self.mongrel2 = given.of(settings, Mongrel2ServerOptions)
+        self.forwarded = given.of(settings, TrustOptions).forwarded(self._ignored)
         stream = settings.of(StreamOptions)
         self.limit_post = stream.limit_post
         self.timeout = stream.socket_timeout
@@ -165,7 +152,8 @@ class Mongrel2Listener:
         return [
             f"{each.name} has no effect on Mongrel2's endpoints: Mongrel2 binds them"
             for each in Spec(self.spec).own
-            if each.field not in {"trusted_proxies", "trusted_headers"}
+            if each.owner is not Mongrel2ServerOptions
+            and each.field not in {"trusted_proxies", "trusted_headers"}
         ]
 
     def _ignored(self, name: str, value: str) -> None:
@@ -220,8 +208,8 @@ class Mongrel2Listener:
             "zeromq-queue": options.zeromq_queue,
             "zeromq-max-message": options.zeromq_max_message,
             "mongrel2-keepalive": options.mongrel2_keepalive,
-            "mongrel2-upload-dir": options.mongrel2_upload_dir,
-            "mongrel2-chroot": options.mongrel2_chroot,
+            "mongrel2-upload-dir": self.mongrel2.mongrel2_upload_dir,
+            "mongrel2-chroot": self.mongrel2.mongrel2_chroot,
             "socket-timeout": self.timeout,
         }
 

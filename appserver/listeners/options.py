@@ -1,4 +1,4 @@
-"""Options of how long and how large requests may be, and of the connections that they come over."""
+"""Options of requests and of the connections that they come over, and of each Mongrel2 server."""
 
 from __future__ import annotations
 
@@ -79,3 +79,21 @@ class StreamOptions:
         "Finish a request whose client has closed its side of the connection; it may still read.",
         note="own",
     )
+
+
+@dataclass(frozen=True)
+class Mongrel2ServerOptions:
+    """Mongrel2 servers."""
+
+    mongrel2_upload_dir: str = option(
+        "", "The directory of Mongrel2's upload.temp_store, as this server sees it.",
+        expects="directory", note="own; behind a zeromq address it is that Mongrel2's.",
+    )  # fmt: skip
+    mongrel2_chroot: str = option(
+        "", "The directory that Mongrel2 has for its root, as this server sees it.",
+        expects="directory", note="own; behind a zeromq address it is that Mongrel2's.",
+    )  # fmt: skip
+    mongrel2_script_name: bool = option(
+        False, "Make SCRIPT_NAME of the route that Mongrel2 has chosen.",
+        note="own; behind a zeromq address it holds for that Mongrel2.",
+    )  # fmt: skip

@@ -62,9 +62,9 @@ class Receiver:
         self._context = context()
         self._responder = Responder(self._context, listener.publish, listener.timeout)
         self._outlet = Outlet(name, self._responder, listener.timeout)
-        options = listener.options
+        options, mongrel2 = listener.options, listener.mongrel2
         discard = partial(
-            upload.discard, directory=options.mongrel2_upload_dir, chroot=options.mongrel2_chroot
+            upload.discard, directory=mongrel2.mongrel2_upload_dir, chroot=mongrel2.mongrel2_chroot
         )
         self._dispatch = dispatch = Dispatch(options.zeromq_queue, discard)
         self._loops = loops = Loops(name, rendezvous, dispatch, self._epoll)

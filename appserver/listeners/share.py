@@ -194,7 +194,7 @@ class Share(Intake):
             if not request.gone and not request.ended:
                 request.depart()
                 found += frame(handoff.ORPHAN, request.begun, b"%b %b " % request.client)
-        options = self.listener.options
+        options = self.listener.mongrel2
         while packet := self._unread():
             for each in frames(packet):
                 client = sender(each.data) if each.kind == handoff.REQUEST else None

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from appserver.ini.written import written
-from appserver.listeners.options import StreamOptions
+from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.listeners.stream import StreamListener
 from appserver.options import Setting
 from appserver.parity.asking import Mongrel2, Unasked, ask, known
@@ -53,7 +53,9 @@ class Stage:
                     stack.callback(front.close)
                     value = front.specs
                 if value:
-                    own = Spec(setting.value or "").written("trusted_proxies", "trusted_headers")
+                    own = Spec(setting.value or "").written(
+                        "trusted_proxies", "trusted_headers", "mongrel2_script_name"
+                    )
                     settings.append(Setting(setting.name, value + own, setting.place))
             ini = f"{directory}/parity.ini"
             with open(ini, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -103,7 +105,12 @@ class Stage:
 
 def _kept(configuration: Configuration) -> list[Setting]:
     """Return the settings that say something about requests, without what mounts."""
-    ours = {StreamOptions, TrustOptions, *(owner for owner, _ in configuration.settings.mounts)}
+    ours = {
+        StreamOptions,
+        TrustOptions,
+        Mongrel2ServerOptions,
+        *(owner for owner, _ in configuration.settings.mounts),
+    }
     ours |= {type(each).Options for each in configuration.listeners}
     kept = [
         each

@@ -102,6 +102,30 @@ def test_names_are_looked_up_in_the_chroot(tmp_path, chroot, names):
             assert [file.exists() for file in files] == [status != 200, True, True], named
 
 
+def test_each_of_several_mongrel2_servers_has_its_own_directory(tmp_path):
+    """And whatever holds for one of them alone; what stands for all is for those without."""
+    dirs = [tmp_path / name for name in ("one", "other", "third")]
+    for each in dirs:
+        each.mkdir()
+    with Mongrel2() as one, Mongrel2() as other, Mongrel2() as third:
+        options = [
+            "--mongrel2-upload-dir", dirs[2],
+            "--zeromq", f"{one.spec}, mongrel2-upload-dir={dirs[0]}, mongrel2-script-name=true",
+            "--zeromq", f"{other.spec}, mongrel2-upload-dir={dirs[1]}, mongrel2-chroot={tmp_path}",
+            "--zeromq", third.spec,
+        ]  # fmt: skip
+        with serving(options=options):
+            for peer, directory, script in zip((one, other, third), dirs, ("/environ", "", ""), strict=True):
+                file = directory / "m2.a"
+                file.write_bytes(b"body")
+                named = f"/{directory.name}/m2.a"
+                headers = {START: named, DONE: named, "content-length": "4"}
+                answer = peer.get("/environ", method="POST", headers=headers, PATTERN="/environ")
+                assert answer.status == 200
+                assert not file.exists()
+                assert answer.json()["SCRIPT_NAME"] == script
+
+
 def test_a_gibibyte_is_read_in_little_memory(site):
     file = site.uploads / "m2.large"
     with file.open("wb") as large:

@@ -101,9 +101,9 @@ class Running:
             pull=peer.send_spec, publish=peer.recv_spec, timeout=timeout, count=self.counted.append,
             tell_strange=lambda: None,
             options=SimpleNamespace(
-                zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0,
-                mongrel2_upload_dir=str(uploads), mongrel2_chroot="",
+                zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0
             ),
+            mongrel2=SimpleNamespace(mongrel2_upload_dir=str(uploads), mongrel2_chroot=""),
         )  # fmt: skip
         self.rendezvous = Rendezvous()
         self.master, self._control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -476,7 +476,7 @@ def test_the_files_of_uploads_that_a_loop_cannot_tell_of_are_removed(tmp_path):
     share._requests = {}
     share._packets = SimpleNamespace(recv=lambda _: next(packets))
     share.listener = SimpleNamespace(
-        options=SimpleNamespace(mongrel2_upload_dir=str(tmp_path), mongrel2_chroot="")
+        mongrel2=SimpleNamespace(mongrel2_upload_dir=str(tmp_path), mongrel2_chroot="")
     )
     assert share._orphans() == frame(handoff.ORPHAN, 0, b"uuid 7 ")
     assert not file.exists()
