@@ -29,6 +29,10 @@ _NOW: Final = int(zmq.DONTWAIT)
 _send: Final = zmq.backend.Socket.send
 _TRY_AGAIN = 0.01  # seconds between tries while Mongrel2 takes nothing more
 _LARGEST = 4096  # bytes of what Mongrel2 may say here, which is what it subscribes to
+_GONE = (
+    "mongrel2 %s: Mongrel2 has gone, or has taken nothing for 90 s: requests in hand are given up, and"
+    " answers that it has not taken are lost, logged or not"
+)
 _LINGER = 2000  # milliseconds that close may take to hand over what is queued
 
 
@@ -94,6 +98,7 @@ class Responder:
             self._topics = +self._topics
             if not self._topics:
                 self._attachment = 0
+                log.warning(_GONE, self.endpoint)
         self._prefixes = None if b"" in self._topics else tuple(self._topics)
 
     def try_send(self, message: bytes, attachment: int) -> bool:

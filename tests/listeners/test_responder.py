@@ -85,3 +85,16 @@ def test_who_listens_no_more_gets_nothing(sides):
         sub.subscribe(b"")
         assert responder.try_send(b"uuid 1:0, again", attached(responder, sub, number))
         assert sub.recv() == b"uuid 1:0, again"
+
+
+def test_the_end_of_a_mongrel2_is_told_once(sides, caplog):
+    """What it had not taken is lost, and its clients see nothing of what the access log has."""
+    theirs, endpoint, responder = sides
+    with mongrel2(theirs, endpoint) as sub:
+        attached(responder, sub)
+        assert not caplog.records
+    poll(lambda: not responder.attachment(), "its end is not noticed")
+    responder.attachment()
+    assert [(each.levelname, "answers that it has not taken" in each.message) for each in caplog.records] == [
+        ("WARNING", True)
+    ]
