@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appserver.ip import address_of
 from appserver.options import BadValue
@@ -119,10 +119,18 @@ def over_ip(text: str) -> tuple[IPv4Address | IPv6Address, int] | None:
 
 def name_of(sock: socket.socket) -> str:
     """Return the address that a socket really has, as an ini file would write it."""
-    name = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
+    return _written(sock.family, sock.getsockname())
+
+
+def peer_of(sock: socket.socket) -> str:
+    """Return the address that a socket is connected to in the same form, "" for one without a name."""
+    return _written(sock.family, sock.getpeername())
+
+
+def _written(family: int, name: Any) -> str:
+    if family == socket.AF_UNIX:
         if isinstance(name, bytes):
             name = name.decode("utf-8", "surrogateescape")
         return f"@{name[1:]}" if name.startswith("\0") else str(name)
     host, port = name[:2]
-    return f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
+    return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"

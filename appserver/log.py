@@ -318,6 +318,7 @@ class Log:
         self._backup = os.path.abspath(options.log_backupname) if options.log_backupname else ""
         self._told = False  # that stderr's cannot be moved away
         self._open: list[Sink] = []
+        self._collectors: list[str] = []  # endpoints
         named = {
             "logto": [f"file:{options.logto}"] if options.logto and not options.logto2 else [],
             "logto2": [f"file:{options.logto2}"] if options.logto2 else [],
@@ -394,6 +395,7 @@ class Log:
                 from appserver.collector import ZeromqSink  # noqa: PLC0415  (most logs do without ZeroMQ)
 
                 sink = ZeromqSink(argument, curve=self._curve)
+                self._collectors.append(argument)
             else:
                 owner = self._owner if option == "logto2" else (-1, -1)
                 sink = self._file(argument, owner) if engine == "file" else StderrSink()
@@ -415,6 +417,13 @@ class Log:
             self._first = self._first or path
             backup = self._backup if path == self._first else ""
         return FileSink(path, options.logfile_chmod, most, backup, owner)
+
+    def reaches(self, peer: str) -> bool:
+        """Tell whether a collector of ours may be at an address; names of hosts are not looked up."""
+        return any(
+            each.removeprefix("ipc://") == peer or each.rpartition(":")[2] == peer.rpartition(":")[2]
+            for each in self._collectors
+        )
 
     def _close_sinks(self) -> None:
         for sink in self._open:

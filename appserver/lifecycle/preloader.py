@@ -23,6 +23,7 @@ from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
+from appserver.lifecycle.inherited import connections
 from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.signals import IGNORED_BY_WORKERS, ignore
@@ -78,8 +79,10 @@ class Preloader:
             with Sources(self._channel.send) if autoreload else nullcontext():
                 prepare(settings, supervised=True)
                 if not settings.of(WarmUpOptions).lazy_apps:
+                    before = connections()
                     app = load(settings)
                     self._check_threads()
+                    self._check_connections(before)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.told(error)}")
@@ -108,6 +111,18 @@ class Preloader:
                 "the application has started threads while it was loaded, which its workers do not have: "
                 "%s; set lazy-apps = true", ", ".join(names),
             )  # fmt: skip
+
+    def _check_connections(self, before: dict[int, str]) -> None:
+        """Warn of connections that all workers would write to and read from, each as if it were alone."""
+        made = (peer for inode, peer in connections().items() if inode not in before)
+        peers = [peer for peer in dict.fromkeys(made) if not self._logs.reaches(peer)]
+        if peers:
+            log.warning(
+                "the application has connected to %s while it was loaded, and its workers share that"
+                " connection: unless its library notices forks, they get each other's replies;"
+                " close it before (engine.dispose() of SQLAlchemy), or set lazy-apps = true",
+                ", ".join(peers),
+            )
 
     def _spawn(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> None:
         """Fork a worker, whose channel and board are *fds*."""

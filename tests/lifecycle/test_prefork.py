@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from appserver.address import name_of
+from appserver.lifecycle.inherited import connections
 from tests.lifecycle.conftest import alive, children, refused, without_descriptors
 from tests.support.clients import Mongrel2Client
 from tests.support.fronts import poll
@@ -383,6 +386,97 @@ def test_threads_that_a_fork_does_not_take_along_are_told(site):
     )
     site.configure().start()
     site.wait_until("WARNING the application has started threads .* telemetry; set lazy-apps = true")
+
+
+CONNECTING = """
+import socket
+MEMORY.append(socket.socket(socket.{family}, socket.{kind}))
+MEMORY[-1].connect({address!r})
+"""
+
+
+@pytest.mark.parametrize("more", [{}, {"gevent": 2}], ids=["alone", "gevent"])
+def test_connections_that_a_fork_would_share_are_told(site, more):
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(f"{site.directory}/database")
+        unix.listen()
+        port = tcp.getsockname()[1]
+        site.app.write_text(
+            site.app.read_text()
+            + CONNECTING.format(family="AF_INET", kind="SOCK_STREAM", address=("127.0.0.1", port))
+            + CONNECTING.format(family="AF_UNIX", kind="SOCK_STREAM", address=unix.getsockname())
+        )
+        site.configure(**more).start()
+    (warning,) = site.server.warnings
+    assert f"the application has connected to 127.0.0.1:{port}, {site.directory}/database while" in warning
+    assert warning.endswith("or set lazy-apps = true")
+
+
+# What nobody shares, or may be shared; with lazy-apps and without a master nothing is.
+HARMLESS = {
+    "closed": (CONNECTING + "MEMORY[-1].close()\n", {}),
+    "datagrams": (CONNECTING.replace("{kind}", "SOCK_DGRAM").replace("{address!r}", "{syslog!r}"), {}),
+    "pair": ("import socket; MEMORY += socket.socketpair()", {}),
+    "listening": ("import socket; MEMORY.append(socket.create_server(('127.0.0.1', 0)))", {}),
+    "lazy": (CONNECTING, {"lazy_apps": "true"}),
+    "alone": (CONNECTING, {"master": "false"}),
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_nothing_else_is_taken_for_a_shared_connection(site, case):
+    text, more = HARMLESS[case]
+    with (
+        socket.socket(socket.AF_UNIX) as unix,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog,
+    ):
+        unix.bind(f"{site.directory}/database")
+        unix.listen()
+        syslog.bind(f"{site.directory}/syslog")
+        names = {"address": unix.getsockname(), "syslog": syslog.getsockname()}
+        site.app.write_text(site.app.read_text() + text.format(family="AF_UNIX", kind="SOCK_STREAM", **names))
+        site.configure(**more).start()
+    assert site.server.warnings == []
+
+
+@pytest.mark.parametrize(
+    "family, address",
+    [(socket.AF_INET6, ("::1", 0)), (socket.AF_UNIX, "\0there")],
+    ids=["IPv6", "abstract"],
+)
+def test_looking_for_connections_changes_none(family, address):
+    with socket.socket(family) as listening, socket.socket(family) as client:
+        listening.bind(address if family == socket.AF_INET6 else f"{address} {os.getpid()}")
+        listening.listen()
+        client.connect(listening.getsockname())
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(5)
+        try:
+            found = connections()
+        finally:
+            after = socket.getdefaulttimeout()
+            socket.setdefaulttimeout(before)
+        assert found[os.fstat(client.fileno()).st_ino] == name_of(listening)
+        assert os.fstat(listening.fileno()).st_ino not in found
+        assert os.get_blocking(client.fileno())
+        assert after == 5
+
+
+AWAITING_THE_COLLECTOR = """
+from appserver.lifecycle.inherited import connections
+while not any(peer.endswith("collector") for peer in connections().values()):
+    time.sleep(0.005)
+"""
+
+
+def test_the_logs_own_connections_are_not_the_applications(site, collector):
+    where, listen = collector
+    site.app.write_text(site.app.read_text() + AWAITING_THE_COLLECTOR)
+    site.configure(req_logger=f"zeromq:{where}").launch()
+    poll(site.imports.exists, "it is not loaded")
+    listen()
+    site.wait_until("ready$")
+    assert site.server.warnings == []
 
 
 def test_strangers_children_are_reaped(site):
