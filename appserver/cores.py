@@ -20,7 +20,6 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
@@ -44,6 +43,7 @@ IN_HAND: Final = 1
 CORE = "appserver_core"  # the attribute of a core's greenlet, or of its thread's, that has its number, from 1
 
 _FAILED: Final = "a request cannot be served to its end"
+_LAST = -1  # behind the sockets of the same turn of the loop, which may tell that a client has gone
 _WORTH_TELLING = 0.001  # seconds; less is a turn of the loop
 _LOOK = 1.0  # seconds between looks for tasks whose time is up, at most
 _TELL = 10.0  # seconds between lines about tasks that are refused
@@ -409,7 +409,8 @@ class GreenletCores(_Queueing):
             self._pump_soon()
 
     def turn(self) -> None:
-        gevent.sleep(1e-9)  # a timer; sleep(0) would let callbacks run, and sockets starve
+        with self._loop.timer(0, priority=_LAST) as timer:
+            self._hub.wait(timer)
 
     def stop(self) -> None:
         super().stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import sys
 import threading
 import weakref
@@ -529,3 +530,25 @@ def test_threads_take_what_comes_soon_like_anything_else():
         assert told == ["a", "a done"]
     finally:
         cores.stop()
+
+
+def test_sockets_go_before_an_answer_goes_on(started):
+    """What they bring may be that its client has left."""
+    told = []
+    cores = started(1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        watcher = get_hub().loop.io(ours.fileno(), 1)
+        task = Task("call", told)
+
+        def work():
+            watcher.start(lambda: (watcher.stop(), told.append("socket")))
+            theirs.send(b"x")
+            cores.turn()
+            told.append("next piece")
+
+        task.work = work
+        in_one_turn(lambda: cores.run(task))
+        turns(2)
+        watcher.close()
+    assert told == ["socket", "next piece", "call done"]

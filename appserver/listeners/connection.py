@@ -595,6 +595,8 @@ class Connection:
             if self.sender:
                 self.sender.pace()
             self.service.cores.turn()
+            if self.gone:  # that turn has told
+                raise ClientGone
         elif self.sender and x is not None and x.ended:
             self.sender.leave()
 

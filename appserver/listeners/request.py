@@ -352,6 +352,8 @@ class Request:
             self.intake.cores.turn()
             while self.intake.held_up(self) and not self.gone:
                 self.wait()
+            if self.gone:  # as it was told meanwhile
+                raise ClientGone
         elif self.portions is not None:
             self.portions.add(pieces)
             self._publish(self.portions.take(), last=True)

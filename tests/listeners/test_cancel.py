@@ -125,6 +125,18 @@ def test_a_call_that_runs_ends_at_its_next_piece(serve, token, mode, front):
     assert "Traceback" not in site.server.log
 
 
+@pytest.mark.parametrize("front", ["http", "uwsgi"])
+def test_a_call_in_the_loops_thread_is_asked_for_one_more_piece_only(serve, token, front, tmp_path):
+    """Over TCP the kernel takes that one, as if the client were there."""
+    site = serve("waiting:app", [front])
+    with site.client(front) as client:
+        client.send("GET", f"/steps/{str(tmp_path)[1:].replace('/', ':')}?{token}")
+        assert client.wire.more() or client.more()
+    (tmp_path / "0").touch()
+    site.log(rf"{token} closed")
+    gone(site, token)
+
+
 @over("http", "uwsgi", "scgi", "fastcgi")
 def test_a_connection_ends_with_its_answer_and_not_with_the_call(client, site, token, tmp_path):
     released = tmp_path / "released"

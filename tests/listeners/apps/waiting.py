@@ -178,6 +178,22 @@ def events(environ, start_response, path):
 
 
 @route
+def steps(environ, start_response, directory):
+    """Yield a piece, and another one for each of the files 0, 1, 2 ... in a directory, in turn."""
+    start_response("200 OK", TEXT)
+    path = "/" + directory.replace(":", "/")
+
+    def pieces():
+        yield b"first"
+        for number in range(3):
+            while not os.path.exists(f"{path}/{number}"):
+                time.sleep(0.005)
+            yield b"next"
+
+    return Closing(environ, pieces())
+
+
+@route
 def blocks(environ, start_response, count):
     """Yield so many blocks, and count them as they are asked for."""
     token = environ["QUERY_STRING"]
