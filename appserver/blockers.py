@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from appserver.blocking import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +42,23 @@ def _thick(oracledb: Any) -> bool:
     return not oracledb.is_thin_mode()
 
 
+def _used(sqlite3: Any) -> bool:
+    """Tell whether SQLite is the application's database; many libraries import it for their own ends."""
+    if not _SQLITE.isdisjoint(sys.modules):
+        return True
+    names = [vars(each) for each in list(sys.modules.values()) if isinstance(each, ModuleType)]
+    return any(
+        value is sqlite3 or value is sqlite3.connect
+        for each in names
+        if is_own(each.get("__file__") or "<")
+        for value in list(each.values())
+    )
+
+
+_SQLITE = {
+    "django.db.backends.sqlite3.base",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+}  # imported where it is chosen
 _BLOCKERS = (
     Blocker(
         "psycopg2.extensions", "queries to PostgreSQL (psycopg2)",
@@ -60,6 +80,10 @@ _BLOCKERS = (
     Blocker("cx_Oracle", "queries to Oracle (cx_Oracle)", "use oracledb, which needs no C library"),
     Blocker(
         "oracledb", "queries to Oracle (oracledb in thick mode)", "leave out init_oracle_client()", _thick
+    ),
+    Blocker(
+        "sqlite3", "writes to SQLite, which wait in C for that of another greenlet,",
+        "wait for nothing between BEGIN and COMMIT, or set threads = N instead of gevent", _used,
     ),
     Blocker("pyodbc", "queries over ODBC (pyodbc)", "give them to gevent.get_hub().threadpool.apply()"),
     Blocker("pymssql._mssql", "queries to SQL Server (pymssql)", "set its wait callback, or use python-tds"),

@@ -55,12 +55,16 @@ def _libraries() -> tuple[str, ...]:
     return tuple(paths | {f"{_OURS}{os.sep}", "<"})
 
 
+def is_own(path: str) -> bool:
+    """Tell whether a file is the application's own code, and no library's."""
+    return not path.startswith(_libraries()) and not any(each in path for each in _PACKAGES)
+
+
 def own(frame: FrameType) -> FrameType:
     """Return the innermost frame of the stack that is the application's own code, or else the innermost."""
     at: FrameType | None = frame
     while at is not None:
-        path = at.f_code.co_filename
-        if not path.startswith(_libraries()) and not any(each in path for each in _PACKAGES):
+        if is_own(at.f_code.co_filename):
             return at
         at = at.f_back
     return frame

@@ -57,9 +57,7 @@ def warnings(done):
 
 
 def test_nothing_is_found_in_an_application_in_order(tmp_path):
-    done = examine(
-        tmp_path, "--gevent", "100", "app:application", imports="import socket, ssl, sqlite3, threading"
-    )
+    done = examine(tmp_path, "--gevent", "100", "app:application", imports="import socket, ssl, threading")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "app:application: up to 100 requests at once in greenlets\nnothing was found\n"
 
@@ -78,6 +76,29 @@ def test_a_library_that_waits_in_greenlets_is_not(tmp_path, name):
     text, _, fine = LIBRARIES[name]
     library(tmp_path, name, text.format(fine))
     assert warnings(examine(tmp_path, "--gevent", "10", "app:application", imports=f"import {name}")) == []
+
+
+@pytest.mark.parametrize(
+    "imports, found",
+    [
+        ("import sqlite3", True),
+        ("from sqlite3 import connect", True),
+        ("import django.db.backends.sqlite3.base", True),
+        ("import sqlalchemy.dialects.sqlite.pysqlite", True),
+        ("import cached", False),
+    ],
+)
+def test_sqlite_is_named_where_the_application_uses_it(tmp_path, imports, found):
+    """Not where a library does so for its own ends, as coverage and many caches do."""
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    for name in "django.db.backends.sqlite3.base", "sqlalchemy.dialects.sqlite.pysqlite", "cached":
+        library(packages, name, "import sqlite3")
+    arguments = "--gevent", "10", f"--pythonpath={packages}", "app:application"
+    done = warnings(examine(tmp_path, *arguments, imports=imports))
+    assert [each.partition(",")[0] for each in done] == [
+        "warning: sqlite3 is imported: writes to SQLite"
+    ] * found
 
 
 def test_grpc_needs_its_own_patch(tmp_path):
