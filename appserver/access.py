@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from time import ctime, localtime, strftime, time
+from time import asctime, strftime, time
 from typing import TYPE_CHECKING, Any
 
 from appserver.fairqueue import QUEUED
 from appserver.identity import worker_id
 from appserver.memory import memory
 from appserver.options import option
+from appserver.zone import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +77,8 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "tmicros": lambda e: int(e.begun * 1e6),
     "time": lambda e: int(e.begun),
     "epoch": lambda e: int(e.now),
-    "ltime": lambda e: strftime(_LOCAL, localtime(e.begun)),
-    "ctime": lambda e: ctime(e.begun),
+    "ltime": lambda e: strftime(_LOCAL, local_time(int(e.begun))),
+    "ctime": lambda e: asctime(local_time(int(e.begun))),
     "pid": lambda _: os.getpid(),
     "wid": lambda _: worker_id(),
     "vars": lambda e: len(e.x.environ),
@@ -168,7 +169,7 @@ class Access:
             return
         if int(now) != self._second:
             self._second = int(now)
-            self._stamp = strftime(self._date or "%Y-%m-%d %H:%M:%S", localtime(now))
+            self._stamp = strftime(self._date or "%Y-%m-%d %H:%M:%S", local_time(self._second))
         said = f'{peer} "{x.method} {x.uri} {x.protocol}"'
         if not (said.isascii() and said.isprintable() and "\\" not in said and said.count('"') == 2):
             peer, uri = _UNSAFE.sub(_escaped, str(peer)), _UNSAFE.sub(_escaped, x.uri)
@@ -225,13 +226,13 @@ def _compiled(options: AccessOptions, date: str) -> list[Callable[[Ended], str]]
 
 def _literal(text: str, *, strftimes: bool) -> Callable[[Ended], str]:
     if strftimes and "%" in text:
-        return lambda ended: strftime(text, localtime(ended.now))
+        return lambda ended: strftime(text, local_time(int(ended.now)))
     return lambda _: text
 
 
 def _variable(name: str, date: str) -> Callable[[Ended], str]:
     if name == "ftime":
-        return lambda ended: strftime(date or _LOCAL, localtime(ended.begun))
+        return lambda ended: strftime(date or _LOCAL, local_time(int(ended.begun)))
     find = _VARIABLES.get(name)
     kind, dot, key = name.partition(".")
     if find is None and dot and kind == "var":

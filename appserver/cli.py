@@ -9,10 +9,10 @@ import traceback
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from appserver import __version__, forks, hooks, leaving
+from appserver import __version__, forks, hooks, leaving, zone
 from appserver.access import AccessOptions
 from appserver.address import AddressError
-from appserver.application import LoadError, load
+from appserver.application import ApplicationOptions, LoadError, load
 from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
@@ -164,6 +164,7 @@ def _run(configuration: Configuration) -> int:
     """Serve, with a master or without."""
     log: Log | None = None
     settings = configuration.settings
+    zone.keep(dict(settings.of(ApplicationOptions).env).get("TZ"))
     try:
         run_hooks(settings, "asap")
         if configuration.supervised:

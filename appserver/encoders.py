@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from time import localtime, strftime, time
+from time import strftime, time
 from typing import TYPE_CHECKING
 
 from appserver.options import BadValue, regex
+from appserver.zone import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ def _value(name: str, line: str, shown: Callable[[str], str]) -> str:
 
 def _timed(text: str) -> str:
     """Replace %Y and so on; strftime refuses a NUL, and returns nothing where the result is too long."""
-    now = localtime()
+    now = local_time(int(time()))
     return "\0".join([strftime(part, now) or part for part in text.split("\0")])
 
 

@@ -22,6 +22,7 @@ from appserver.endpoint import endpoint as checked_endpoint
 from appserver.endpoint import exposed
 from appserver.options import BadValue, UnsupportedValue, option, regex
 from appserver.sinks import FileSink, Sink, Sinks, StderrSink
+from appserver.zone import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +121,7 @@ class LogOptions:
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
         convert=date, expects="strftime form", example="%%d/%%b/%%Y %%H:%%M:%%S",
-        note="Lines always begin with a time.", restart=True,
+        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`.", restart=True,
     )  # fmt: skip
     log_encoder: tuple[Encoder, ...] = option(
         (), "Change each line of the log: json, format, prefix, suffix or strftime, with ${msg}, ${unix} ...",
@@ -205,7 +206,9 @@ class _SinkHandler(logging.Handler):
         self._real = _RLock()
         super().__init__()
         self._sink = sink
-        self.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", date))
+        formatter = logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", date)
+        formatter.converter = lambda seconds: local_time(int(seconds or 0))
+        self.setFormatter(formatter)
 
     @property
     def lock(self) -> Any:

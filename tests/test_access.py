@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
 
+from appserver import zone
 from appserver.access import NAMES, Access, AccessOptions
 from appserver.identity import become, worker_id
 from appserver.sinks import FileSink
@@ -56,8 +56,8 @@ def test_variables(form, expected):
 
 
 def test_times(monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+    monkeypatch.setattr("appserver.zone._begun", "UTC")
+    zone.keep(None)
     monkeypatch.setattr("appserver.access.time", lambda: 1_600_000_000.5)
     form = "%(ltime)|%(ctime)|%(time)|%(epoch)|%(tmsecs)|%(tmicros)|%(ftime)"
     assert line(form, 1.5) == (

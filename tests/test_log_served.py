@@ -161,6 +161,40 @@ def test_a_collector_that_never_comes_stops_nothing(app, listening, tmp_path, op
         assert server.stop() == 0
 
 
+ELSEWHERE = """
+import logging, os, time
+
+os.environ["TZ"] = "America/Chicago"
+time.tzset()
+
+def application(environ, start_response):
+    logging.getLogger("mine").warning("from far away")
+    start_response("200 OK", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, begun, offset",
+    [
+        ([], "Asia/Tokyo", "+0900"),
+        (["--env", "TZ=Asia/Kathmandu"], "Asia/Tokyo", "+0545"),
+        ([], "", "+0000"),
+        (["--master"], "Asia/Tokyo", "+0900"),
+        (["--master", "--lazy-apps", "--env=TZ=Asia/Kathmandu"], "Asia/Tokyo", "+0545"),
+    ],
+)
+def test_a_log_is_in_one_time_zone(listening, tmp_path, arguments, begun, offset):
+    """Django sets another one while it is loaded, that of TIME_ZONE."""
+    (tmp_path / "app.py").write_text(ELSEWHERE)
+    app = ["--wsgi-file", tmp_path / "app.py", "--log-date=%z"]
+    with started(app, listening, *arguments, env={"TZ": begun}) as server:
+        assert fetch(listening)[0] == 200
+        server.wait_until("from far away")
+        assert server.stop() == 0
+    assert set(re.findall(r"^\[(.*?)\]", server.log, re.MULTILINE)) == {offset}
+
+
 def test_no_lines_about_requests(app, listening):
     with started(app, listening, "-L") as server:
         assert fetch(listening, "/quiet") == (200, b"hello")
