@@ -20,6 +20,7 @@ from appserver.compat.module import WithLogvars
 from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
 from appserver.lifecycle.privileges import named_user
+from appserver.loading import watched
 from appserver.mounts import MountOptions, Mounts
 from appserver.options import BadValue, option
 from appserver.routing import RouteOptions, Routes
@@ -151,6 +152,17 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
         )
     if hooks:
         _run("pre-app", settings)
+    with watched(named(settings)):
+        app = _load(options, mounted)
+    app = _surrounded(settings, app)
+    if hooks:
+        _run("post-app", settings)
+    if options.chdir2:
+        change_directory("chdir2", options.chdir2)
+    return app
+
+
+def _load(options: ApplicationOptions, mounted: MountOptions) -> Application:
     for name in options.import_:
         _loaded("import", name, partial(_module, name, "import"))
     app: Application | None = None
@@ -165,11 +177,6 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
         }
         app = Mounts(apps, app, manage=mounted.manage_script_name)
     assert app is not None
-    app = _surrounded(settings, app)
-    if hooks:
-        _run("post-app", settings)
-    if options.chdir2:
-        change_directory("chdir2", options.chdir2)
     return app
 
 

@@ -21,7 +21,7 @@ started = []  # the servers that a failing test may tell of
 class Server:
     """An ``appserver`` process; ``addresses`` are its listeners' real addresses by name."""
 
-    def __init__(self, *arguments, cwd=None, env=None, **popen):
+    def __init__(self, *arguments, cwd=None, env=None, program=("-m", "appserver"), **popen):
         self.log = ""
         self.addresses = {}
         self.all_addresses = []
@@ -29,7 +29,7 @@ class Server:
         self._news = threading.Condition()
         self._read, write = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "appserver", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             stderr=write, cwd=cwd, env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}, **popen,
         )  # fmt: skip
         os.close(write)
