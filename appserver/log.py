@@ -121,7 +121,8 @@ class LogOptions:
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
         convert=date, expects="strftime form", example="%%d/%%b/%%Y %%H:%%M:%%S",
-        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`.", restart=True,
+        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`.",
+        restart=True,
     )  # fmt: skip
     log_encoder: tuple[Encoder, ...] = option(
         (), "Change each line of the log: json, format, prefix, suffix or strftime, with ${msg}, ${unix} ...",
