@@ -160,8 +160,19 @@ class Signals:
             _thread.start_new_thread(self._obey, (number, handler))
 
     def _obey(self, number: int, handler: Handler) -> None:
-        self._call(number, handler)
-        forks.leave()
+        self._apart(partial(self._call, handler=handler), number)
+
+    @staticmethod
+    def _apart(act: Callable[[int], None], number: int) -> None:
+        """Call handlers in a thread of ours, which nothing that they raise ends; their children end here."""
+        try:
+            act(number)
+        except BaseException as error:  # a gevent.Timeout, sys.exit() as in a request, a time limit
+            forks.leave(error)
+            how = "took too long" if isinstance(error, Harakiri) else "failed"
+            log.exception("the handler of signal %d %s", number, how)
+        else:
+            forks.leave()
 
     def _call(self, number: int, handler: Handler) -> None:
         if self.note is not None:
@@ -217,11 +228,7 @@ class Signals:
             with numbers() as row:
                 due = row is not None and timer.due(row)
             if due and timer.number in self._handlers:
-                try:
-                    act(timer.number)
-                except Harakiri:  # it has kept the loop from all others
-                    log.exception("the handler of signal %d took too long", timer.number)
-                forks.leave()
+                self._apart(act, timer.number)
             elif due:
                 log.error("signal %d has no handler here", timer.number)
 

@@ -13,9 +13,11 @@ import urllib.request
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from appserver import clock as clocks
+from appserver import wsgi
 from appserver.clock import Clock
 from appserver.compat import dues, finder, signals
 from appserver.compat.dues import Dues
@@ -421,7 +423,11 @@ def test_timers_run_from_the_beginning_of_a_worker(modules):
     assert late.wait(20)
 
 
-def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog):
+@pytest.mark.parametrize(("error", "what"), [
+    (Harakiri, "took too long"), (gevent.Timeout(1), "failed"), (SystemExit(3), "failed"),
+    (gevent.GreenletExit, "failed"),
+])  # fmt: skip
+def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog, error, what):
     monkeypatch.setattr(signals.time, "sleep", lambda seconds: None)
     made = Signals()
     raised = []
@@ -429,13 +435,27 @@ def test_a_timer_whose_handler_was_interrupted_goes_on(monkeypatch, caplog):
     def tick(number):
         raised.append(number)
         if len(raised) == 1:
-            raise Harakiri
+            raise error
 
     made.register(3, "", tick)
     numbers = [0.0, 0.0]
     made._run(Timer(3, 0.01, 2), lambda: nullcontext(numbers), made.raise_)
     assert raised == [3, 3]
-    assert "the handler of signal 3 took too long" in caplog.text
+    assert f"the handler of signal 3 {what}" in caplog.text
+
+
+@pytest.mark.parametrize("error", [None, SystemExit(7), gevent.Timeout(1)])
+def test_a_child_of_a_handler_ends_as_it_says(monkeypatch, caplog, error):
+    ends = []
+    monkeypatch.setattr(wsgi, "end", ends.append)
+
+    def handler(number):
+        if error is not None:
+            raise error
+
+    made = Signals()
+    made._obey(3, handler)
+    assert ends[0] is error
 
 
 @pytest.mark.parametrize("minute, times", [(7, ["10:07"]), (-1, ["10:06", "10:07", "10:08", "10:09"])])

@@ -303,6 +303,7 @@ def test_greenlets_of_a_child_end_it_and_answer_nothing(start):
 
 TIMED = """
 import os
+import sys
 from uwsgidecorators import timer
 
 @timer(1)
@@ -313,12 +314,18 @@ def each(number):
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             with open("forked", "w") as file:
                 file.write(str(code))
+        else:
+            ENDS
 """
 
 
-def test_a_function_of_a_timer_that_forks_makes_no_second_timer(start):
-    forked = start({}, TIMED + APP).directory / "forked"
-    assert poll(lambda: forked.exists() and forked.read_text(), "the child does not end") == "0"
+@pytest.mark.parametrize("mode", [{}, {"gevent": 10}], ids=["alone", "gevent"])
+@pytest.mark.parametrize(
+    ("ends", "code"), [("pass", "0"), ("sys.exit(7)", "7"), ("raise BaseException", "1")]
+)
+def test_a_function_of_a_timer_that_forks_makes_no_second_timer(start, mode, ends, code):
+    forked = start(mode, TIMED.replace("ENDS", ends) + APP).directory / "forked"
+    assert poll(lambda: forked.exists() and forked.read_text(), "the child does not end") == code
 
 
 QUICK = """
