@@ -94,6 +94,7 @@ class Mongrel2:
         self.orders = defaultdict(list)  # ctl messages by connection id, as tnetstrings
         self.strays = []  # messages for another UUID, or of another form
         self.arrived = threading.Condition()
+        self._pushing = threading.Lock()  # a socket is for one thread at a time
         self.reading = threading.Event()
         self.reading.set()
         self.attached = threading.Event()  # somebody has connected to the SUB
@@ -210,7 +211,8 @@ class Mongrel2:
     # Messages
 
     def raw(self, message, flags=0):
-        self._push.send(message, flags)
+        with self._pushing:
+            self._push.send(message, flags)
 
     def deals(self):
         """Tell whether there is a handler for the next request."""
