@@ -30,7 +30,7 @@ def forget() -> None:
     thread.start()
     thread.join()
     for each, values in zip(kept, fresh, strict=True):
-        with suppress(Exception):
+        with suppress(Exception):  # the same, and of what is given up with its last reference
             own = vars(each)
             own.clear()
             own.update(values)

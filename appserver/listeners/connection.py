@@ -771,7 +771,7 @@ class Connection:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
         if self.listener.tcp:
             reset_at_close(self.fd)
-        elif not self.sender:  # else it would be in the middle of something
+        elif self.codec.spoiler and not self.sender:  # else it would be in the middle of something
             self.put([self.codec.spoiler])
         self.close()
 
