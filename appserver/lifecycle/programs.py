@@ -163,8 +163,12 @@ def _tell(text: str, ended: asyncio.Future[int | None]) -> None:
 
 def _signal(child: Child, number: int) -> None:
     """Send a signal to a program and to all that it has started."""
-    with suppress(ProcessLookupError, PermissionError):
+    try:
         os.killpg(child.pid, number)
+    except ProcessLookupError:  # it has just been forked, and has no session yet
+        child.kill(number)
+    except PermissionError:
+        pass
 
 
 def _lives(path: str) -> bool:

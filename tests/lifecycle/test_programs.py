@@ -121,6 +121,20 @@ def test_a_program_that_cannot_be_started_is_as_soon_as_it_can(tmp_path, monkeyp
         assert f"echo >> told: cannot start a process: {why}" in caplog.text
 
 
+def test_a_program_ends_that_has_no_session_yet(monkeypatch, run):
+    """Nothing hears of a signal to a group that is not there; the server would wait for the end of that."""
+    ours, theirs = os.pipe()
+
+    def dawdle():
+        os.write(theirs, b"x")
+        signal.pause()
+
+    monkeypatch.setattr(os, "setsid", dawdle)
+    assert run(["--attach-daemon=true"], lambda: os.read(ours, 1)) == b"x"
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_programs_end_when_nobody_reads_what_they_write(tmp_path, run):
     """The signals that Python ignores are no program's business."""
     told = tmp_path / "told"
