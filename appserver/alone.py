@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from appserver.configuration import Configuration
     from appserver.lifecycle.notify import Notifier
-    from appserver.log import Log
+    from appserver.log.destinations import Log
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver")

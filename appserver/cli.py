@@ -9,8 +9,7 @@ import traceback
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from appserver import __version__, forks, hooks, leaving, zone
-from appserver.access import AccessOptions
+from appserver import __version__, forks, hooks, leaving
 from appserver.address import AddressError
 from appserver.application import ApplicationOptions, LoadError, load
 from appserver.compat import finder
@@ -18,7 +17,10 @@ from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
 from appserver.ini.written import written
 from appserver.lifecycle.error import StartError
-from appserver.log import Log, LogError, LogOptions
+from appserver.log import zone
+from appserver.log.access import AccessOptions
+from appserver.log.destinations import Log, LogError
+from appserver.log.options import LogOptions
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
 from appserver.surroundings import prepare, run_hooks

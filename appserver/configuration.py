@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from appserver.access import AccessOptions
 from appserver.address import AddressError, parse
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
@@ -22,7 +21,8 @@ from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
-from appserver.log import LogOptions, astray
+from appserver.log.access import AccessOptions
+from appserver.log.options import LogOptions, astray
 from appserver.masking import visible
 from appserver.options import TRUE, Catalogue, Kind, changed, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan

@@ -8,12 +8,12 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from appserver.access import NAMES as NAMES_IN_LOGS
 from appserver.configuration import Configuration
 from appserver.foreign import FOREIGN
 from appserver.ini.lines import OWN
 from appserver.ini.logic import CONDITIONS, ENDS
 from appserver.ini.reader import NAMES
+from appserver.log.access import NAMES as NAMES_IN_LOGS
 
 if TYPE_CHECKING:
     from appserver.options import Catalogue, Option

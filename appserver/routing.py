@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from appserver.access import UNLOGGED
 from appserver.conditions import NAMES, Condition, condition, filled
 from appserver.exchange import ANSWERED_BY, FIELD_NAME, NO_FIELD_VALUE
 from appserver.headers import HeaderOptions, Headers, field
+from appserver.log.access import UNLOGGED
 from appserver.options import BadValue, Kind, UnsupportedValue, octets, option, regex
 
 if TYPE_CHECKING:

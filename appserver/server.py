@@ -23,7 +23,7 @@ from appserver.cores import Cores, GreenletCores, Load, ThreadCores
 from appserver.file_wrapper import FileWrapper
 from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
-from appserver.log import Errors
+from appserver.log.errors import Errors
 from appserver.options import option
 from appserver.streams import Streams
 from appserver.websocket.link import PUBLISHED, SIGNAL, joined
@@ -32,9 +32,9 @@ from appserver.websocket.publish import deliver
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from appserver.access import Access
     from appserver.fairqueue import QueueOptions
     from appserver.listeners.listener import Listener
+    from appserver.log.access import Access
     from appserver.plan import Plan
     from appserver.stats.tally import Tally
     from appserver.wsgi import Application

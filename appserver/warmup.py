@@ -12,7 +12,7 @@ from appserver.protocols.readers import h11_fields
 from appserver.wsgi import Application, respond
 
 if TYPE_CHECKING:
-    from appserver.access import Access
+    from appserver.log.access import Access
     from appserver.protocols.codec import Piece
 
 

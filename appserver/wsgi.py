@@ -14,7 +14,7 @@ from appserver.errors import ApplicationError, BodyError, ClientGone
 from appserver.exchange import FAILED, Channel, Exchange
 
 if TYPE_CHECKING:
-    from appserver.access import Access
+    from appserver.log.access import Access
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from appserver import zone
-from appserver.access import NAMES, Access, AccessOptions
 from appserver.identity import become, worker_id
-from appserver.sinks import FileSink
+from appserver.log import zone
+from appserver.log.access import NAMES, Access, AccessOptions
+from appserver.log.sinks import FileSink
 
 from .support.logs import Lines
 
@@ -56,9 +56,9 @@ def test_variables(form, expected):
 
 
 def test_times(monkeypatch):
-    monkeypatch.setattr("appserver.zone._begun", "UTC")
+    monkeypatch.setattr("appserver.log.zone._begun", "UTC")
     zone.keep(None)
-    monkeypatch.setattr("appserver.access.time", lambda: 1_600_000_000.5)
+    monkeypatch.setattr("appserver.log.access.time", lambda: 1_600_000_000.5)
     form = "%(ltime)|%(ctime)|%(time)|%(epoch)|%(tmsecs)|%(tmicros)|%(ftime)"
     assert line(form, 1.5) == (
         "13/Sep/2020:12:26:39 +0000|Sun Sep 13 12:26:39 2020|1599999999|1600000000|1599999999000|1599999999000000|"

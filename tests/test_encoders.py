@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from appserver.access import AccessOptions
 from appserver.configuration import Configuration
-from appserver.encoders import Ruled, Rules, encoder, route
-from appserver.log import Log, LogOptions
+from appserver.log.access import AccessOptions
+from appserver.log.destinations import Log
+from appserver.log.encoders import Ruled, Rules, encoder, route
+from appserver.log.options import LogOptions
 from appserver.options import BadValue, UnsupportedValue
 
 from .support.logs import Lines
@@ -197,7 +198,7 @@ def test_routes_and_loggers_in_vain_are_told_with_their_places(tmp_path):
 
 @pytest.mark.parametrize("convert, text", [("logger", "syslog:uwsgi"), ("logger", "mine rsyslog:127.0.0.1"), ("logto", "127.0.0.1:9000"), ("logto", ":9000")])  # fmt: skip
 def test_what_uwsgi_has_and_we_have_not_is_told_apart(convert, text):
-    from appserver.log import destination, log_file
+    from appserver.log.options import destination, log_file
 
     with pytest.raises(UnsupportedValue):
         (destination if convert == "logger" else log_file)(text)
@@ -205,7 +206,7 @@ def test_what_uwsgi_has_and_we_have_not_is_told_apart(convert, text):
 
 class TestRotation:
     def test_a_new_file_is_begun(self, tmp_path):
-        from appserver.sinks import FileSink
+        from appserver.log.sinks import FileSink
 
         path, old = tmp_path / "log", tmp_path / "old"
         sink = FileSink(str(path), most=10, backup=str(old))
@@ -215,7 +216,7 @@ class TestRotation:
         assert (old.read_text(), path.read_text()) == ("abcde\nfghij\n", "k\n")
 
     def test_the_time_is_in_the_name_otherwise(self, tmp_path):
-        from appserver.sinks import FileSink
+        from appserver.log.sinks import FileSink
 
         sink = FileSink(str(tmp_path / "log"), most=1)
         sink.write("a")
@@ -227,7 +228,7 @@ class TestRotation:
     def test_processes_that_share_a_file_lose_no_line(self, tmp_path):
         import os
 
-        from appserver.sinks import FileSink
+        from appserver.log.sinks import FileSink
 
         names = []
         for number in range(3):
@@ -244,7 +245,7 @@ class TestRotation:
         assert len(set(lines)) == len(lines) == 120
 
     def test_permissions(self, tmp_path):
-        from appserver.sinks import FileSink
+        from appserver.log.sinks import FileSink
 
         FileSink(str(tmp_path / "log"), 0o604).close()
         assert (tmp_path / "log").stat().st_mode & 0o777 == 0o604

@@ -10,15 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from appserver.log import (
-    Access,
-    Errors,
-    Log,
-    LogError,
-    LogOptions,
-    destination,
-    endpoint,
-)
+from appserver.log.access import Access
+from appserver.log.destinations import Log, LogError
+from appserver.log.errors import Errors
+from appserver.log.options import LogOptions, destination, endpoint
 from appserver.options import BadValue
 
 from .support.logs import Lines
@@ -411,7 +406,8 @@ start, sleep, Lock = _thread.start_new_thread, time.sleep, _thread.allocate_lock
 if sys.argv[1] == "before":
     monkey.patch_all()
 import logging
-from appserver.log import Log, LogOptions
+from appserver.log.destinations import Log
+from appserver.log.options import LogOptions
 log = Log(LogOptions())
 if sys.argv[1] == "after":
     monkey.patch_all()

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from appserver import collector as collectors
-from appserver import sinks
-from appserver.collector import ZeromqSink
-from appserver.sinks import FileSink, Sinks, StderrSink
+from appserver.log import collector as collectors
+from appserver.log import sinks
+from appserver.log.collector import ZeromqSink
+from appserver.log.sinks import FileSink, Sinks, StderrSink
 
 from .support.logs import Lines
 
@@ -338,7 +338,7 @@ class TestLinks:
 
 FORKED = """
 import os, sys
-from appserver.collector import ZeromqSink
+from appserver.log.collector import ZeromqSink
 sink = ZeromqSink(sys.argv[1])
 sink.write("parent")
 for name in ("child", "child of child"):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from appserver.access import NAMES as LOG_VARIABLES
 from appserver.configuration import Configuration
 from appserver.foreign import FOREIGN, SHORT
 from appserver.ini.reader import NAMES as LANGUAGE
 from appserver.ini.reader import Reader
+from appserver.log.access import NAMES as LOG_VARIABLES
 from appserver.options import Kind
 from appserver.reference import reference
 

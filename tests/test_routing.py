@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from appserver.access import UNLOGGED
 from appserver.conditions import condition
 from appserver.configuration import Configuration
+from appserver.log.access import UNLOGGED
 from appserver.options import BadValue, UnsupportedValue
 from appserver.reference import example
 from appserver.routing import Routes, conditional, negated, rule, unconditional

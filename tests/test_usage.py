@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from appserver.access import NAMES
 from appserver.cli import main
 from appserver.configuration import Configuration
+from appserver.log.access import NAMES
 from appserver.usage import COMMON, usage
 
 CATALOGUE = Configuration([]).catalogue

@@ -8,7 +8,7 @@ from time import strftime
 
 import pytest
 
-from appserver import zone
+from appserver.log import zone
 
 JANUARY, JULY = 1_767_225_600, 1_782_864_000  # of 2026, each the first in UTC
 FORM = "%a %F %T %j %z %Z"

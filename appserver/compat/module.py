@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from setproctitle import setproctitle
 
 from appserver import __version__, stacks
-from appserver.access import LOGVARS
 from appserver.clock import Clock
 from appserver.compat.features import WHY, refuse
 from appserver.compat.locks import LOCKS, LockOptions
 from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import generation, worker_id
 from appserver.listeners.options import StreamOptions
+from appserver.log.access import LOGVARS
 from appserver.memory import memory
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions

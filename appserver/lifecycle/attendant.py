@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
 
     from appserver.listeners.listener import Listener
-    from appserver.log import Log
+    from appserver.log.destinations import Log
 
 log = logging.getLogger("appserver.lifecycle")
 

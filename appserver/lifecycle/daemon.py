@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from appserver.lifecycle.error import StartError
+from appserver.log.sinks import move_away, open_file
 from appserver.options import BadValue, option
-from appserver.sinks import move_away, open_file
 
 _READY = b"\0"
 _STDERR = 2

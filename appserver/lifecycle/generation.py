@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from appserver.configuration import Configuration
     from appserver.lifecycle.watcher import Look
-    from appserver.log import Log
+    from appserver.log.destinations import Log
     from appserver.stats.ledger import Ledger
 
     Report = Callable[[str], None]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from appserver.lifecycle.generation import Report, Serving
     from appserver.lifecycle.notify import Notifier
     from appserver.listeners.listener import Listener
-    from appserver.log import Log
+    from appserver.log.destinations import Log
     from appserver.stats.server import StatsServer
 
 log = logging.getLogger("appserver.lifecycle")

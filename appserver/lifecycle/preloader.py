@@ -36,7 +36,7 @@ from appserver.surroundings import prepare
 
 if TYPE_CHECKING:
     from appserver.configuration import Configuration
-    from appserver.log import Log
+    from appserver.log.destinations import Log
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver.lifecycle")

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from appserver import activation
-from appserver.access import AccessOptions
 from appserver.address import AddressError
 from appserver.application import LoadError
 from appserver.compat.dues import DUES
@@ -25,7 +24,9 @@ from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.options import ControlOptions
 from appserver.lifecycle.pidfile import PidFile, PidOptions
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.log import Log, LogError, LogOptions
+from appserver.log.access import AccessOptions
+from appserver.log.destinations import Log, LogError
+from appserver.log.options import LogOptions
 from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
 from appserver.surroundings import run_hooks

@@ -11,9 +11,9 @@ from appserver.wsgi import Application, respond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appserver.access import Access
     from appserver.cores import Cores
     from appserver.exchange import Channel, Exchange
+    from appserver.log.access import Access
     from appserver.options import Settings
     from appserver.protocols.codec import ProtocolError
 

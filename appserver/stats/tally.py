@@ -23,9 +23,9 @@ from appserver.wsgi import Interrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from appserver.access import Access
     from appserver.exchange import Exchange
     from appserver.listeners.listener import Listener, Service
+    from appserver.log.access import Access
     from appserver.wsgi import Application
 
 (

@@ -134,12 +134,13 @@ def test_a_worker_that_may_serve_already_is_not_killed(monkeypatch, serves, how)
 
 WORKER = """
 import os, socket, sys
-from appserver.access import AccessOptions
+from appserver.log.access import AccessOptions
 from appserver.configuration import Configuration
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.worker import Worker
-from appserver.log import Log, LogOptions
+from appserver.log.destinations import Log
+from appserver.log.options import LogOptions
 
 configuration = Configuration(sys.argv[2:])
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

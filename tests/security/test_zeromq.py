@@ -16,11 +16,12 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 import appserver
-from appserver.collector import ZeromqSink
-from appserver.curve import Curve, keys, server_key
 from appserver.endpoint import endpoint, exposed
 from appserver.listeners.mongrel2 import most, reachable, specs
-from appserver.log import Log, LogError, LogOptions
+from appserver.log.collector import ZeromqSink
+from appserver.log.curve import Curve, keys, server_key
+from appserver.log.destinations import Log, LogError
+from appserver.log.options import LogOptions
 from appserver.options import BadValue
 from tests.security.rig import APP
 from tests.support.fronts import poll

@@ -10,7 +10,7 @@ import zmq
 from gevent.monkey import get_original
 
 if TYPE_CHECKING:
-    from appserver.curve import Curve
+    from appserver.log.curve import Curve
 
 # The real one, also where gevent has replaced it: native threads log, too.
 _Lock = get_original("_thread", "allocate_lock")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.fairqueue import QUEUED
 from appserver.identity import worker_id
+from appserver.log.zone import local_time
 from appserver.memory import memory
 from appserver.options import option
-from appserver.zone import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appserver.exchange import Exchange
-    from appserver.sinks import Sink
+    from appserver.log.sinks import Sink
 
 UNLOGGED = "appserver.unlogged"  # the key in the environ of a request that gets no line
 LOGVARS = "appserver.logvars"  # the key in the environ of what uwsgi.set_logvar has set

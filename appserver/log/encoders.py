@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from time import strftime, time
 from typing import TYPE_CHECKING
 
+from appserver.log.zone import local_time
 from appserver.options import BadValue, regex
-from appserver.zone import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from appserver.sinks import Sink
+    from appserver.log.sinks import Sink
 
 _FORMS = "prefix, suffix, nl, format, json or strftime, perhaps :LOGGER, and its text"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
