@@ -16,7 +16,10 @@ COMPILED = [
     for name in (
         "answer",
         "body",
-        "cores",
+        "cores/contract",
+        "cores/greenlets",
+        "cores/queueing",
+        "cores/threads",
         "exchange",
         "listeners/connection",
         "listeners/inlet",

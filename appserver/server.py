@@ -19,7 +19,8 @@ from gevent import get_hub
 from gevent.event import Event
 
 from appserver.compat.signals import SIGNALS
-from appserver.cores import Cores, GreenletCores, Load, ThreadCores
+from appserver.cores.greenlets import GreenletCores
+from appserver.cores.threads import ThreadCores
 from appserver.file_wrapper import FileWrapper
 from appserver.harakiri import LimitedService, Watchdog, get_ident
 from appserver.listeners.listener import Service
@@ -32,6 +33,7 @@ from appserver.websocket.publish import deliver
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from appserver.cores.contract import Cores, Load
     from appserver.fairqueue import QueueOptions
     from appserver.listeners.listener import Listener
     from appserver.log.access import Access

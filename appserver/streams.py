@@ -18,7 +18,7 @@ from appserver.protocols.upgrade import Upgrade
 from appserver.wsgi import Ended
 
 if TYPE_CHECKING:
-    from appserver.cores import Cores
+    from appserver.cores.contract import Cores
     from appserver.exchange import Channel, Exchange
     from appserver.protocols.codec import Piece
 

@@ -18,7 +18,9 @@ import pytest
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
-from appserver.cores import CORE, DONE, IN_HAND, GreenletCores, ThreadCores
+from appserver.cores.contract import CORE, DONE, IN_HAND
+from appserver.cores.greenlets import GreenletCores
+from appserver.cores.threads import ThreadCores
 from appserver.fairqueue import QueueOptions
 from appserver.interrupt import spoilt
 

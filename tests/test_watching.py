@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from appserver.binding import BindOptions
-from appserver.cores import GreenletCores
+from appserver.cores.greenlets import GreenletCores
 from appserver.fairqueue import QueueOptions
 from appserver.listeners.listener import Service
 from appserver.listeners.options import StreamOptions

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from appserver.application import mountpoints
-from appserver.cores import DONE, IN_HAND
+from appserver.cores.contract import DONE, IN_HAND
 from appserver.stats import tally
 from appserver.stats.options import StatsOptions
 from appserver.stats.tally import Tally

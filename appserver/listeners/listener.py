@@ -11,7 +11,7 @@ from appserver.wsgi import Application, respond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appserver.cores import Cores
+    from appserver.cores.contract import Cores
     from appserver.exchange import Channel, Exchange
     from appserver.log.access import Access
     from appserver.options import Settings

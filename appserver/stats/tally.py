@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from appserver.cores import CORE
+from appserver.cores.contract import CORE
 from appserver.errors import BodyError
 from appserver.exchange import ANSWERED_BY, FAILED
 from appserver.mounts import MOUNT

@@ -11,7 +11,7 @@ from gevent import get_hub
 from greenlet import greenlet
 
 from appserver import wsgi
-from appserver.cores import CORE
+from appserver.cores.contract import CORE
 from appserver.errors import BodyError
 from appserver.file_wrapper import FileWrapper
 from appserver.lifecycle.board import Board

@@ -1,0 +1,187 @@
+"""Cores that are greenlets of the loop's thread."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from sys import getrefcount
+from typing import TYPE_CHECKING, final
+
+from gevent import getcurrent
+from greenlet import greenlet
+
+from appserver import thread_locals
+from appserver.cores.contract import CORE, DONE, IN_HAND
+from appserver.cores.queueing import FAILED, Queueing, abort, cut
+from appserver.interrupt import spoilt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from appserver.cores.contract import Load, Task
+    from appserver.fairqueue import QueueOptions
+
+log = logging.getLogger("appserver")
+
+_LAST = -1  # behind the sockets of the same turn of the loop, which may tell that a client has gone
+
+
+@final
+class _Core:
+    """What a core's greenlet knows of itself: its frame may not, as it would never end, and be read there."""
+
+    __slots__ = ("greenlet",)
+
+    def __init__(self, made: greenlet) -> None:
+        self.greenlet = made  # the hub, which runs no task, once it has another one
+
+
+class GreenletCores(Queueing):
+    """Run up to *count* tasks at once in greenlets of this thread's hub.
+
+    Greenlets are taken from those that are idle: making one costs 25 us, waking one 3 us. One that somebody
+    still knows, as a `gevent.Timeout` does that nobody has cancelled, is left to whoever that is, and ends
+    when it is known no more. `spoilt` ones are known, too.
+    """
+
+    native = False
+
+    def __init__(self, count: int, load: Load, options: QueueOptions) -> None:
+        super().__init__(count, load, options)
+        self._free = count
+        self._own = 0  # references to a greenlet that waits for a task; how many depends on the interpreter
+        self._running = 0  # and to one that this loop's own greenlet has given one
+        self._all: list[_Core] = []
+        self._idle: list[_Core] = []
+        self._turn = 0  # of the loop, in which a task came last
+        self._soon: deque[Task] = deque()  # those that have come behind it; not in hand yet
+        self._batch: deque[Task] = deque()  # those that are being run; empty outside of `_run_batch`
+
+    def run(self, task: Task) -> None:
+        self._in_hand += 1
+        self._load[IN_HAND] = self._in_hand
+        if self._free and not self._queue.size and getcurrent() is self._hub:
+            self._free -= 1
+            if self._idle:  # as in `_start`; another call would cost every request
+                core = self._idle.pop()
+                if getrefcount(core.greenlet) != self._own:
+                    core = self._renewed(core)
+            else:
+                core = self._another()
+            core.greenlet.switch(task)
+            return
+        self._wait(task)
+        self._pump_soon()
+
+    def run_soon(self, task: Task) -> None:
+        turn = self._loop.iteration
+        if turn != self._turn:  # the peer of the first one has something to do meanwhile
+            self._turn = turn
+            self.run(task)
+            return
+        if not self._soon:
+            self._loop.run_callback(self._run_batch)
+        self._soon.append(task)
+
+    def _run_batch(self) -> None:
+        """Run what a turn of the loop has brought; what comes meanwhile is for the next one."""
+        self._batch, self._soon = self._soon, self._batch
+        while self._batch:  # else a core has taken them
+            self.run(self._batch.popleft())
+
+    def _start(self, task: Task) -> None:
+        self._free -= 1
+        if self._idle:
+            core = self._idle.pop()
+            if getrefcount(core.greenlet) != self._own:
+                core = self._renewed(core)
+        else:
+            core = self._another()
+        core.greenlet.switch(task)
+
+    def _another(self) -> _Core:
+        """Return one more core, which waits for its first task."""
+        core = self._made(len(self._all) + 1)
+        self._all.append(core)
+        return core
+
+    def _renewed(self, known: _Core) -> _Core:
+        """Return a core in the place of one whose greenlet somebody knows, for whom that ends."""
+        number = getattr(known.greenlet, CORE)
+        if known.greenlet in spoilt:
+            spoilt.discard(known.greenlet)
+            if self.count == 1 and thread_locals.shared():
+                thread_locals.forget()
+        known.greenlet = self._hub
+        core = self._all[number - 1] = self._made(number)
+        return core
+
+    def _made(self, number: int) -> _Core:
+        core = _Core(greenlet(self._serve, self._hub))
+        setattr(core.greenlet, CORE, number)
+        core.greenlet.switch(core)  # not with a task, as it keeps for good what it begins with
+        self._own = getrefcount(core.greenlet)
+        return core
+
+    def _serve(self, core: _Core) -> None:
+        """Work on one task after the other, waiting in the hub between them."""
+        load = self._load
+        hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
+        self._running = getrefcount(core.greenlet)
+        task: Task | None = None
+        while True:
+            while task is None:
+                try:
+                    task = switch(hub) or None  # an empty tuple is somebody's who knows it
+                except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
+                    log.debug("raised behind the request that it was for: %r", error)
+                if core.greenlet is hub:
+                    return
+            try:
+                task.work()
+            except BaseException:  # it may not; without this the core would be lost as well
+                log.exception(FAILED)
+                abort(task)
+            if core.greenlet.gr_context is not None:  # what one request sets is not for the next one
+                core.greenlet.gr_context = None
+            self._free += 1
+            self._in_hand -= 1
+            self._answered += 1
+            load[IN_HAND] = self._in_hand
+            load[DONE] = self._answered
+            try:
+                task.done()
+            except Exception:
+                log.exception(FAILED)
+                cut(task)
+            task = None  # an idle core keeps nothing of it
+            if self._queue.size or self._when_free:
+                self._pump_soon()
+            elif self._batch and getrefcount(core.greenlet) == self._running:
+                task = self._batch.popleft()
+                self._free -= 1
+                self._in_hand += 1
+                load[IN_HAND] = self._in_hand
+                continue
+            self._idle.append(core)
+
+    def _start_waiting(self) -> None:
+        for _ in range(min(self._free, self._queue.size)):
+            if self._free and (task := self._take()) is not None:
+                self._start(task)
+        if self._free and self._queue.size:
+            self._pump_soon()
+
+    def turn(self) -> None:
+        with self._loop.timer(0, priority=_LAST) as timer:
+            self._hub.wait(timer)
+
+    def stop(self) -> None:
+        super().stop()
+        self._soon.clear()
+
+    def stacks(self) -> Iterator[tuple[FrameType, greenlet | None]]:
+        for core in self._all:
+            if core.greenlet.gr_frame is not None:  # it does not run now
+                yield core.greenlet.gr_frame, core.greenlet
