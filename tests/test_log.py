@@ -413,7 +413,7 @@ if sys.argv[1] == "after":
     monkey.patch_all()
 import gevent
 
-handler = log._handler
+handler = logging.getLogger("appserver").handlers[0]
 held = Lock()
 held.acquire()
 
