@@ -142,6 +142,7 @@ class Watchdog:
         self._lock = _Lock()
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
+        self._ended: set[int] = set()  # those of them that need not turn any more
         self._given_up = False
         self._spoilt = False  # what all requests of a loop's thread share
         self._main = 0  # the thread that signals' handlers run in; gevent gives it another identity
@@ -166,6 +167,10 @@ class Watchdog:
         """Watch the loop of this thread as well."""
         loop = _Loop()
         self._loops[loop.thread] = loop
+
+    def detach(self) -> None:
+        """Have the loop of this thread turn no more, as its process ends; its calls keep their limits."""
+        self._ended.add(get_ident())
 
     def begin(self, x: Exchange, channel: Channel, loop: int) -> Running:
         """Note that a request runs in this thread, for the loop of another or the same thread."""
@@ -208,8 +213,9 @@ class Watchdog:
                         break
                     self._overdue(run, now)
                 if self._pings:
-                    for loop in self._loops.values():
-                        self._ping(loop, now)
+                    for thread, loop in self._loops.items():
+                        if thread not in self._ended:
+                            self._ping(loop, now)
             except Exception:  # nobody else would tell that nothing is watched any more
                 log.exception("the watchdog failed")
             _sleep(min(_LOOK, self._idle) if self._running else self._idle)

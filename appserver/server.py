@@ -89,6 +89,8 @@ class Loop:
         streams = Streams(cores)
         tally = self._tally
         with ExitStack() as stack:
+            if server.watchdog is not None:
+                stack.callback(server.watchdog.detach)  # what runs at the exit may take its time
             stack.callback(cores.stop)
             if server.access is not None and server.plan.loops == 1 and not server.plan.native:
                 stack.callback(self._log_by_turns(server.access))

@@ -342,6 +342,34 @@ def test_a_loop_that_cannot_be_freed_is_told_once(caplog):
     assert len(ends) == 1
 
 
+def test_nobody_asks_whether_a_loop_turns_that_has_ended(monkeypatch):
+    """What an application does at the exit may take longer than a call may keep the loop."""
+    asked = []
+    watchdog = Watchdog(
+        HarakiriOptions(gevent_block_limit=1.0), BlockingOptions(), asked.append, lambda: None, pings=True
+    )
+    monkeypatch.setattr(watchdog, "_ping", lambda loop, now: asked.append(loop))
+
+    class Over(Exception):
+        pass
+
+    def sleep(seconds):
+        raise Over
+
+    monkeypatch.setattr("appserver.harakiri._sleep", sleep)
+
+    def look():
+        with pytest.raises(Over):
+            watchdog._watch()
+
+    watchdog.attach()
+    look()
+    assert len(asked) == 1
+    watchdog.detach()
+    look()
+    assert len(asked) == 1
+
+
 def test_a_process_that_holds_the_interpreter_is_killed(limited):
     site = limited()
     before = site.told()["pid"]
