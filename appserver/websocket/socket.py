@@ -74,6 +74,22 @@ class WebSocket:
         return offered(self.environ)
 
     @property
+    def path(self) -> str:
+        """The path of its request, PATH_INFO."""
+        path: str = self.environ.get("PATH_INFO", "")
+        return path
+
+    @property
+    def version(self) -> str | None:
+        """The version of the protocol that the client speaks."""
+        return self.environ.get("HTTP_SEC_WEBSOCKET_VERSION")
+
+    @property
+    def protocol(self) -> str | None:
+        """The same as `subprotocol`, as gevent-websocket has it."""
+        return self.subprotocol
+
+    @property
     def origin(self) -> str | None:
         """The origin of the page that has opened it, None where it is no browser's."""
         return self.environ.get("HTTP_ORIGIN")

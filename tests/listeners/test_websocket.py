@@ -95,6 +95,7 @@ def test_subprotocols_headers_and_the_end_by_the_application(client, site):
     client.say_close(4000)
     client.end()
     site.log("b chose b of a,b,c")
+    site.log("b asked /accepted 13 b None")
     site.log("b ended 4000 enough")
 
 
