@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal as unix
 import socket
 import sys
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver.application")
+
+# The uWSGI that this is like: libraries ask before they use something, or warn of what older ones did wrong.
+_LIKE = (2, 0, 31, 0, b"")
 
 _logvars: ContextVar[dict[str, str] | None] = ContextVar("logvars", default=None)
 
@@ -82,7 +84,7 @@ class Uwsgi(ModuleType):
         self.cores = max(concurrency.threads, concurrency.gevent, 1)
         self.opt = _options(settings)
         self.buffer_size = settings.of(StreamOptions).buffer_size
-        self.version_info = (*map(int, re.findall("[0-9]+", __version__)[:3]), 0, b"")
+        self.version_info = _LIKE
         self.started_on = started
         self.is_a_reload = generation() > 1
         self.has_threads = 1

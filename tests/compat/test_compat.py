@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
+from appserver import __version__, wsgi
 from appserver import clock as clocks
-from appserver import wsgi
 from appserver.clock import Clock
 from appserver.compat import dues, finder, signals
 from appserver.compat.dues import Dues
@@ -185,7 +185,8 @@ def test_all_names_of_uwsgis_are_there(modules, name, attribute):
 def test_what_a_server_is(modules, monkeypatch):
     uwsgi, decorators = modules
     assert (uwsgi.buffer_size, uwsgi.has_threads, uwsgi.loop, uwsgi.applications) == (65536, 1, None, None)
-    assert b"%d.%d.%d" % uwsgi.version_info[:3] in uwsgi.version
+    assert uwsgi.version == f"appserver {__version__}".encode()
+    assert (2, 0, 30) <= uwsgi.version_info[:3] < (2, 1)
     assert uwsgi.is_a_reload is False
     assert abs(uwsgi.started_on - time.time()) < 3600
     assert abs(uwsgi.micros() / 1e6 - time.time()) < 3600
