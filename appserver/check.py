@@ -43,10 +43,11 @@ class Report:
         plan = configuration.plan
         self.problems = configuration.problems + ([hidden(unloadable)] if unloadable else [])
         self._lacking = lacking
-        self._noticed = [hidden(each) for each in (*(plan.warnings if plan is not None else ()), *noticed)]
+        more = [hidden(each) for each in (*(plan.warnings if plan is not None else ()), *noticed)]
+        self._beside = configuration.remarks + more  # what no verdict says
         self._listeners = [(each.name, hidden(each.address)) for each in configuration.listeners]
         self._application = hidden(configuration.what)
-        self.warnings = configuration.warnings + self._noticed
+        self.warnings = configuration.warnings + more
         strict = any(each.place == "--strict" for each in configuration.given)
         self.code = 2 if self.problems else 1 if self.warnings and strict else 0
 
@@ -81,7 +82,7 @@ class Report:
             lines.append(f"application: {self._application}")
         if self._configuration.plan is not None:
             lines.append(f"concurrency: {self._configuration.plan.reason}")
-        lines += [f"warning: {each}" for each in self._noticed]
+        lines += [f"warning: {each}" for each in self._beside]
         count = Counter(each.judgement for each in self._verdicts)
         told = [f"{count[each]} {each.value}" for each in Judgement if count[each]]
         end = "the server would not start" if self.problems else "the server would start"

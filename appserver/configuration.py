@@ -134,7 +134,8 @@ class Configuration:
 
     ``problems`` are all that were found, ``mistakes`` those of single options; where there are any,
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
-    looks; ``verdicts`` tell what becomes of each setting. None of their texts has ``secrets`` in it.
+    looks, ``remarks`` those of them that reading has found; ``verdicts`` tell what becomes of each setting,
+    and have the others. None of their texts has ``secrets`` in it.
     ``directory`` is where relative files were looked for; ``first`` is the configuration of the start. With
     *reloading* the server runs already. Raise `ConfigurationError` where not even the options can be known.
     """
@@ -167,8 +168,9 @@ class Configuration:
         built, problems = self.catalogue.build(self.given)
         self.settings = _of_their_user(built)
         self.mistakes = [visible(self.secrets.hidden(each)) for each in line.problems + problems]
-        warnings = line.warnings + told + [str(each) for each in verdicts if each.warns]
-        self.warnings = [visible(self.secrets.hidden(each)) for each in warnings]
+        self.remarks = [visible(self.secrets.hidden(each)) for each in line.warnings + told]
+        judged = [visible(self.secrets.hidden(str(each))) for each in verdicts if each.warns]
+        self.warnings = self.remarks + judged
         self.problems = [*self.mistakes]
         self.listeners: list[Listener] = [
             self._kind(classes, mounting, setting)(setting.value or "", self.settings)

@@ -291,6 +291,25 @@ def test_what_the_application_prints_is_not_in_it(tmp_path, end):
     assert {"loading", "child"} <= set(done.stderr.splitlines())
 
 
+def test_what_reading_has_found_is_in_the_report(capsys):
+    with open("other.ini", "w") as file:
+        file.write("[elsewhere]\n")
+    lines = ["wsgi-file = nope.py", "add-header = X-Load: 100%", "processes = 4", "include = other.ini"]
+    ini(*lines, "cache2 = x")
+    found = [
+        "site.ini:5: add-header = X-Load: 100processes = 4: % is no variable and taken away with the end of the line, as in uWSGI; write %% for a percent sign",
+        "site.ini:7: include = other.ini: other.ini: no section [appserver] or [uwsgi]; it has [elsewhere]",
+        "site.ini:4: wsgi-file = nope.py: site.ini:2: module = checked:app is the application, as in uWSGI; remove one of them",
+    ]
+    assert main(["--check", "site.ini", "--strict"]) == 1
+    out = capsys.readouterr().out
+    assert [each for each in out.splitlines() if each.startswith("warning: ")] == [
+        f"warning: {each}" for each in found
+    ]
+    assert main(["--check", "--json", "site.ini"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"][:3] == found
+
+
 def test_colours_are_for_terminals(monkeypatch):
     from appserver.check import Report
 
