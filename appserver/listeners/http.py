@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from appserver.ip import address_of
 from appserver.listeners.stream import StreamListener
-from appserver.options import BadValue, one_of, option, seconds
+from appserver.options import BadValue, boolean, one_of, option, seconds
 from appserver.protocols.http import HttpCodec, RequestLimits
 from appserver.protocols.proxied import ProxiedHttpCodec
 from appserver.protocols.readers import reader_named
@@ -34,6 +34,14 @@ def served(text: str) -> str:
         raise BadValue(f"one address: {told}") from None
 
 
+def kept(text: str) -> float | None:
+    """Convert ``http-keepalive``: seconds, None where it is only on, or 0 where it is off."""
+    try:
+        return None if boolean(text) else 0.0
+    except BadValue:
+        return seconds(text)
+
+
 @dataclass(frozen=True)
 class HttpOptions:
     """HTTP."""
@@ -49,6 +57,11 @@ class HttpOptions:
     )  # fmt: skip
     http_headers_timeout: float | None = option(
         None, "The same as header-timeout, for HTTP alone.", convert=seconds, expects="seconds",
+    )  # fmt: skip
+    http_keepalive: float | None = option(
+        None, "The same as keepalive-timeout, for HTTP alone; 1 and true mean keepalive-timeout itself, 0 and"
+        " false end each connection behind its answer.", convert=kept, expects="seconds", example="30",
+        note="Off there until it is set. 1 is on there as well, and not a second; true is off there.",
     )  # fmt: skip
     limit_request_line: int = option(
         8192, "Bytes that a request line may have, with its end; 0 = as many as buffer-size.",
@@ -94,7 +107,7 @@ class HttpListener(StreamListener):
         own = self.settings.of(HttpOptions)
         pause = limits.pause if own.http_timeout is None else own.http_timeout
         head = limits.head if own.http_headers_timeout is None else own.http_headers_timeout
-        return replace(limits, pause=pause, head=head)
+        return replace(limits, pause=pause, head=head, idle=own.http_keepalive or limits.idle)
 
     def start(self, service: Service) -> None:
         super().start(service)
@@ -102,10 +115,11 @@ class HttpListener(StreamListener):
         self._reader = reader_named(own.http_parser)
         self._codec = ProxiedHttpCodec if self.trust.enable_proxy_protocol else HttpCodec
         size = self.options.buffer_size
+        most = 1 if own.http_keepalive == 0 else own.keepalive_requests or _ANY
         self._request_limits = RequestLimits(
             size, own.limit_request_line or size, own.limit_request_fields or size,
             own.limit_request_field_size or size, own.limit_request_chunks or _ANY,
-            own.limit_request_trailers, own.keepalive_requests or _ANY,
+            own.limit_request_trailers, most,
         )  # fmt: skip
         host, _, port = self.address.rpartition(":") if self.tcp else ("localhost", "", "80")
         self.base |= {

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appserver.options import option, seconds
-
-_IDLE = 75.0
-
-
-def idle(text: str) -> float:
-    """Convert ``keepalive-timeout``: seconds, or true for as many as usual."""
-    return _IDLE if text.lower() in {"", "true", "yes", "on"} else seconds(text)
+from appserver.options import option
 
 
 @dataclass(frozen=True)
@@ -61,12 +54,9 @@ class StreamOptions:
         note="own",
     )
     keepalive_timeout: float = option(
-        _IDLE,
+        75.0,
         "Seconds that a kept connection may idle.",
-        aliases=("http-keepalive",),
-        convert=idle,
-        expects="seconds",
-        note="own; `http-keepalive` is off there until it is set.",
+        note="own",
     )
     max_connections: int = option(
         0,

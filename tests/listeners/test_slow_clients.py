@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from appserver.configuration import Configuration
 from tests.listeners.conftest import STREAM_FRONTS, serving
 from tests.listeners.test_cancel import gone
 from tests.support.fronts import GUARD, poll
@@ -86,6 +87,36 @@ def test_limits_of_http_alone(serve, option):
         assert ending(client).startswith(b"HTTP/1.1 408 ")
         other.resume("GET", other.encode("GET", "/ok")[-1:])
         assert other.receive().body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "line, seconds",
+    [
+        ("", 75), ("http-keepalive", 75), ("http-keepalive = 1", 75), ("http-keepalive = True", 75),
+        ("keepalive-timeout = 1", 1), ("http-keepalive = 2", 2), ("http-keepalive = 0", 75),
+        ("http-keepalive = false", 75),
+    ],
+)  # fmt: skip
+def test_http_keepalive_is_as_in_uwsgi(tmp_path, line, seconds):
+    """1 is no second, but on; what is off ends behind its answer, and has its time before."""
+    (tmp_path / "x.ini").write_text(f"[uwsgi]\nhttp = :0\nscgi-socket = :0\n{line}\n")
+    configuration = Configuration([f"{tmp_path}/x.ini"])
+    assert configuration.problems == []
+    http, scgi = configuration.listeners
+    assert http.limits.idle == seconds
+    assert scgi.limits.idle == (1 if line.startswith("keepalive") else 75)
+
+
+@pytest.mark.parametrize("value, kept", [("1", True), ("false", False)])
+def test_http_keepalive_is_on_or_off(serve, value, kept):
+    site = serve("waiting:app", ["http"], http_keepalive=value)
+    with site.client("http") as client:
+        answer = client.request("GET", "/ok")
+        assert answer.all("Connection") == ([] if kept else ["close"])
+        if kept:
+            assert client.request("GET", "/ok").body == b"ok"
+        else:
+            assert client.sock.recv(1) == b""
 
 
 @pytest.mark.parametrize("front", NAMES)
