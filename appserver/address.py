@@ -111,10 +111,23 @@ def over_ip(text: str) -> tuple[IPv4Address | IPv6Address, int] | None:
                 host, port = sock.getsockname()[:2]
         else:
             port = address[1]
-            host = socket.getaddrinfo(address[0] or "0.0.0.0", None)[0][4][0]  # noqa: S104
+            host = resolved(*address)[1][0]
         return address_of(str(host).partition("%")[0]), port
     except (BadValue, OSError, UnicodeError):  # binding it will tell, if it is one for us
         return None
+
+
+def resolved(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """Return the family and the address to be bound of a host, of IPv4 where its name has both, as in uWSGI.
+
+    Raise `OSError` or `UnicodeError` where there is none.
+    """
+    found = socket.getaddrinfo(
+        host or "0.0.0.0",  # noqa: S104  (`:port` means every IPv4 address, as in uWSGI)
+        port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
+    )  # fmt: skip
+    family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return family, where
 
 
 def name_of(sock: socket.socket) -> str:

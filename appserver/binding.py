@@ -14,7 +14,7 @@ from pwd import getpwnam
 from typing import TYPE_CHECKING
 
 from appserver.activation import same
-from appserver.address import AddressError, number, over_ip, parse
+from appserver.address import AddressError, number, over_ip, parse, resolved
 from appserver.options import BadValue, changed, option
 
 if TYPE_CHECKING:
@@ -174,11 +174,7 @@ def leaves_ipv4(text: str, beside: Iterable[str]) -> bool:
 
 
 def _bind_tcp(address: tuple[str, int], options: BindOptions, *, apart: bool) -> socket.socket:
-    host, port = address
-    family, _, _, _, where = socket.getaddrinfo(
-        host or "0.0.0.0",  # noqa: S104  (`:port` means every IPv4 address, as in uWSGI)
-        port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
-    )[0]  # fmt: skip
+    family, where = resolved(*address)
     sock = _Socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

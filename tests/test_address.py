@@ -7,11 +7,12 @@ import os
 import pwd
 import socket
 import stat
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
 from appserver import activation, binding
-from appserver.address import AddressError, name_of, parse
+from appserver.address import AddressError, name_of, over_ip, parse, resolved
 from appserver.binding import BindOptions, adapt, bind, mode, owner
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.listeners.socket_file import SocketFile
@@ -122,6 +123,32 @@ def bound(request):
         return sock
 
     return bound
+
+
+NAMES = {"both": ["::1", "127.0.0.1"], "six": ["::1"]}
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Have names mean what a hosts file gives them, in its order: IPv6 first, as Debian's has it."""
+
+    def found(host, port, *more, **options):
+        families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in NAMES[host]]
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(family, *kind, (each, port)) for family, each in zip(families, NAMES[host], strict=True)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+def test_a_name_of_both_kinds_means_ipv4(names, bound):
+    """As in uWSGI; its front ends have 127.0.0.1 in their files."""
+    assert name_of(bound("both:0")).startswith("127.0.0.1:")
+    assert over_ip("both:80") == (IPv4Address("127.0.0.1"), 80)
+
+
+def test_a_name_of_ipv6_alone_means_that(names):
+    assert resolved("six", 80) == (socket.AF_INET6, ("::1", 80))
+    assert over_ip("six:80") == (IPv6Address("::1"), 80)
 
 
 def refused(text, **options):
