@@ -108,22 +108,33 @@ class CommandLine:
             if value is None and self._rest and self._rest[0][0:1] not in {"-", ""}:
                 self._rest.pop(0)
             return
-        if value is None and takes == "=":
-            if not self._rest:
-                self._own.append(f"--{name}: a value is missing; expected {expects}")
-                return
+        if value is None and self._follows(takes):
             value = self._rest.pop(0)
-        self._add(name, value, f"--{name}")
+        if value is None and takes == "=":
+            self._own.append(f"--{name}: a value is missing; expected {expects}")
+        else:
+            self._add(name, value, f"--{name}")
 
     def _takes(self, name: str) -> tuple[str | None, str]:
-        """Return ``=`` for an option that takes a value, and what is expected; None if there is none."""
+        """Return ``=`` for an option that takes a value, and what is expected; None if there is none.
+
+        It is ``~`` for one of ours that takes the next word unless that is something else, and ``?`` for
+        one of uWSGI's that never does.
+        """
         declared = self._catalogue.by_name.get(name)
         if declared is not None:
-            return "" if declared.flag else "=", declared.expects
+            return "" if declared.flag else "~" if declared.bare else "=", declared.expects
         if name in LANGUAGE:
             return "" if name in _BARE else "=", "text"
         foreign = FOREIGN.get(name)
         return (None, "") if foreign is None else (foreign.takes, "text")
+
+    def _follows(self, takes: str) -> bool:
+        """Tell whether the next word is an option's value."""
+        if not self._rest:
+            return False
+        word = self._rest[0]
+        return takes == "=" or (takes == "~" and word[:1] != "-" and not self._names_file(word))
 
     def _short(self, letter: str, attached: str) -> None:
         declared = self._catalogue.by_short.get(letter)
@@ -131,12 +142,14 @@ class CommandLine:
         takes, expects = self._takes(name)
         if takes is None:
             self._own.append(f"-{letter}: there is no such option; see appserver --help")
-        elif takes != "=":
+        elif takes in {"", "?"}:
             self._add(name, None, f"-{letter}")
             if attached:  # -ML
                 self._short(attached[0], attached[1:].removeprefix("="))
-        elif attached or self._rest:
+        elif attached or self._follows(takes):
             self._add(name, attached or self._rest.pop(0), f"-{letter}")
+        elif takes == "~":
+            self._add(name, None, f"-{letter}")
         else:
             self._own.append(f"-{letter}: a value is missing; expected {expects}")
 

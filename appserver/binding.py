@@ -65,7 +65,7 @@ class BindOptions:
 
     chmod_socket: int | None = option(
         None, "Permissions of Unix sockets.", short="C", aliases=("chmod",), convert=mode, danger=open_to_all,
-        expects="octal digits",
+        expects="octal digits", bare=True,
     )  # fmt: skip
     chown_socket: tuple[int, int] | None = option(
         None, "Owner of Unix sockets (default: uid and gid).", convert=owner, expects="user[:group]"

@@ -71,6 +71,7 @@ class Option:
     short: str
     aliases: tuple[str, ...]
     flag: bool
+    bare: bool
     repeats: bool
     mounts: bool
     danger: Callable[[str], str] | None
@@ -122,6 +123,7 @@ def option(
     aliases: tuple[str, ...] = (),
     convert: Callable[[str], Any] | None = None,
     expects: str = "",
+    bare: bool = False,
     mounts: bool = False,
     danger: Callable[[str], str] | None = None,
     relative: Callable[[str], bool] | None = None,
@@ -133,19 +135,19 @@ def option(
     """Declare an option as a dataclass field.
 
     A tuple as *default* makes it repeatable. *convert* takes the text and raises `BadValue`;
-    without it the default's type decides. *mounts* marks the option each of whose values mounts
-    one listener. *danger* returns why a value that is allowed is dangerous, or nothing. *relative* tells
-    whether a value begins with a path that is meant below ``chdir``, though it is needed before the
-    directory is changed. *example* is a value, and *note* says what is not as in uWSGI; both are for the
+    without it the default's type decides. *bare* marks the option whose value a command line may leave
+    out; it is empty then. *mounts* marks the option each of whose values mounts one listener. *danger*
+    returns why a value that is allowed is dangerous, or nothing. *relative* tells whether a value begins
+    with a path that is meant below ``chdir``, though it is needed before the directory is changed.
+    *example* is a value, and *note* says what is not as in uWSGI; both are for the
     reference. *restart* marks the option that holds until a restart, because a reload cannot change it.
     *joins* names another repeatable field of the same dataclass: the values stand among those of that one, in
     the order given.
     """
     metadata = {
         "help": help, "short": short, "aliases": aliases, "convert": convert, "expects": expects,
-        "mounts": mounts, "danger": danger, "relative": relative, "example": example, "note": note,
-        "restart": restart,
-        "joins": joins,
+        "bare": bare, "mounts": mounts, "danger": danger, "relative": relative, "example": example,
+        "note": note, "restart": restart, "joins": joins,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -175,8 +177,9 @@ def options_of(owner: type) -> list[Option]:
         found.append(
             Option(
                 owner, field.name, field.default, convert, expects, told["help"], told["short"],
-                told["aliases"], flag, isinstance(field.default, tuple), told["mounts"], told["danger"],
-                told["relative"], told["example"], told["note"], told["restart"], told["joins"],
+                told["aliases"], flag, told["bare"], isinstance(field.default, tuple), told["mounts"],
+                told["danger"], told["relative"], told["example"], told["note"], told["restart"],
+                told["joins"],
             )
         )  # fmt: skip
     return found

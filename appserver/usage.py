@@ -133,7 +133,8 @@ def _of(catalogue: Catalogue, owner: type) -> Iterator[Option]:
 
 def _named(declared: Option) -> str:
     short = f"-{declared.short}, " if declared.short else ""
-    value = "" if declared.flag else f" {declared.expects.partition(' ')[0].upper()}"
+    value = declared.expects.partition(" ")[0].upper()
+    value = "" if declared.flag else f" [{value}]" if declared.bare else f" {value}"
     return f"  {short}--{declared.name}{value}"
 
 

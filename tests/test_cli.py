@@ -82,6 +82,12 @@ def settings(catalogue, *arguments):
         (["--http", ":1", "--http-socket", ":2"], [("http", ":1"), ("http-socket", ":2")]),
         (["--env", "A=$(GIVEN)", "--env", "B=$(NOT_GIVEN)"], [("env", "A=x y"), ("env", "B=$(NOT_GIVEN)")]),
         (["--env", "--check"], [("env", "--check")]),
+        (["--chmod-socket", "--threads", "2"], [("chmod-socket", None), ("threads", "2")]),
+        (["--chmod", "660"], [("chmod", "660")]),
+        (["--chmod-socket=660", "-M"], [("chmod-socket", "660"), ("master", None)]),
+        (["--log-date", "-M"], [("log-date", None), ("master", None)]),
+        (["--logdate", "%H:%M", "--http-keepalive"], [("logdate", "%H:%M"), ("http-keepalive", None)]),
+        (["-C", "-M", "-C"], [("chmod-socket", None), ("master", None), ("chmod-socket", None)]),
     ],
 )
 def test_options_are_taken_from_the_arguments(catalogue, monkeypatch, arguments, expected):
@@ -102,6 +108,13 @@ def test_every_option_and_alias_is_an_argument(catalogue):
 def test_an_ini_file_is_named_in_several_ways(catalogue, arguments):
     ini("[uwsgi]\nthreads = 3\n")
     assert settings(catalogue, *arguments) == [("threads", "3")]
+
+
+@pytest.mark.parametrize("name", ["site.ini", "./site.ini", "site.ini:uwsgi"])
+def test_a_file_is_no_value_of_an_option_that_needs_none(catalogue, name):
+    """uWSGI takes no word behind such an option for its value."""
+    ini("[uwsgi]\nthreads = 3\n")
+    assert settings(catalogue, "--log-date", name) == [("log-date", None), ("threads", "3")]
 
 
 @pytest.mark.parametrize("name", ["conf", "odd:name", "conf:prod"])

@@ -60,7 +60,8 @@ class HttpOptions:
     )  # fmt: skip
     http_keepalive: float | None = option(
         None, "The same as keepalive-timeout, for HTTP alone; 1 and true mean keepalive-timeout itself, 0 and"
-        " false end each connection behind its answer.", convert=kept, expects="seconds", example="30",
+        " false end each connection behind its answer.",
+        convert=kept, expects="seconds", bare=True, example="30",
         note="Off there until it is set. 1 is on there as well, and not a second; true is off there.",
     )  # fmt: skip
     limit_request_line: int = option(

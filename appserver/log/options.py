@@ -102,7 +102,7 @@ class LogOptions:
     disable_logging: bool = option(False, "Write no lines about requests.", short="L", restart=True)
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
-        convert=date, expects="strftime form", example="%%d/%%b/%%Y %%H:%%M:%%S",
+        convert=date, expects="strftime form", bare=True, example="%%d/%%b/%%Y %%H:%%M:%%S",
         note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`.",
         restart=True,
     )  # fmt: skip
