@@ -222,7 +222,7 @@ def _application(option: str, what: str, name: str, *, is_file: bool) -> Applica
     source, path = (what, "") if is_file else what.partition(":")[::2]
     path = path or name or "application"
     module = _loaded(option, source, lambda: _module(source, option, is_file=is_file))
-    app = _loaded(option, source, lambda: _attribute(module, path, option))
+    app = _loaded(option, source, lambda: _attribute(module, path, option, source, is_file=is_file))
     if not callable(app):
         raise LoadError(option, f"{source}:{path} is {type(app).__name__}, which cannot be called")
     if why := _no_application(app, path):
@@ -311,27 +311,50 @@ def readable(option: str, path: str, kind: Callable[[int], bool]) -> bool:
     return found
 
 
-def _attribute(module: ModuleType, path: str, option: str) -> Any:
-    """Follow dots and call ``factory()``."""
+def _attribute(module: ModuleType, path: str, option: str, source: str, *, is_file: bool) -> Any:
+    """Follow dots and call ``factory()``; *source* is the module or its file as the option has it."""
     value: Any = module
     for part in path.split("."):
         name = part.removesuffix("()")
         try:
             value = getattr(value, name)
         except AttributeError:
-            raise LoadError(option, f"{module.__name__} has no {path}; it has {_callables(module)}") from None
+            names, likely = _callables(module)
+            told = f"{source} has no {path}; it has {', '.join(names[:5]) or 'nothing that could be called'}"
+            if likely:
+                told += f": set callable = {names[0]}" if is_file else f": write {source}:{names[0]}"
+            raise LoadError(option, told) from None
         if part.endswith("()"):
             value = value()
     return value
 
 
-def _callables(module: ModuleType) -> str:
-    names = [
-        name
-        for name, value in vars(module).items()
-        if callable(value) and name[0] != "_" and getattr(value, "__module__", "") == module.__name__
-    ]
-    return ", ".join(names[:5]) or "nothing that could be called"
+def _callables(module: ModuleType) -> tuple[list[str], bool]:
+    """Return what a module has that may be an application, and whether the first of it is likely to be one.
+
+    Functions and classes that are imported are left out; an object that is one of a framework's class is not.
+    """
+    made, likely, others = [], [], []
+    for name, value in vars(module).items():
+        if name[0] == "_" or not callable(value):
+            continue
+        defined = issubclass(type(value), (FunctionType, type))
+        called = value if defined else inspect.getattr_static(type(value), "__call__")
+        own = getattr(value if defined else type(value), "__module__", "") == module.__name__
+        if isinstance(called, FunctionType) and _wants_both(called, bound=not defined):
+            if not defined:
+                made.append(name)
+            elif own:
+                likely.append(name)
+        elif own:
+            others.append(name)
+    return made + likely + others, bool(made or likely)
+
+
+def _wants_both(called: FunctionType, *, bound: bool) -> bool:
+    """Tell whether a function takes the two arguments of WSGI, and cannot do without."""
+    signature, first = inspect.signature(called, follow_wrapped=False), (None,) if bound else ()
+    return _binds(signature, *first, {}, None) and not _binds(signature, *first)
 
 
 def _from_file(path: str, option: str) -> ModuleType:

@@ -128,8 +128,8 @@ def test_a_file_that_has_failed_is_run_again(directory):
         ({"module": "absent_mod"}, "module",
          "the application absent_mod cannot be loaded: ModuleNotFoundError: No module named 'absent_mod'"),
         ({"module": ":app"}, "module", "the application  cannot be loaded: ValueError: Empty module name"),
-        ({"module": "mod:absent"}, "module", "mod has no absent; it has application, other, factory, Site"),
-        ({"module": "mod:Site.absent"}, "module", "mod has no Site.absent; it has application, other, factory, Site"),
+        ({"module": "mod:absent"}, "module", "mod has no absent; it has application, other, factory, Site: write mod:application"),
+        ({"module": "mod:Site.absent"}, "module", "mod has no Site.absent; it has application, other, factory, Site: write mod:application"),
         ({"module": "empty"}, "module", "empty has no application; it has nothing that could be called"),
         ({"module": "mod:number"}, "module", "mod:number is int, which cannot be called"),
         ({"module": "mod:number()"}, "module",
@@ -147,6 +147,59 @@ def test_without_an_application_there_is_a_reason(directory, options, option, re
     write(directory / "work", "empty.py", "import os\n")
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert refused(**options) == (option, reason.format(cwd=directory / "work", python=python))
+
+
+FRAMEWORK = """
+from typing import Any, Optional
+
+def helper(environ, start_response): ...
+
+class Framework:
+    def route(self, function):
+        return function
+    def __call__(self, environ, start_response):
+        return ["framework"]
+
+class Proxy:
+    def __call__(self, *arguments, **more): ...
+
+request = Proxy()
+"""
+MADE = """
+from typing import Any, Optional
+from mod_framework import Framework, helper, request
+
+class View:
+    def __call__(self): ...
+
+view = View()
+
+@Framework().route
+def index(): ...
+
+def users(name, page): ...
+
+app = Framework()
+"""
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"module": "mod_made"}, "mod_made has no application; it has app, users, View, view, index: write mod_made:app"),
+        ({"wsgi_file": "./mod_made.py"},
+         "./mod_made.py has no application; it has app, users, View, view, index: set callable = app"),
+        ({"module": "mod_request"}, "mod_request has no application; it has nothing that could be called"),
+        ({"module": "mod_views"}, "mod_views has no application; it has index"),
+    ],
+)  # fmt: skip
+def test_the_object_that_is_the_application_is_named(directory, options, told):
+    """Its class is the framework's, as Flask's is."""
+    write(directory / "work", "mod_framework.py", FRAMEWORK)
+    write(directory / "work", "mod_made.py", MADE)
+    write(directory / "work", "mod_request.py", "from typing import Any\nfrom mod_framework import *\n")
+    write(directory / "work", "mod_views.py", "from mod_framework import *\ndef index(): ...\n")
+    assert refused(**options)[1] == told
 
 
 KINDS = """
