@@ -144,7 +144,10 @@ class Judge:
             and last.place[0] not in "-$"
             and (last.value or "") != value
         ):
-            return f"{last} is read later and counts; name the file first."
+            remedy = "name the file first"
+            if setting.place[0] == "$":  # the environment always comes first
+                remedy = f"remove it there, or give --{setting.name} behind the file"
+            return f"{last} is read later and counts; {remedy}."
         if setting.lenient and declared.commented(value):
             return "uWSGI has no comments behind a value: all of it is the value."
         if declared.danger is not None:

@@ -333,6 +333,16 @@ class TestEnvironment:
         ini("threads = 2")
         assert Configuration(["site.ini"]).plan.cores == 2
 
+    def test_a_file_that_counts_more_is_told_with_what_can_be_done(self, monkeypatch):
+        monkeypatch.setenv("APPSERVER_THREADS", "4")
+        ini("threads = 2")
+        [warning] = Configuration(["site.ini"]).warnings
+        assert warning.endswith(
+            " = 4: dangerous: site.ini:4: threads = 2 is read later and counts; remove it there, or give --threads"
+            " behind the file."
+        )
+        assert Configuration(["site.ini", "--threads", "4"]).warnings == []
+
     def test_bad_values_and_names_that_are_none(self, monkeypatch):
         monkeypatch.setenv("APPSERVER_THREADS", "many")
         monkeypatch.setenv("APPSERVER_SERVICE_HOST", "10.0.0.1")
