@@ -400,4 +400,17 @@ SHORT = {
     "c": "cgi-mode", "i": "single-interpreter", "j": "json", "m": "memory-report", "r": "reaper",
     "v": "max-vars", "x": "xml", "y": "yaml",
 }  # fmt: skip
+# What other servers call it, which some who come from there write.
+ELSEWHERE = {
+    "access-log": "req-logger", "access-logfile": "req-logger", "access-logformat": "log-format",
+    "autoreload": "py-autoreload", "backlog": "listen", "bind": "http-socket",
+    "channel-timeout": "socket-timeout", "connection-limit": "max-connections", "daemon": "daemonize",
+    "error-log": "logto", "error-logfile": "logto",
+    "graceful-timeout": "worker-reload-mercy", "group": "gid", "http-port": "http-socket",
+    "keep-alive": "keepalive-timeout", "log-file": "logto", "logfile": "logto",
+    "max-request-body-size": "limit-post", "max-requests-jitter": "max-requests-delta", "pid": "pidfile",
+    "proc-name": "procname", "stats-port": "stats", "timeout": "harakiri", "unix-socket": "http-socket",
+    "unix-socket-perms": "chmod-socket", "url-prefix": "mount", "user": "uid", "worker-class": "gevent",
+    "worker-connections": "gevent", "wsgi-app": "module", "wsgi-module": "module",
+}  # fmt: skip
 FOREIGN = _read(_UNNECESSARY, unnecessary=True) | _read(_UNSUPPORTED, unnecessary=False)

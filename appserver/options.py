@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from appserver.foreign import FOREIGN
+from appserver.foreign import ELSEWHERE, FOREIGN
 from appserver.masking import masked
 
 if TYPE_CHECKING:
@@ -380,9 +380,13 @@ class Catalogue:
         from difflib import get_close_matches  # noqa: PLC0415  (only for mistakes)
 
         dashed = name.replace("_", "-")
-        names = [*self.by_name, *FOREIGN]
-        near = [dashed] if dashed in names else get_close_matches(dashed, names, n=3, cutoff=0.7)
-        near = [each for each in near if each[0] == dashed[0]]  # few mistake the first letter
+        if self.knows(dashed):
+            near = [dashed]
+        elif ELSEWHERE.get(dashed) in self.by_name:
+            near = [ELSEWHERE[dashed]]
+        else:  # of what is here: nobody is to be led to an option that is refused
+            near = get_close_matches(dashed, self.by_name, n=3, cutoff=0.7)
+            near = [each for each in near if each[0] == dashed[0]]  # few mistake the first letter
         return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -13,6 +13,7 @@ from appserver import __version__
 from appserver.arguments import CommandLine
 from appserver.cli import main
 from appserver.configuration import Configuration
+from appserver.foreign import ELSEWHERE
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
 from tests.support.server import ROOT, Server
@@ -115,6 +116,23 @@ def test_a_file_is_no_value_of_an_option_that_needs_none(catalogue, name):
     """uWSGI takes no word behind such an option for its value."""
     ini("[uwsgi]\nthreads = 3\n")
     assert settings(catalogue, "--log-date", name) == [("log-date", None), ("threads", "3")]
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("http-port", "http-socket"), ("error_log", "logto"), ("logfile", "logto"), ("wsgi-module", "module"),
+        ("worker-class", "gevent"), ("user", "uid"), ("emperors", ""), ("plugin_dir", "plugin-dir"), ("thread", "threads"),
+    ],
+)  # fmt: skip
+def test_what_is_suggested(catalogue, name, near):
+    """What other servers call it, and never an option that is not supported for one that it looks like."""
+    assert catalogue.suggestion(name) == (f"; did you mean {near}?" if near else "")
+
+
+def test_what_others_call_it_is_no_name_here_and_means_one_that_is(catalogue):
+    assert [name for name in ELSEWHERE if catalogue.knows(name)] == []
+    assert set(ELSEWHERE.values()) <= set(catalogue.by_name)
 
 
 @pytest.mark.parametrize("name", ["conf", "odd:name", "conf:prod"])
