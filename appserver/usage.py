@@ -32,7 +32,8 @@ is threads = 4 before all others.
   parity                 Ask over every listener, and tell where answers differ; see parity --help.
   --ini FILE[:SECTION]   Take options from this file.
   --check                Tell what becomes of every line, load the application, listen on nothing.
-                         Exit with 2 if it would not start, and with --strict 1 for warnings.
+                         Exit with 2 if it would not start; with --strict, which refuses unknown
+                         options in [uwsgi], too, with 1 for warnings.
   --json                 With --check: for machines.
   --show-config          Print the options that result, as an ini file.
   --uwsgi-env            Take options from UWSGI_* variables, too, and say which.
