@@ -8,6 +8,7 @@ the list is complete.
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ _OTHER_FORMATS = frozenset({"yaml", "yml", "json", "js", "xml", "xmlconfig"})
 _INHERITS = "inherit"
 NAMES = LOGIC | _INCLUDES | _PLACEHOLDERS | _OTHER_FORMATS | {_INHERITS}
 
+_BOMS = tuple(each.decode("utf-8", "surrogateescape") for each in (BOM_UTF16_LE, BOM_UTF16_BE))
 _DEEPEST = 32  # files that include each other
 _MOST = 1000  # files in all: those that include each other twice would be read 2^32 times
 
@@ -281,6 +283,9 @@ def _text(path: str) -> str:
         with open(
             0 if path == "-" else path, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
         ) as file:
-            return file.read()
+            text = file.read()
     except OSError as error:
         raise IniError(f"{path}: {error.strerror}") from None
+    if text.startswith(_BOMS) or "\0" in text[:2]:
+        raise IniError(f"{path}: it is in UTF-16, as some editors of Windows save files; save it as UTF-8")
+    return text

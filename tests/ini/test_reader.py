@@ -141,6 +141,16 @@ def test_a_nul_byte_is_an_error(tmp_path, monkeypatch, section, line):
     assert refused("site.ini") == f"site.ini:3: {line}: {told}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_utf16_is_told_as_such(tmp_path, monkeypatch, encoding):
+    """Also one without a byte order mark."""
+    monkeypatch.chdir(tmp_path)
+    mark = "\ufeff".encode("utf-16-be") if encoding == "utf-16-be" else b""
+    (tmp_path / "site.ini").write_bytes(mark + "[uwsgi]\nmodule = é\n".encode(encoding))
+    told = "it is in UTF-16, as some editors of Windows save files; save it as UTF-8"
+    assert refused("site.ini") == f"site.ini: {told}"
+
+
 @pytest.mark.parametrize("source", ["value", "exec://printf 'a\\0b'"])
 def test_a_nul_byte_that_is_read_is_an_error(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
