@@ -84,11 +84,18 @@ class ProgramOptions:
     )  # fmt: skip
 
 
+_CONTROL = "a path with a slash, such as /run/site/control.sock or ./control"
+
+
 def path(text: str) -> str:
     """Convert ``control-socket``: the path of a Unix socket, for others have no permissions."""
-    address = parse(text)
+    try:
+        address = parse(text)
+    except BadValue as error:
+        told = str(error)
+        raise BadValue(told if told.startswith("a path ") else _CONTROL) from None  # others are none here
     if not isinstance(address, str) or address.startswith("\0"):
-        raise BadValue("a path, such as /run/site/control.sock: other sockets have no permissions")
+        raise BadValue(f"{_CONTROL}: other sockets have no permissions")
     return address
 
 

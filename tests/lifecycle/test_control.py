@@ -247,6 +247,21 @@ class TestFile:
         with pytest.raises(BadValue, match="other sockets have no permissions"):
             options.path(text)
 
+    @pytest.mark.parametrize(
+        "text, told",
+        [
+            *((text, "a path with a slash, such as /run/site/control.sock or ./control")
+              for text in ("ctl", "", "a:b", "unix:/run/x.sock", "fd://x", "[::1:80")),
+            ("/" + 107 * "x", "a path of 107 bytes at most, the kernel's limit"),
+            ("/a\0b", "a path without NUL"),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_path_is_told_what_is(self, text, told):
+        """Not the other forms of addresses, which are refused as well."""
+        with pytest.raises(BadValue) as caught:
+            options.path(text)
+        assert str(caught.value) == told
+
     def test_a_path(self):
         assert options.path("/run/x.sock") == "/run/x.sock"
 
