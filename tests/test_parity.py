@@ -115,6 +115,13 @@ def test_one_listener_is_nothing_to_compare(site):
     assert "there are not two listeners to compare" in done.stdout
 
 
+def test_a_server_that_does_not_run_is_asked_for(tmp_path):
+    done = parity(tmp_path, "--http-socket", "http.sock", "--socket", "uwsgi.sock")
+    assert done.returncode == 2
+    assert done.stdout.count("No such file or directory") == 2
+    assert done.stdout.endswith("\nno listener answers: is the server running?\n")
+
+
 def test_a_port_that_only_the_server_knows(tmp_path):
     done = parity(tmp_path, "--http-socket", "127.0.0.1:0", "--socket", "fd://3")
     assert done.stdout.count("only the running server knows its address") == 2

@@ -119,8 +119,10 @@ def main(arguments: Sequence[str]) -> int:
     for each in asked:
         for line in each.lines(first=each is answered[0] if answered else False):
             print(line)
-    if len(answered) < 2:
+    if sum(not each.left_out for each in asked) < 2:
         print("there are not two listeners to compare")
+    elif not answered and "--environ" not in flags:
+        print("no listener answers: is the server running?")
     return code
 
 
