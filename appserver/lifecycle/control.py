@@ -1,4 +1,4 @@
-"""The control socket: one command a connection, its progress in lines, ``ok`` or ``failed: why`` at the end.
+"""The control socket: one command a connection, its progress in lines, then ``ok`` or ``failed: why``.
 
 Only the user that the master runs as, and root, may connect: the file's mode says so, and the
 credentials of whoever connects are asked for (SO_PEERCRED, unix(7)).
@@ -64,7 +64,7 @@ class Control:
         """Take commands in the running loop.
 
         *handler* gets the words and a function that reports progress, and returns None or why it
-        failed. It goes on when its client leaves.
+        failed, one reason a line. It goes on when its client leaves.
         """
         self._handler = handler
         self._go_on()
@@ -126,7 +126,7 @@ class Control:
                 failure: str | None = str(refused)
             else:
                 failure = await self._obey(words, answer.report)
-            await answer.end("ok" if failure is None else f"failed: {' '.join(failure.split())}")
+            await answer.end(["ok"] if failure is None else _failed(failure))
         finally:
             self._clients.discard(client)
             client.close()
@@ -159,9 +159,9 @@ class _Answer:
         with suppress(OSError):
             del self._unsent[: self._client.send(self._unsent)]
 
-    async def end(self, line: str) -> None:
-        """Send what is left and the last line."""
-        self._unsent += f"{line}\n".encode("utf-8", "backslashreplace")
+    async def end(self, lines: list[str]) -> None:
+        """Send what is left and the last lines."""
+        self._unsent += "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # it is gone, or too slow: TimeoutError
             await asyncio.wait_for(loop.sock_sendall(self._client, self._unsent), _PATIENCE)
@@ -169,6 +169,11 @@ class _Answer:
                 self._client.recv(_UNREAD)
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)  # a child may still have its copy
+
+
+def _failed(why: str) -> list[str]:
+    """Return the last lines of an answer: one for each reason."""
+    return [f"failed: {' '.join(line.split())}" for line in why.splitlines() if line.strip()] or ["failed: "]
 
 
 async def _words(client: socket.socket) -> list[str]:

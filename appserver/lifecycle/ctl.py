@@ -65,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # appserver ctl status | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    if failure is not None:
-        print(f"appserver: {failure}", file=sys.stderr)
+    for reason in [] if failure is None else failure.split("\n"):
+        print(f"appserver: {reason}", file=sys.stderr)
     return 0 if failure is None else 1
 
 
@@ -121,21 +121,26 @@ def _give(path: str, command: str) -> str | None:
             pass  # it has refused us without reading, and says why
         except OSError as error:
             raise _Problem(f"cannot reach a server at {path}: {_explained(error)}") from None
-        last = ""
+        last: list[str] = []
         try:
             with sock.makefile("r", encoding="utf-8", errors="backslashreplace", newline="\n") as lines:
                 for line in lines:
-                    if last:
-                        print(last, flush=True)
-                    last = line.removesuffix("\n")
-                    if last != "ok" and not last.startswith("failed: "):  # only the last line means that
-                        print(last, flush=True)
-                        last = ""
+                    told = line.removesuffix("\n")
+                    failed = told.startswith("failed: ")
+                    if not (failed and last and last != ["ok"]):  # only the last lines mean that
+                        for each in last:
+                            print(each, flush=True)
+                        last.clear()
+                    if failed or told == "ok":
+                        last.append(told)
+                    else:
+                        print(told, flush=True)
         except ConnectionResetError:
-            last = ""
-    if last == "ok":
+            last.clear()
+    if last == ["ok"]:
         return None
-    return last.removeprefix("failed: ") or "the server ended before the command was done; its log tells more"
+    reasons = [each.removeprefix("failed: ") for each in last]
+    return "\n".join(reasons) or "the server ended before the command was done; its log tells more"
 
 
 def _explained(error: OSError) -> str:

@@ -36,7 +36,7 @@ async def obey(words, report):
             report("caf\xe9 \udce9")
         case ["reload"]:
             report("begun")
-            return "no\nway"
+            return "no\n\n way\tout\n"
         case ["stop"]:
             raise RuntimeError("oops")
         case _:
@@ -95,8 +95,8 @@ def test_progress_and_the_end(running, path):
     assert said(path, b"status\n") == "worker 1\nworker 2\nok\ncaf\xe9 \\udce9\nok\n"
 
 
-def test_a_reason_is_one_line(running, path):
-    assert said(path, b"reload\n") == "begun\nfailed: no way\n"
+def test_each_reason_is_a_line(running, path):
+    assert said(path, b"reload\n") == "begun\nfailed: no\nfailed: way out\n"
 
 
 def test_words(running, path):
@@ -331,7 +331,7 @@ class TestClient:
     def test_the_ini_file_tells_the_socket(self, running, site, capsys):
         for arguments in (["--ini", site], [f"--ini={site}"]):
             assert ctl.main([*arguments, "reload"]) == 1
-            assert capsys.readouterr() == ("begun\n", "appserver: no way\n")
+            assert capsys.readouterr() == ("begun\n", "appserver: no\nappserver: way out\n")
 
     @pytest.mark.parametrize("number", ["+1", "-2", "3"])
     def test_numbers(self, running, path, capsys, number):
