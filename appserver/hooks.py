@@ -107,7 +107,7 @@ def command(text: str) -> str:
 
 
 def _hook(
-    when: str, example: str = "mkdir:/run/mysite", *, restart: bool = False
+    when: str, example: str = "writen:/run/mysite/up 1", *, restart: bool = False
 ) -> tuple[tuple[str, str], ...]:
     told: tuple[tuple[str, str], ...] = option(
         (), f"Do this {when}.", convert=action, expects="action:argument", example=example,

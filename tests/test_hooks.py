@@ -13,11 +13,21 @@ import pytest
 
 from appserver.application import ApplicationOptions, LoadError
 from appserver.hooks import HookError, HookOptions, action, command, run
-from appserver.options import BadValue, Settings, UnsupportedValue
+from appserver.options import BadValue, Settings, UnsupportedValue, options_of
 from appserver.surroundings import run_hooks
 from tests.support.clients import UwsgiClient
 from tests.support.fronts import poll
 from tests.support.server import Server
+
+
+def test_the_examples_of_hooks_can_be_repeated(tmp_path, monkeypatch):
+    """By the next start, and at some stages by each reload."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    hooks = [each for each in options_of(HookOptions) if each.name.startswith("hook-")]
+    examples = {each.field: (action(each.example.replace("/run/mysite", str(tmp_path))),) for each in hooks}
+    for _ in range(2):
+        for each in hooks:
+            run(HookOptions(**examples), each.name.removeprefix("hook-"))
 
 
 @pytest.mark.parametrize(
