@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from tests.peers.client import get
-from tests.support.fronts import CONFIGS, Mongrel2, Nginx
+from tests.support.fronts import CONFIGS, ENV, Mongrel2, Nginx, require
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.peers
 
@@ -49,6 +52,21 @@ def test_check_finds_nothing_wrong(start, ini):
     )  # fmt: skip
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "warning" not in checked.stdout
+
+
+def test_the_settings_that_readme_shows_are_taken(tmp_path):
+    """m2sh exits with 0 where it cannot read a file, and has made no table then."""
+    require("m2sh")
+    text = (ROOT / "README.md").read_text()
+    [shown] = re.findall(r"^```.*\n(settings = (?s:.)*?)^```$", text, re.MULTILINE)
+    whole = (CONFIGS / "mongrel2.conf").read_text()
+    (tmp_path / "mongrel2.conf").write_text(f"{whole.partition('settings = ')[0]}{shown}")
+    command = ["m2sh", "load", "-config", "mongrel2.conf", "-db", "config.sqlite"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, check=True)
+    assert "ERROR" not in done.stdout + done.stderr
+    with closing(sqlite3.connect(tmp_path / "config.sqlite")) as database:
+        found = dict(database.execute("SELECT key, value FROM setting"))
+    assert found == {"download.flow_control": "1", "upload.stream": "1"}
 
 
 @pytest.mark.parametrize("ini", INIS)
