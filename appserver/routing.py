@@ -162,7 +162,7 @@ class RouteOptions:
     route_referer: tuple[Rule, ...] = _rules("Referer", r"^https?://([^/]+\.)?spam\.example/ break:403")
     route_if: tuple[Rule, ...] = option(
         (), "Do an action for the requests for which a condition holds.", convert=conditional,
-        expects="condition:text action:argument", example="equal:${REQUEST_METHOD};TRACE break:405",
+        expects="condition:text action:argument", example="equal:${REQUEST_METHOD};PUT break:405",
         note=f"The conditions: {', '.join(NAMES)}.",
     )  # fmt: skip
     route_if_not: tuple[Rule, ...] = option(

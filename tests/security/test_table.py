@@ -40,6 +40,10 @@ def test_every_file_is_in_the_index():
     assert {file for file, _, _ in INDEX} | {"README.md"} == {each.name for each in DOCS.iterdir()}
 
 
+def test_all_cases_are_counted():
+    assert f" {len(CASES)} cases" in (DOCS / "README.md").read_text()
+
+
 @pytest.mark.parametrize("file, prefix, count", INDEX)
 def test_no_case_is_missing(file, prefix, count):
     assert [row[0] for row in ROWS[file]] == [f"{prefix}{number}" for number in range(1, int(count) + 1)]
