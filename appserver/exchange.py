@@ -258,9 +258,9 @@ class Exchange:
         codec = self.codec
         if codec.dated and not self.dated:
             headers.append(("Date", DATE.now()))
+        self.begun = True  # before: from here on the loop's thread leaves alone what the head says
         head = codec.head(self)
         self.head_size = len(head)
-        self.begun = True
         return head
 
     def send(self, data: bytes, more: bool, total: int | None = None) -> None:

@@ -342,7 +342,7 @@ class Connection:
                 self.keep = False
                 self._leave()
             elif not self.backlog and not self.codec.buffer:  # else its end is found again behind those
-                self.keep = False
+                self._keep_no_more()
             return
         self.backlog += data
         if self.codec.aborted(self.backlog):
@@ -583,8 +583,7 @@ class Connection:
             if (
                 x is not None
                 and x.ended
-                and not (self.keep and x.keep_alive)
-                and (self.listener.tcp or not (self.keep or self.codec.announces))
+                and ((not x.keep_alive and self.listener.tcp) or not (self.keep or self.codec.announces))
             ):
                 self._put_last(x, pieces)
             elif pieces:
@@ -701,9 +700,17 @@ class Connection:
 
     def stop(self) -> None:
         """Finish what has arrived, and what the peer may be sending just now; then close."""
-        self.keep = False
+        self._keep_no_more()
         if self.state == HEAD:
             self.readable()
+
+    def _keep_no_more(self) -> None:
+        """Have this answer tell that the connection ends, unless its head has said that it is kept."""
+        self.keep = False
+        x = self.x
+        # A thread may be making the head; nothing can come between these two.
+        if x is not None and not x.begun:
+            x.keep_alive = False
 
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from tests.lifecycle.conftest import alive, refused
-from tests.support.clients import FastcgiClient
+from tests.support.clients import FastcgiClient, HttpClient
 from tests.support.fronts import poll
 from tests.test_sockets import needs_ipv6
 
@@ -127,6 +127,47 @@ def test_the_last_answer_of_a_kept_fastcgi_connection_ends_it(site, mounted):
         assert has_ended(client.sock) or client.sock.family == socket.AF_UNIX
         assert client.receive().status == 200
         assert client.sock.recv(1) == b""
+    assert site.server.process.wait(30) == 0
+
+
+MOUNTED = pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/kept.sock"], ids=["tcp", "unix"])
+
+
+@MOUNTED
+@pytest.mark.parametrize("options", [{"gevent": 2}, {"threads": 2}], ids=["gevent", "threads"])
+def test_an_answer_that_begins_behind_a_stop_announces_the_end(site, mounted, options):
+    site.configure(http_socket=mounted.format(site.directory), **options).start()
+    with HttpClient(site.server.addresses["http"]) as client, HttpClient(client.address) as idle:
+        assert idle.request("GET", "/").status == 200
+        client.send("GET", "/hold?hold")
+        poll((site.directory / "hold.held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGTERM)
+        assert idle.sock.recv(1) == b""  # so the worker has told its connections
+        site.release()
+        answer = client.receive()
+        assert (answer.status, answer.header("Connection"), answer.complete) == (200, "close", True)
+    assert site.server.process.wait(30) == 0
+
+
+@MOUNTED
+@pytest.mark.parametrize("options", [{}, {"gevent": 2}, {"threads": 2}], ids=["one", "gevent", "threads"])
+def test_a_connection_whose_answer_has_announced_no_end_takes_one_more_request(site, mounted, options):
+    """Its client may be sending that already when the answer ends."""
+    site.configure(http_socket=mounted.format(site.directory), **options).start()
+    with HttpClient(site.server.addresses["http"]) as client, HttpClient(client.address) as idle:
+        assert idle.request("GET", "/").status == 200
+        client.send("GET", "/events?stream")
+        poll((site.directory / "stream.held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGTERM)
+        site.wait_until("SIGTERM: stop")
+        if options:
+            assert idle.sock.recv(1) == b""
+        site.release("stream")
+        answer = client.receive()
+        assert (answer.body, answer.header("Connection"), answer.complete) == (b"event,end", None, True)
+        while not answer.closed:  # one process that blocks hears of the stop a little later
+            answer = client.request("GET", "/")
+            assert (answer.status, answer.complete) == (200, True)
     assert site.server.process.wait(30) == 0
 
 
