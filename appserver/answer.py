@@ -50,7 +50,7 @@ def answer(result: Any, x: Exchange, channel: Channel) -> None:
 
 def _close(x: Exchange, close: Callable[[], object]) -> None:
     """Call the iterable's ``close``; its failure does not spoil an answer that is sent."""
-    x.closing = True
+    x.spared = True
     try:
         close()
     except BaseException as error:  # noqa: BLE001  (as in respond)

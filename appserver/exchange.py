@@ -118,7 +118,6 @@ class Exchange:
         "body_left",
         "channel",
         "chunked",
-        "closing",
         "codec",
         "core",
         "dated",
@@ -134,6 +133,7 @@ class Exchange:
         "method",
         "protocol",
         "sent",
+        "spared",
         "status",
         "uri",
     )  # fmt: skip
@@ -160,7 +160,7 @@ class Exchange:
         self.bodiless = False
         self.begun = False
         self.ended = False  # all of it is sent
-        self.closing = False  # close() of the application's iterable has been called
+        self.spared = False  # not to be cancelled (any more): it is only tidied up
         self.logged = False  # its access line is written
         self.core: greenlet | None = None  # runs the application's call; None before and after
 

@@ -33,6 +33,7 @@ def interrupt(x: Exchange, error: type[BaseException]) -> bool:
         return False
     if not shared():  # else it waits in what is the server's own
         spoilt.add(core)
+    x.spared = True  # what is tidied up now is not to be broken off
     core.throw(error)
     return True
 
@@ -41,9 +42,10 @@ def cancel(x: Exchange) -> None:
     """End the call for *x*, whose client has gone; to be called in the hub of its loop, from a callback.
 
     The channel must say that it is ``gone`` already, so that a call that runs learns it when it sends.
-    Nothing happens to one whose answer is whole, nor to the iterable's ``close``.
+    Nothing happens to one whose answer is whole, to the iterable's ``close``, nor to a call that was ended
+    before: it may be rolling back.
     """
-    if not x.ended and not x.closing:
+    if not x.ended and not x.spared:
         interrupt(x, Cancelled)
 
 

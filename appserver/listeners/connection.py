@@ -357,13 +357,16 @@ class Connection:
         if self.state != RUN or x is None or x.ended:
             return
         self.gone = True
-        waits = False
+        waits = False  # in what tells it
         if self.inlet is not None:
             waits = self.inlet.waits
             self.inlet.leave()
         if self.sender is not None and self.sender.paces:
+            waits = True
             self.sender.wake()
-        elif not waits:
+        if waits:
+            x.spared = True
+        else:
             self.service.cores.withdraw(self)
             self.listener.loop.run_callback(cancel, x)
 

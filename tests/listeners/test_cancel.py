@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from contextlib import ExitStack
 from socket import SHUT_WR
 
@@ -78,6 +80,51 @@ def test_what_a_cancelled_call_has_kept_is_not_for_the_next_one(serve, token, wh
     site.log(rf"{token} raised Cancelled")
     gone(site, token)
     assert [said(site, f"/local/{each}") for each in "cd"] == [b"nothing", b"c"]
+
+
+def send_with_the_connection(site, client, target):
+    """Send a request that is there when its connection is accepted, which is watched later then."""
+    process = site.server.process
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    client.send("GET", target)
+    process.send_signal(signal.SIGCONT)
+
+
+@over("http", "fastcgi-kept")
+def test_what_a_cancelled_call_does_behind_that_is_not_disturbed(client, site, token, tmp_path):
+    """Its connection is looked at once more, for the sake of the first request."""
+    once, released = ((tmp_path / name, str(tmp_path / name)[1:].replace("/", ":")) for name in "ab")
+    send_with_the_connection(site, client, f"/late-close/{once[1]}?{token}first")
+    site.log(f"{token}first waits")
+    once[0].touch()
+    assert client.receive().body == b"whole"
+    client.send("GET", f"/rolls-back/{released[1]}?{token}")
+    site.log(f"{token} waits")
+    close(client)
+    site.log(f"{token} rolls back")
+    with site.client(client.front) as other:  # which is looked at behind it
+        send_with_the_connection(site, other, f"/wait/call?{token}other")
+        site.log(f"{token}other waits")
+    site.log(f"{token}other raised Cancelled")
+    turn(site)
+    released[0].touch()
+    site.log(f"{token} has rolled back")
+    gone(site, token)
+
+
+@over("fastcgi", "fastcgi-kept")
+def test_a_client_that_aborts_and_leaves_cancels_once(client, site, token, tmp_path):
+    released = tmp_path / "released"
+    client.send("GET", f"/rolls-back/{str(released)[1:].replace('/', ':')}?{token}")
+    site.log(f"{token} waits")
+    client.sock.sendall(client.record(2, b""))
+    site.log(f"{token} rolls back")
+    close(client)
+    turn(site)
+    released.touch()
+    site.log(f"{token} has rolled back")
+    gone(site, token)
 
 
 def said(site, path):

@@ -102,6 +102,19 @@ def wait(environ, start_response, where):
 
 
 @route
+def rolls_back(environ, start_response, path):
+    """Wait for ever, and behind the end of that until a file is there."""
+    tell(environ, "waits")
+    try:
+        threading.Event().wait()
+    finally:
+        tell(environ, "rolls back")
+        while not os.path.exists("/" + path.replace(":", "/")):
+            time.sleep(0.005)
+        tell(environ, "has rolled back")
+
+
+@route
 def late_close(environ, start_response, path):
     """Wait in close() until a file is there."""
 
