@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 
 from appserver import __version__, stacks
 from appserver.clock import Clock
-from appserver.compat.features import WHY, refuse
+from appserver.compat.features import ABSENT, REFUSED, refuse
 from appserver.compat.locks import LOCKS, LockOptions
 from appserver.compat.signals import SIGNALS, Alarm, Timer
 from appserver.identity import generation, worker_id
@@ -68,7 +68,7 @@ def _variables() -> dict[str, str] | None:
 
 
 class Uwsgi(ModuleType):
-    """Its functions have uWSGI's names and arguments; what is not here raises `NotImplementedError`."""
+    """Its functions have uWSGI's names and arguments; what is not here raises an error that tells why."""
 
     SPOOL_RETRY, SPOOL_IGNORE, SPOOL_OK = -1, 0, -2
 
@@ -94,7 +94,9 @@ class Uwsgi(ModuleType):
         self.unbit = False
 
     def __getattr__(self, name: str) -> Any:
-        if name not in WHY:
+        if name in ABSENT:
+            raise AttributeError(f"uwsgi.{name}: {ABSENT[name]}")
+        if name not in REFUSED:
             raise AttributeError(f"module 'uwsgi' has no attribute {name!r}")
 
         def absent(*_: object, **__: object) -> None:

@@ -21,7 +21,7 @@ from appserver import clock as clocks
 from appserver.clock import Clock
 from appserver.compat import dues, finder, signals
 from appserver.compat.dues import Dues
-from appserver.compat.features import WHY
+from appserver.compat.features import ABSENT, REFUSED
 from appserver.compat.module import WithLogvars
 from appserver.compat.signals import Alarm, Signals, Timer
 from appserver.configuration import Configuration
@@ -143,12 +143,29 @@ def test_what_a_process_is(modules):
     assert 0 < rss < vsz
 
 
-@pytest.mark.parametrize("name", sorted(WHY))
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_what_is_not_here_can_be_imported_and_says_so_when_it_is_called(modules, name):
     uwsgi, _ = modules
     function = getattr(uwsgi, name)
     with pytest.raises(NotImplementedError, match=rf"^uwsgi\.{name}: "):
         function("x", y=1)
+
+
+@pytest.mark.parametrize("name", sorted(ABSENT))
+def test_what_a_uwsgi_may_be_without_is_not_there(modules, name):
+    uwsgi, _ = modules
+    assert not hasattr(uwsgi, name)
+    with pytest.raises(AttributeError, match=rf"^uwsgi\.{name}: {ABSENT[name][:9]}"):
+        getattr(uwsgi, name)
+
+
+def test_code_that_asks_does_without(modules):
+    """As engineio, and others that would rather not have a time limit or sleep in uWSGI's way."""
+    uwsgi, _ = modules
+    with pytest.raises(ImportError):
+        from uwsgi import async_sleep  # noqa: F401
+    assert not hasattr(uwsgi, "websocket_handshake")
+    assert not hasattr(uwsgi, "set_user_harakiri")
 
 
 # What dir() returns of the modules of uWSGI 2.0.21, as Debian 12 has it.
@@ -178,8 +195,8 @@ spoolforever spoolraw thread timer
 
 
 @pytest.mark.parametrize("name, attribute", [(name, each) for name in NAMES for each in REAL[name].split()])
-def test_all_names_of_uwsgis_are_there(modules, name, attribute):
-    assert hasattr(modules[NAMES.index(name)], attribute)
+def test_all_names_of_uwsgis_are_known(modules, name, attribute):
+    assert hasattr(modules[NAMES.index(name)], attribute) or (name == "uwsgi" and attribute in ABSENT)
 
 
 def test_what_a_server_is(modules, monkeypatch):
