@@ -98,7 +98,13 @@ def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:
 
 
 def _fail_switched(x: Exchange, channel: Channel, error: BaseException) -> None:
-    """Log what went wrong in a call that has a WebSocket, unless it is only that this has ended."""
+    """Log what went wrong in a call that has a WebSocket, unless it is only that this has ended.
+
+    A bare ConnectionError tells of no failed connection, as each kind of those has a class of its own. By it
+    libraries end a call without an answer where they are served by Werkzeug, whose socket they have found.
+    """
+    if type(error) is ConnectionError and not error.args:
+        return
     if not isinstance(error, (ClientGone, Interrupted)):
         log_error(x, f"the application raised {type(error).__name__}", error)
     if not isinstance(error, (ClientGone, Cancelled, Ended)):

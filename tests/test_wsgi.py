@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appserver.protocols.upgrade import Upgrade
 from appserver.wsgi import respond
 from tests.protocols.answering import exchange
 
@@ -71,6 +72,29 @@ def test_what_an_iterable_raises_has_its_stack(caplog):
     assert wire.startswith(b"HTTP/1.1 500 ")
     assert told == "-: GET /: the application raised TypeError"
     assert str(exc_info[1]) == "of its own"
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (ConnectionError(), None),  # as simple-websocket's users raise it for Werkzeug
+        (ConnectionError("refused by the database"), "the application raised ConnectionError"),
+        (ConnectionResetError(), "the application raised ConnectionResetError"),
+    ],
+    ids=repr,
+)
+def test_a_call_that_has_a_websocket_may_end_without_an_answer(caplog, error, told):
+    plain = exchange()
+    x, channel, aborted = Upgrade(plain.environ, plain.codec), plain.channel, []
+    channel.abort = lambda: aborted.append(error)
+
+    def app(environ, start_response):
+        x.switched = True
+        raise error
+
+    respond(app, x, channel, None)
+    assert [each.message for each in caplog.records] == ([f"-: GET /: {told}"] if told else [])
+    assert aborted == ([error] if told else [])
 
 
 def test_what_has_items_is_iterable(caplog):
