@@ -152,7 +152,10 @@ class HttpCodec(HttpAnswers):
         parts = _REQUEST_LINE(first)
         if parts is None:
             self._check(head)
-            raise ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
+            error = stranger("HTTP", head + self.buffer)
+            raise (
+                error if error.hint else ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
+            )
         if len(fields) > limits.fields:
             raise ProtocolError(
                 HEAD_TOO_LARGE,

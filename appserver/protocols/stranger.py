@@ -15,6 +15,7 @@ _KNOWN = {
     "SCGI": (re.compile(rb"[0-9]{1,9}:[A-Z_]+\0").match, "scgi_pass", "scgi-socket"),
 }
 _TLS = re.compile(rb"\x16\x03").match
+_PROXY = re.compile(rb"PROXY |\r\n\r\n\0\r\nQUIT\n").match  # versions 1 and 2
 _BINARY = frozenset({b"\0", b"\1", b"\x16", b"\x1e"})  # what those begin with that have no text there
 _ENOUGH = 6  # bytes that tell any of them
 
@@ -27,11 +28,18 @@ def unclear(data: bytes) -> bool:
 def stranger(spoken: str, data: bytes) -> ProtocolError:
     """Return the refusal of a peer that does not speak the port's protocol; *data* is how it began.
 
-    It is answered only if it speaks HTTP, as HTTP, and so can read that.
+    It is answered only if it speaks HTTP, as HTTP, and so can read that, or has a client that does.
     """
     heard = next((name for name, (match, _, _) in _KNOWN.items() if name != spoken and match(data)), "")
     hint = ""
-    if heard:
+    readable = heard == "HTTP"
+    if _PROXY(data):
+        heard = "the PROXY protocol"
+        hint = "It is taken in front of a connection's first request, with enable-proxy-protocol = true."
+        readable = spoken == "HTTP"
+        if not readable:
+            hint = "Have the front end leave it out; http-socket takes it, with enable-proxy-protocol."
+    elif heard:
         hint = f"Use {_KNOWN[spoken][1]} in nginx, or {_KNOWN[heard][2]} in the ini file."
     elif _TLS(data):
         heard = "TLS"
@@ -39,6 +47,6 @@ def stranger(spoken: str, data: bytes) -> ProtocolError:
     return ProtocolError(
         BAD_REQUEST,
         f"This port speaks {spoken}, and somebody speaks {heard or 'something else'} to it.",
-        answer=heard == "HTTP",
+        answer=readable,
         hint=hint,
     )

@@ -41,6 +41,20 @@ def test_it_is_named(spoken, heard):
 
 
 @pytest.mark.parametrize("spoken", CODECS)
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"]
+)
+def test_the_proxy_protocol_is_named_with_the_option(spoken, header):
+    codec = CODECS[spoken]()
+    with pytest.raises(
+        ProtocolError, match=f"speaks {spoken}, and somebody speaks the PROXY protocol"
+    ) as caught:
+        codec.receive(header + FIRST[spoken])
+    assert "enable-proxy-protocol" in caught.value.hint
+    assert caught.value.answer is (spoken == "HTTP")
+
+
+@pytest.mark.parametrize("spoken", CODECS)
 def test_noise_gets_no_name(spoken):
     with pytest.raises(ProtocolError) as caught:
         CODECS[spoken]().receive(b"\xff\xfe\n\xfd" * 8)
