@@ -227,7 +227,13 @@ class Intake:
 
     def _upload(self, message: Message, origin: int) -> None:
         options = self.listener.mongrel2
-        file, size = upload.take(message, options.mongrel2_upload_dir, options.mongrel2_chroot)
+        try:
+            file, size = upload.take(message, options.mongrel2_upload_dir, options.mongrel2_chroot)
+        except ProtocolError as error:  # it is a request nevertheless, and has its access line
+            x = self.codec.exchange(message, -1)
+            self._warn(error)
+            self._enter(Request(self, origin, message.connection, x, error=error))
+            return
         try:
             self._serve(message, origin, file, size)
         except ProtocolError:

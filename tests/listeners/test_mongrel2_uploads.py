@@ -231,6 +231,7 @@ def test_without_the_directory_the_operator_is_told():
         assert answer.status == 500
         client.closed()
         server.wait_until("Set mongrel2-upload-dir to the directory")
+        server.wait_until(r'"POST /read HTTP/1.1" 500 ')
         assert b"passwd" not in answer.body
         assert b"mongrel2-upload-dir" not in answer.body
 
