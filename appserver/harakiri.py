@@ -27,13 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
-from appserver import stacks
+from appserver import stacks, thread_locals
 from appserver.blocking import Places, described
 from appserver.interrupt import interrupt, spoilt
 from appserver.listeners.listener import Service
 from appserver.options import option
 from appserver.protocols.upgrade import Upgrade
-from appserver.thread_locals import shared
 from appserver.wsgi import Harakiri, respond
 
 if TYPE_CHECKING:
@@ -158,8 +157,10 @@ class Watchdog:
         return options.harakiri > 0 or (any(limits) and greenlets > 1)
 
     def start(self) -> None:
-        """Begin to watch; in the main thread."""
+        """Begin to watch, before the first request; in the main thread."""
         self._main = get_ident()
+        if self.limits and thread_locals.shared():
+            thread_locals.note()
         signal.signal(_SIGNAL, self._interrupted)
         _start(self._watch, ())
 
@@ -272,7 +273,7 @@ class Watchdog:
     def _spoil(self, run: Running) -> None:
         """Note what may be in the middle of something: what the core has for itself, or all that there is."""
         spoilt.add(run.greenlet)
-        if run.thread == run.loop.thread and shared():
+        if run.thread == run.loop.thread and thread_locals.shared():
             self._spoilt = True
 
     def _abandon(self, run: Running) -> None:

@@ -14,7 +14,7 @@ from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
 
 APP = """
-import os, pathlib, sys, threading, time
+import json, os, pathlib, sqlite3, sys, threading, time
 
 def spin():
     while True:
@@ -81,6 +81,14 @@ def read():
 
 kept = threading.local()
 
+class Own(threading.local):
+    def __init__(self):
+        self.conn = sqlite3.connect(":memory:")  # for this thread alone
+
+own = Own()
+loaded = threading.local()
+loaded.names, loaded.conn = ["first"], object()
+
 WAYS = {
     "block": block, "read": read,
     "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
@@ -92,6 +100,11 @@ def application(environ, start_response):
     if path == "/stuck":
         kept.half = True
         WAYS[query]()
+    if path == "/loaded":
+        found = [own.conn.execute("select 1").fetchone()[0], loaded.names, hasattr(loaded, "conn")]
+        loaded.names = loaded.names + ["requested"]
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(found).encode()]
     if path == "/kept":
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b"true" if hasattr(kept, "half") else b"false"]
@@ -154,6 +167,16 @@ def test_where_all_requests_share_a_thread_its_worker_is_replaced(limited, way):
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
     assert site.get("/kept") == (200, False)
     assert (site.directory / "cleaned").exists() == (way == "cleaning")
+
+
+def test_without_a_master_it_goes_on_with_what_was_loaded(limited):
+    """Data, and what a class makes anew in the thread that it is for; any other object may be a connection by now."""
+    site = limited(master="false")
+    assert site.get("/loaded") == (200, [1, ["first"], True])
+    before = site.told()["pid"]
+    assert site.get("/stuck?sleep") == (504, b"Gateway Timeout\n")
+    assert site.get("/loaded") == (200, [1, ["first"], False])
+    assert site.told()["pid"] == before
 
 
 @pytest.mark.parametrize("way", WAYS)
