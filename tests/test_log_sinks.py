@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -13,7 +15,13 @@ from appserver.log import sinks
 from appserver.log.collector import ZeromqSink
 from appserver.log.sinks import FileSink, Sinks, StderrSink
 
+from .support.fronts import GUARD
 from .support.logs import Lines
+
+
+def at_once(lock):
+    """Return a function that locks as *lock* does, but does not wait."""
+    return lambda fd, how: lock(fd, how if how == fcntl.LOCK_UN else how | fcntl.LOCK_NB)
 
 
 def test_lines_that_may_wait_are_written_with_the_next_one(tmp_path):
@@ -106,6 +114,52 @@ class TestFile:
         }  # fmt: skip
         for each in (ours, theirs):
             each.close()
+
+    def test_processes_that_share_the_descriptor_move_the_file_away_one_by_one(self, tmp_path, monkeypatch):
+        """As workers do, whose log was opened before they were forked."""
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), most=1, backup=str(old))
+        sink.write("before")
+        (told, tell), (go_on, let) = os.pipe(), os.pipe()
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                os.close(let)  # the parent's end is the end of the wait
+                rename = os.rename
+                os.rename = lambda *names: (os.write(tell, b"."), os.read(go_on, 1), rename(*names))
+                sink.write("by the child")
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(tell)
+        assert os.read(told, 1) == b"."
+        with monkeypatch.context() as patched:
+            for name in ("flock", "lockf"):
+                patched.setattr(fcntl, name, at_once(getattr(fcntl, name)))
+            with pytest.raises(BlockingIOError):
+                sinks.move_away(str(path), sink._file.fileno(), 1, str(old))
+        for each in (told, go_on, let):
+            os.close(each)
+        assert os.waitpid(pid, 0)[1] == 0
+        sink.reopen()
+        sink.close()
+        assert (old.read_text(), path.read_text()) == ("before\n", "by the child\n")
+
+    def test_lines_that_come_while_the_file_is_moved_away_are_written(self, tmp_path, monkeypatch):
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), most=7, backup=str(old))
+        sink.write("before")
+        rename = os.rename
+        monkeypatch.setattr(
+            os, "rename", lambda *names: (sink.write("meanwhile", later=True), rename(*names))
+        )
+        writer = threading.Thread(target=sink.write, args=("after",), daemon=True)
+        writer.start()
+        writer.join(GUARD)
+        assert not writer.is_alive(), "it waits for itself"
+        sink.close()
+        assert (old.read_text(), path.read_text()) == ("before\n", "after\nmeanwhile\n")
 
     def test_a_file_is_nobody_elses_from_the_moment_it_is_there(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fchmod", lambda fd, mode: None)  # which comes a moment later

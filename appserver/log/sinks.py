@@ -15,6 +15,10 @@ from typing import Protocol
 
 _LINKS = 40  # that lead to one file, as in the kernel
 
+# For all files of this process: the kernel's lock, which keeps other processes away, is lost where any
+# descriptor of its file is closed.
+_moving = Lock()
+
 
 class Sink(Protocol):
     """Where lines go."""
@@ -146,7 +150,6 @@ class FileSink(_Holding):
         self._owner = owner
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
-        self._lock = Lock()
         self._file = open(  # noqa: SIM115  (closed by close)
             path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
         )
@@ -181,14 +184,19 @@ class FileSink(_Holding):
 
     def _begin_anew(self, most: int) -> None:
         """Begin a new file, or go on with the one that another process has begun."""
-        with self._lock:
+        with _moving:
             move_away(self._path, self._file.fileno(), most, self._backup)
-            self.reopen()
+            self._go_on()
 
     def reopen(self) -> None:
         if self._file.closed:
             return
         self.flush()
+        with _moving:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on with the file that has the path now, or the old one."""
         try:
             with open(self._path, "ab", opener=self._open) as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
@@ -210,14 +218,15 @@ class FileSink(_Holding):
 def move_away(path: str, fd: int, most: int, backup: str) -> None:
     """Rename the file at *path*, open as *fd*, if it is still there and has *most* bytes; raise `OSError`.
 
-    It becomes *backup*, or has the time behind its name. Of several processes that do so one does.
+    It becomes *backup*, or has the time behind its name. Of several processes that do so one does, also of
+    those that share the descriptor: locks of flock(2) would be theirs together.
     """
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    fcntl.lockf(fd, fcntl.LOCK_EX)
     try:
         if _has_path(path, fd) and os.fstat(fd).st_size >= most:
             os.rename(path, backup or _unused(f"{path}.{int(time())}"))
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
 def _has_path(path: str, fd: int) -> bool:
