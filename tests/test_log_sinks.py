@@ -213,15 +213,49 @@ class TestFile:
         assert (tmp_path / "log").read_text() == "a line\n"
 
     def test_a_directory_without_permission(self, tmp_path, monkeypatch):
+        """The log goes on in the old file, which says so once, and again when somebody asks."""
+
         def refuse(*_):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(os, "rename", refuse)
-        sink = FileSink(str(tmp_path / "log"))
-        sink.write("before")
+        path = tmp_path / "log"
+        told = f"the log goes on in the old file: {path} cannot be moved away: Permission denied\n"
+        sink = FileSink(str(path), most=5)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", refuse)
+            for line in ("one", "two", "three", "four"):
+                sink.write(line)
+            sink.rotate()
+        assert path.read_text() == f"one\ntwo\n{told}three\nfour\n{told}"
+        sink.write("five")
+        sink.close()
+        assert path.read_text() == "five\n"
+
+    def test_a_new_file_that_cannot_be_opened_is_told_once(self, tmp_path, monkeypatch):
+        """As of a worker whose master, which is root, has begun one."""
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        path, old = tmp_path / "log", tmp_path / "old"
+        sink = FileSink(str(path), most=5, backup=str(old))
+        with monkeypatch.context() as patched:
+            patched.setattr(sinks, "open_file", refuse)
+            for line in ("before", "one", "two"):
+                sink.write(line)
+        told = f"the log goes on in the old file: {path} cannot be opened: Permission denied\n"
+        assert old.read_text() == f"before\n{told}one\ntwo\n"
+        sink.write("three")
+        sink.close()
+        assert path.read_text() == "three\n"
+
+    def test_a_full_disk_raises_nothing_where_there_can_be_no_new_file(self, tmp_path, monkeypatch):
+        link = tmp_path / "log"
+        link.symlink_to("/dev/full")
+        sink = FileSink(str(link))
+        monkeypatch.setattr(sinks, "open_file", lambda *_: os.open(tmp_path, os.O_WRONLY))
+        sink.reopen()
         sink.rotate()
-        sink.write("after")
-        assert (tmp_path / "log").read_text() == "before\nafter\n"
         sink.close()
 
     def test_lines_are_appended_at_once(self, tmp_path):

@@ -150,7 +150,8 @@ class LogOptions:
     )  # fmt: skip
     log_maxsize: int = option(
         0, "Begin a new file when the log has so many bytes; 0 = never.", example="100000000",
-        note="It holds for each file; that of `daemonize` is looked at four times a second.", restart=True,
+        note="It holds for each file; that of `daemonize` is looked at four times a second. One that cannot"
+        " be moved away, as in a directory of root's, says so and grows on.", restart=True,
     )  # fmt: skip
     log_backupname: str = option(
         "", "The name of the file before (default: that of the log with the time behind it).",

@@ -150,6 +150,7 @@ class FileSink(_Holding):
         self._owner = owner
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
+        self._told = False  # why the log goes on in the old file
         self._file = open(  # noqa: SIM115  (closed by close)
             path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
         )
@@ -179,19 +180,25 @@ class FileSink(_Holding):
 
     def rotate(self) -> None:
         self.flush()
-        with suppress(OSError, ValueError):
+        self._told = False
+        with suppress(ValueError):
             self._begin_anew(1)
 
     def _begin_anew(self, most: int) -> None:
-        """Begin a new file, or go on with the one that another process has begun."""
+        """Begin a new file, or go on with the one that another process has begun, or with the old one."""
         with _moving:
-            move_away(self._path, self._file.fileno(), most, self._backup)
-            self._go_on()
+            try:
+                move_away(self._path, self._file.fileno(), most, self._backup)
+            except OSError as error:
+                self._stay(f"moved away: {error.strerror}")
+            else:
+                self._go_on()
 
     def reopen(self) -> None:
         if self._file.closed:
             return
         self.flush()
+        self._told = False
         with _moving:
             self._go_on()
 
@@ -201,10 +208,16 @@ class FileSink(_Holding):
             with open(self._path, "ab", opener=self._open) as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
             self._set_mode()
+            self._told = False
         except OSError as error:
-            self._file.write(
-                f"the log goes on in the old file: {self._path} cannot be opened: {error.strerror}\n"
-            )
+            self._stay(f"opened: {error.strerror}")
+
+    def _stay(self, why: str) -> None:
+        """Tell in the old file what keeps the log there: once, as each line tries again."""
+        if not self._told:
+            self._told = True
+            with suppress(OSError):  # the disk is full
+                self._file.write(f"the log goes on in the old file: {self._path} cannot be {why}\n")
 
     def forked(self) -> None:
         pass
