@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from appserver.lifecycle.error import StartError
-from appserver.log.sinks import move_away, open_file
+from appserver.log.sinks import move_away, open_given
 from appserver.options import BadValue, option
 
 _READY = b"\0"
@@ -34,7 +34,8 @@ class DaemonOptions:
     daemonize: str = option(
         "", "Run in the background and log to this file; return when the application is loaded.",
         short="d", convert=log_file, expects="file",
-        example="/var/log/mysite.log", note="The start is waited for; it fails in the foreground.",
+        example="/var/log/mysite.log",
+        note="The start is waited for; it fails in the foreground. A new file is given to `uid` and `gid`.",
         restart=True,
     )  # fmt: skip
     daemonize2: str = option(
@@ -50,9 +51,10 @@ class DaemonOptions:
 class Daemon:
     """The background process, as it sees itself: what it owes to the foreground, and its log."""
 
-    def __init__(self, path: str, chmod: int | None, report: int) -> None:
+    def __init__(self, path: str, chmod: int | None, owner: tuple[int, int], report: int) -> None:
         self.path = path
         self._chmod = chmod
+        self._owner = owner
         self._report: int | None = report
 
     def ready(self) -> None:
@@ -69,7 +71,7 @@ class Daemon:
 
     def reopen(self) -> None:
         """Open the log anew under its path, after rotation; raise `OSError` and keep the old one."""
-        _redirect(_opened(self.path, self._chmod))
+        _redirect(_opened(self.path, self._chmod, self._owner))
 
     def rotate(self, most: int, backup: str) -> bool:
         """Move the log away if it has *most* bytes, and begin a new one; tell whether; raise `OSError`."""
@@ -89,16 +91,17 @@ class Daemon:
         os.close(fd)
 
 
-def daemonize(options: DaemonOptions, chmod: int | None = None) -> Daemon:
+def daemonize(options: DaemonOptions, chmod: int | None = None, owner: tuple[int, int] = (-1, -1)) -> Daemon:
     """Go to the background: return in the daemon, and end this process once that is ready or failed.
 
-    The log gets the permissions *chmod*, or 640 if it is a new one. Must run before any thread or event loop
+    The log gets the permissions *chmod*, or 640 if it is a new one, which is given to *owner*, a user and a
+    group: workers open what a master that stays root has begun. Must run before any thread or event loop
     exists. Raise `StartError`, still in the foreground, where the log cannot be opened.
     """
     path = os.path.abspath(options.file)
     option = "daemonize2" if options.daemonize2 else "daemonize"
     try:
-        log = _opened(path, chmod)
+        log = _opened(path, chmod, owner)
     except OSError as error:
         raise StartError(
             option, f"the log cannot be opened: {error.strerror}: {options.file}", options.file
@@ -121,7 +124,7 @@ def daemonize(options: DaemonOptions, chmod: int | None = None) -> Daemon:
     os.dup2(nothing, 0)
     os.close(nothing)
     _redirect(log)
-    return Daemon(path, chmod, report)
+    return Daemon(path, chmod, owner, report)
 
 
 def _wait(child: int, news: int, path: str) -> NoReturn:
@@ -146,9 +149,9 @@ def _say(text: str) -> None:
         os.write(2, "".join(f"appserver: {line}\n" for line in text.splitlines()).encode())
 
 
-def _opened(path: str, chmod: int | None) -> int:
+def _opened(path: str, chmod: int | None, owner: tuple[int, int]) -> int:
     mode = 0o640 if chmod is None else chmod  # uWSGI's
-    log = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+    log = open_given(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode, owner)
     if chmod is not None:
         with suppress(OSError):  # another's file
             os.fchmod(log, chmod)

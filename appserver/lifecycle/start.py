@@ -54,7 +54,8 @@ def run(configuration: Configuration) -> int:
     passed = activation.names_of_passed()  # to this process, not to the daemon that it may become
     daemon = None
     if settings.of(DaemonOptions).file:
-        daemon = daemonize(settings.of(DaemonOptions), settings.of(LogOptions).logfile_chmod)
+        chmod, owner = settings.of(LogOptions).logfile_chmod, privileges.owner(options)
+        daemon = daemonize(settings.of(DaemonOptions), chmod, owner)
     try:
         with ExitStack() as stack:
             return _run(configuration, notifier, daemon, passed, stack)

@@ -65,6 +65,20 @@ def open_file(path: str, flags: int, mode: int) -> int:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
+def open_given(path: str, flags: int, mode: int, owner: tuple[int, int]) -> int:
+    """Open a log file likewise, and give a new one to *owner*: a user, a group. Raise `OSError`.
+
+    A new one never has wider permissions than it ends with.
+    """
+    try:
+        fd = open_file(path, flags | os.O_EXCL, mode)
+    except FileExistsError:
+        return open_file(path, flags, mode)
+    with suppress(OSError):  # whoever is not root gives nothing away
+        os.fchown(fd, *owner)
+    return fd
+
+
 def _target(path: str) -> str | None:
     """Return what a link of root's says, None for one that only the kernel can follow; raise `OSError`."""
     link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)  # so that it is no other one meanwhile
@@ -157,15 +171,7 @@ class FileSink(_Holding):
         self._set_mode()
 
     def _open(self, path: str, flags: int) -> int:
-        """Open the file; a new one never has wider permissions than it ends with."""
-        mode = 0o666 if self._mode is None else self._mode
-        try:
-            fd = open_file(path, flags | os.O_EXCL, mode)
-        except FileExistsError:
-            return open_file(path, flags, mode)
-        with suppress(OSError):  # whoever is not root gives nothing away
-            os.fchown(fd, *self._owner)
-        return fd
+        return open_given(path, flags, 0o666 if self._mode is None else self._mode, self._owner)
 
     def _set_mode(self) -> None:
         if self._mode is not None:

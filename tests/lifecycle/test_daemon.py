@@ -154,6 +154,20 @@ def test_the_log_has_the_permissions_of_log_files(tmp_path, chmod, mode):
     assert [path.stat().st_mode & 0o777 for path in (log, tmp_path / "log.1")] == [mode, mode]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_new_log_is_given_to_whom_the_workers_are(tmp_path, there):
+    """A master that stays root begins one, and they have to open it."""
+    log, old = tmp_path / "log", tmp_path / "old"
+    if there:
+        log.touch(0o640)
+    code = BACKGROUND.replace("(options)", "(options, None, (1234, 2345))")
+    code += f"print('a line', flush=True)\ndaemon.rotate(1, {str(old)!r})\ndaemon.ready()\n"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=30, check=True)
+    owners = [(status.st_uid, status.st_gid, status.st_mode & 0o777) for status in (log.stat(), old.stat())]
+    assert owners == [(1234, 2345, 0o640), (0, 0, 0o640) if there else (1234, 2345, 0o640)]
+
+
 def test_who_interrupts_the_waiting_is_told_that_the_server_goes_on(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     code = f"{BACKGROUND}with open({str(tmp_path / 'fifo')!r}) as file:\n    file.read()\ndaemon.ready()\nprint('up')"
