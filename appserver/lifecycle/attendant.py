@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from appserver.lifecycle import privileges, title
 from appserver.lifecycle.child import Child, Children, told
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.signals import IGNORED_BY_WORKERS
+from appserver.lifecycle.signals import MASTER
 
 if TYPE_CHECKING:
     import socket
@@ -93,7 +93,7 @@ class Attendants:
                     other.close()
             title.set(listener.settings, name)
             privileges.drop(listener.settings.of(PrivilegeOptions))
-            for number in IGNORED_BY_WORKERS:
+            for number in MASTER:
                 signal.signal(number, signal.SIG_IGN)
             self._logs.forked()
             return run(sock.fileno(), self._logs.reopen)

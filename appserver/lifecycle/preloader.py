@@ -26,7 +26,7 @@ from appserver.lifecycle.error import StartError
 from appserver.lifecycle.inherited import connections
 from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.privileges import PrivilegeOptions
-from appserver.lifecycle.signals import IGNORED_BY_WORKERS, ignore
+from appserver.lifecycle.signals import MASTER, ignore
 from appserver.lifecycle.touch import TouchOptions
 from appserver.lifecycle.warming import WarmUpOptions
 from appserver.lifecycle.worker import Worker
@@ -58,7 +58,7 @@ class Preloader:
     def run(self) -> int:
         """Serve the master until its end; return the exit code."""
         forks.begin()
-        forks.handle(dict.fromkeys(IGNORED_BY_WORKERS, ignore))
+        forks.handle(dict.fromkeys(MASTER, ignore))
         title.set(self._configuration.settings, f"preloader (generation {self._generation})")
         self._logs.forked()
         identity.become(0, self._generation)

@@ -16,7 +16,9 @@ MASTER = {
 }  # fmt: skip
 
 # Terminals and service managers send these to all processes of a group; the master tells its workers
-# what to do. One that is sent SIGTERM alone is replaced, once it has begun to serve.
+# what to do. One that is sent SIGTERM alone is replaced, once it has begun to serve. Other processes ignore
+# all that is the master's. So do workers with SIGUSR1, which the preloader leaves to them so, or as the
+# application has it by then.
 IGNORED_BY_WORKERS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip

@@ -345,6 +345,35 @@ def test_workers_that_start_after_a_rotation_write_to_the_new_file(site, how, la
 
 
 @pytest.mark.parametrize("lazy", ["true", "false"])
+def test_all_processes_may_be_sent_what_is_for_the_master(site, lazy):
+    """As `systemctl kill` does."""
+    site.configure(lazy_apps=lazy, gevent=4).start()
+    master = site.server.process.pid
+    before = children(master)
+    finish = site.hold()
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for pid in (*before, master):
+            os.kill(pid, number)
+    site.wait_until("in hold$")
+    site.release()
+    assert finish()[0] == 200
+    assert children(master) == before
+
+
+@pytest.mark.parametrize("lazy", ["true", "false"])
+def test_an_application_may_have_a_handler_for_a_signal_that_is_ignored(site, lazy):
+    site.app.write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: open('taken', 'w').close())\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'application/json')])\n"
+        "    return [b'%d' % os.getpid()]\n"
+    )
+    os.kill(site.configure(lazy_apps=lazy).start().told(), signal.SIGUSR1)
+    poll((site.directory / "taken").exists, "the handler is not called")
+
+
+@pytest.mark.parametrize("lazy", ["true", "false"])
 def test_an_application_has_an_event_loop_of_its_own(site, lazy):
     """The master's, which runs in the frames below, is never seen."""
     site.app.write_text(

@@ -719,6 +719,15 @@ def test_the_receiver_drops_its_privileges(start):
             assert status["Groups"].split() == ["2345"]
 
 
+def test_the_receiver_lives_on_when_it_is_sent_what_is_for_the_master(start):
+    with start(*TWO) as shared:
+        before = shared.receiver
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(before, number)
+        shared.pid()
+        assert shared.receiver == before
+
+
 def test_the_receiver_opens_its_log_anew(tmp_path):
     log, moved = tmp_path / "log", tmp_path / "moved"
     with Mongrel2() as peer:
