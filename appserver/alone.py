@@ -49,7 +49,8 @@ class _End:
     """The end of this process, as signals ask for it, and as a master would bring it about.
 
     The application may keep the loop from all else. So Python's signal handlers begin it, which run
-    nevertheless; and a native thread, which may write to the log, ends what does not end by itself.
+    nevertheless; and a native thread, which may write to the log, ends what does not end by itself. Where
+    there can be no more threads, the loop does what it can.
     """
 
     def __init__(self, server: Server, mercy: float, notifier: Notifier) -> None:
@@ -64,18 +65,18 @@ class _End:
         """Begin to stop: after what is in hand for a first SIGTERM, else at once."""
         hurry = self._asked or number != signal.SIGTERM
         self._asked = True
-        _start(self._bring_about, (signal.Signals(number), 0.0 if hurry else self._mercy))
+        how = signal.Signals(number), 0.0 if hurry else self._mercy
+        try:
+            _start(self._bring_about, how)
+        except RuntimeError:  # there can be no more threads
+            self._loop.run_callback_threadsafe(self._begin, *how)
 
     def came(self) -> None:
         """Note that no request is in hand any more."""
         self._what = "what runs at the exit does"
 
     def _bring_about(self, number: signal.Signals, mercy: float) -> None:
-        log.info("%s: %s", number.name, MASTER[number][0])
-        self._notifier.stopping("stopping")
-        if number == signal.SIGQUIT:
-            stacks.log_all()
-            stacks.wait()
+        self._tell(number)
         self._loop.run_callback_threadsafe(self._stop, mercy)
         _sleep(mercy + _MORE_MERCY if mercy else _AT_ONCE)
         log.error("%s not end; the process does", self._what)
@@ -85,6 +86,16 @@ class _End:
         if self._server.access is not None:
             self._server.access.flush()
         os._exit(0)
+
+    def _begin(self, number: signal.Signals, mercy: float) -> None:
+        self._tell(number)
+        self._stop(mercy)
+
+    def _tell(self, number: signal.Signals) -> None:
+        log.info("%s: %s", number.name, MASTER[number][0])
+        self._notifier.stopping("stopping")
+        if number == signal.SIGQUIT:
+            stacks.write()
 
     def _stop(self, mercy: float) -> None:
         log.info("stopping")

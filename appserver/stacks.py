@@ -10,6 +10,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
+from gevent import get_hub
 from greenlet import greenlet
 
 from appserver import wsgi
@@ -100,10 +101,21 @@ def _waiting() -> dict[str, FrameType]:
 def log_all() -> None:
     """Have all stacks written to the log; for signal handlers.
 
-    A native thread does it: what the handler has interrupted may be writing to the log itself.
+    A native thread does it: what the handler has interrupted may be writing to the log itself. Where there
+    can be no more threads, the loop does.
     """
     if _writing.acquire(blocking=False):  # else they are just being written
-        _start(_write, ())
+        try:
+            _start(_write, ())
+        except RuntimeError:
+            _writing.release()
+            get_hub().loop.run_callback_threadsafe(write)
+
+
+def write() -> None:
+    """Write all stacks to the log; not for signal handlers."""
+    _writing.acquire()
+    _write()
 
 
 def wait() -> None:

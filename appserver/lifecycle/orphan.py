@@ -43,6 +43,5 @@ def _wait(what: str, fd: int, mercy: Callable[[], float], end: Callable[[], None
     log.error(
         "the master has gone, and this %s does not come to its end: its stacks follow, and it is ended", what
     )
-    stacks.log_all()
-    stacks.wait()
+    stacks.write()
     end()

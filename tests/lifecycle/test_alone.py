@@ -200,6 +200,47 @@ def test_the_exit_code_is_that_of_the_last_hook(alone, site):
     site.wait_until("exec-as-user-atexit = exit 3: the command exited with 3")
 
 
+WITHOUT_THREADS = """
+
+from appserver import alone, stacks
+
+def refuse(*_):
+    raise RuntimeError("can't start new thread")
+
+alone._start = stacks._start = refuse
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_signals_end_a_server_that_can_have_no_more_threads(alone, site, number):
+    with site.app.open("a") as file:
+        file.write(WITHOUT_THREADS)
+    site = alone(gevent=10)
+    finish = site.hold()
+    site.server.process.send_signal(number)
+    site.wait_until("INFO stopping$")
+    if number == signal.SIGTERM:
+        site.release()
+        assert finish()[0] == 200
+    assert site.server.process.wait(30) == 0
+    assert ("in hold\n" in site.log) == (number == signal.SIGQUIT)
+    finish()
+
+
+@pytest.mark.parametrize("lazy", ["true", "false"])
+def test_stacks_of_workers_that_can_have_no_more_threads(site, lazy):
+    with site.app.open("a") as file:
+        file.write(WITHOUT_THREADS)
+    site.configure(gevent=10, lazy_apps=lazy).start()
+    finish = site.hold()
+    site.server.process.send_signal(signal.SIGUSR2)
+    site.wait_until("in hold$")
+    site.release()
+    assert finish()[0] == 200
+    assert site.server.stop() == 0
+    assert "replaced" not in site.log
+
+
 def test_stacks_and_logs(alone, site):
     log = site.directory / "log"
     site.configure(master="false", gevent=10, logto=log).launch()
