@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import zmq
@@ -267,6 +267,24 @@ def test_without_a_stderr_requests_go_on(app, listening, tmp_path, mode):
             assert fetch(listening, "/fail")[0] == 500
             shown = {"closed": b"/dev/null", "full": b"/dev/full", "broken": b"pipe:"}[mode]
             assert fetch(listening, "/stderr")[1].startswith(shown)
+
+
+@pytest.mark.parametrize("option", ["--gevent=4", "--threads=2", "--master"])
+def test_a_reader_of_stderr_that_has_stopped_holds_nobody_up(app, listening, option):
+    read, write = os.pipe()
+    with launched(command(app, listening, option, "--warm-up=none"), listening, stderr=write) as server:
+        assert fetch(listening) == (200, b"hello")
+        os.set_blocking(write, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(write, b"x" * 4096)
+        os.set_blocking(write, True)
+        for _ in range(3):
+            assert fetch(listening) == (200, b"hello")
+        server.terminate()
+        assert server.wait(60) == 0
+    os.close(write)
+    os.close(read)
 
 
 @pytest.mark.parametrize(

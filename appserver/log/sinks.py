@@ -13,6 +13,8 @@ from threading import Lock
 from time import time
 from typing import Protocol
 
+from appserver.log.pipe import pipe_at
+
 _LINKS = 40  # that lead to one file, as in the kernel
 
 # For all files of this process: the kernel's lock, which keeps other processes away, is lost where any
@@ -126,12 +128,20 @@ class _Holding:
 class StderrSink(_Holding):
     """Write lines to stderr."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._pipe = None
+        if sys.stderr is not None:  # it was closed when the process began
+            with suppress(OSError, ValueError):
+                self._pipe = pipe_at(sys.stderr.fileno())
+
     def _put(self, text: str) -> None:
-        if sys.stderr is None:  # it was closed when the process began
-            return
-        with suppress(OSError, ValueError):  # the terminal or pipe is gone: requests go on
-            sys.stderr.write(text)
-            sys.stderr.flush()
+        if self._pipe is not None:
+            self._pipe.put(text)
+        elif sys.stderr is not None:
+            with suppress(OSError, ValueError):  # the terminal is gone: requests go on
+                sys.stderr.write(text)
+                sys.stderr.flush()
 
     def reopen(self) -> None:
         pass
@@ -144,6 +154,8 @@ class StderrSink(_Holding):
 
     def close(self) -> None:
         self.flush()
+        if self._pipe is not None:
+            self._pipe.put("")
 
 
 class FileSink(_Holding):
@@ -169,6 +181,7 @@ class FileSink(_Holding):
             path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
         )
         self._set_mode()
+        self._pipe = pipe_at(self._file.fileno())  # as /dev/stdout may be
 
     def _open(self, path: str, flags: int) -> int:
         return open_given(path, flags, 0o666 if self._mode is None else self._mode, self._owner)
@@ -179,6 +192,9 @@ class FileSink(_Holding):
                 os.fchmod(self._file.fileno(), self._mode)
 
     def _put(self, text: str) -> None:
+        if self._pipe is not None:
+            self._pipe.put(text)
+            return
         with suppress(OSError, ValueError):  # the disk is full
             if self._most and os.fstat(self._file.fileno()).st_size >= self._most:
                 self._begin_anew(self._most)
@@ -230,6 +246,9 @@ class FileSink(_Holding):
 
     def close(self) -> None:
         self.flush()
+        if self._pipe is not None:
+            self._pipe.put("")
+            self._pipe = None
         with suppress(OSError):
             self._file.close()
 
