@@ -29,6 +29,7 @@ from appserver.stats.options import StatsOptions
 from appserver.stats.server import StatsServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from appserver.configuration import Configuration
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver")
 
 # The real ones, also where gevent replaces them later.
-_start, _sleep = _thread.start_new_thread, sleep
+_start, _sleep, _Lock = _thread.start_new_thread, sleep, _thread.allocate_lock
 
 _MORE_MERCY = 2.0  # seconds more for the process to end by itself than it gives its requests
 _AT_ONCE = 1.0  # seconds that it has when it shall hurry
+_WORDS = 5.0  # seconds for words about the end: what takes them may hang, as files of a network do
 
 
 class _End:
@@ -76,16 +78,19 @@ class _End:
         self._what = "what runs at the exit does"
 
     def _bring_about(self, number: signal.Signals, mercy: float) -> None:
-        self._tell(number)
+        _within(_WORDS, lambda: self._tell(number))
         self._loop.run_callback_threadsafe(self._stop, mercy)
         _sleep(mercy + _MORE_MERCY if mercy else _AT_ONCE)
-        log.error("%s not end; the process does", self._what)
         for listener in self._server.listeners:
             with suppress(Exception):  # the loop may be using it
                 listener.close()
+        _within(_WORDS, self._say_last_words)
+        os._exit(0)
+
+    def _say_last_words(self) -> None:
+        log.error("%s not end; the process does", self._what)
         if self._server.access is not None:
             self._server.access.flush()
-        os._exit(0)
 
     def _begin(self, number: signal.Signals, mercy: float) -> None:
         self._tell(number)
@@ -103,6 +108,22 @@ class _End:
         for listener in self._server.listeners:
             listener.refuse()
         self._server.stop(mercy)
+
+
+def _within(seconds: float, do: Callable[[], None]) -> None:
+    """Do something in another thread, and wait for it no longer than so many seconds."""
+    doing = _Lock()
+    doing.acquire()
+
+    def run() -> None:
+        try:
+            do()
+        finally:
+            doing.release()
+
+    with suppress(RuntimeError):  # there can be no more threads
+        _start(run, ())
+        doing.acquire(timeout=seconds)
 
 
 def run(configuration: Configuration, logs: Log, app: Application, notifier: Notifier) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -225,6 +226,44 @@ def test_signals_end_a_server_that_can_have_no_more_threads(alone, site, number)
     assert site.server.process.wait(30) == 0
     assert ("in hold\n" in site.log) == (number == signal.SIGQUIT)
     finish()
+
+
+HANGING = """
+
+import logging
+from appserver import alone
+from appserver.log.sinks import FileSink
+
+alone._WORDS = alone._AT_ONCE = 0.05
+put = FileSink._put
+
+def hang(sink, text):
+    if "/hang" in text:
+        open("hangs", "w").close()
+        os.read(os.pipe()[0], 1)
+    put(sink, text)
+
+def application(environ, start_response):
+    logging.getLogger("appserver").info(environ["PATH_INFO"])
+
+FileSink._put = hang
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_signals_end_a_server_whose_log_hangs(site, number):
+    """Though its lock is held by the loop, which does not turn."""
+    with site.app.open("a") as file:
+        file.write(HANGING)
+    log = site.directory / "log"
+    site.configure(master="false", gevent=10, logto=log).launch()
+    poll(lambda: log.exists() and "INFO ready" in log.read_text(), "it is not ready")
+    host, port = re.search(r"listening: http (\S+):(\d+)", log.read_text()).groups()
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"GET /hang HTTP/1.0\r\n\r\n")
+        poll((site.directory / "hangs").exists, "the log does not hang")
+        site.server.process.send_signal(number)
+        assert site.server.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("lazy", ["true", "false"])
