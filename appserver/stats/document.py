@@ -76,7 +76,7 @@ class View:
             "pid": os.getpid(),
             "uid": os.getuid(),
             "gid": os.getgid(),
-            "cwd": os.getcwd(),
+            "cwd": _directory(),
             "locks": [{f"user {number}": LOCKS.holder(number)} for number in range(locks + 1)],
             "sockets": sockets,
             "workers": workers,
@@ -164,6 +164,14 @@ class View:
             }
             for number, (mount, numbers) in enumerate(by_application(process).items())
         ]
+
+
+def _directory() -> str:
+    """Return the directory of this process; empty where that has been removed, as of an old release."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _cores(process: Process) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from appserver.stats.options import StatsOptions, exposed
 from appserver.stats.server import StatsServer
 from tests.support.clients import FastcgiClient, HttpClient, Mongrel2Client, ScgiClient, UwsgiClient
 from tests.support.fronts import poll
+from tests.support.server import Server
 from tests.support.simulated import Mongrel2
 
 # What a uWSGI 2.0.21 tells, and so what programs may look for.
@@ -121,6 +122,18 @@ def test_the_document_has_uwsgis_form(site, told, options):
     assert document["pid"] == site.server.process.pid
     assert document["uid"] == os.getuid()
     assert document["cwd"] == str(site.directory)
+
+
+@pytest.mark.parametrize("master", ["true", "false"])
+def test_the_directory_of_the_server_may_be_removed(site, told, master):
+    """As that of a release that a newer one has followed."""
+    release = site.directory / "release"
+    release.mkdir()
+    site.configure(master=master, stats="127.0.0.1:0", pythonpath=site.directory)
+    site.server = Server("--ini", site.ini, cwd=release).start()
+    assert told()["cwd"] == str(release)
+    release.rmdir()
+    assert told()["cwd"] == ""
 
 
 @KINDS
