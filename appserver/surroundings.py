@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import sys
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from appserver.options import Settings
 
+log = logging.getLogger("appserver")
+
 # As in uWSGI: what runs earlier may make the directories.
 _BEFORE_ENVDIR = {"asap"}
 _IN_CHDIR = {"master-start", "as-user-atexit"}
+_AT_EXIT = {"as-user-atexit"}  # of what has been prepared before, some may have gone: a release, a mount
 
 
 def prepare(settings: Settings, *, supervised: bool = False) -> None:
@@ -52,21 +56,23 @@ def run_hooks(settings: Settings, stage: str) -> None:
     """Do what is wanted at a stage outside of the application's process, in its surroundings for the while.
 
     They are not for this process, whose next application may have others; what hooks change in it remains.
-    Raise `HookError`, and `LoadError` for the surroundings.
+    Raise `HookError`, and `LoadError` for the surroundings, which those of the exit do without.
     """
     options = settings.of(HookOptions)
     if hooks.wanted(options, stage):
-        with _visited(settings, envdir=stage not in _BEFORE_ENVDIR, chdir=stage in _IN_CHDIR):
+        with _visited(settings, stage):
             hooks.run(options, stage)
 
 
 @contextmanager
-def _visited(settings: Settings, *, envdir: bool, chdir: bool) -> Iterator[None]:
+def _visited(settings: Settings, stage: str) -> Iterator[None]:
     """Be in the surroundings; then take back what they have changed and nobody has since."""
+    needed = stage not in _AT_EXIT
     before = dict(os.environ)
-    _set_variables(settings, envdir=envdir)
+    with nullcontext() if needed else _warned():
+        _set_variables(settings, envdir=stage not in _BEFORE_ENVDIR)
     inside = dict(os.environ)
-    with _directory(settings) if chdir else nullcontext():
+    with _directory(settings, needed=needed) if stage in _IN_CHDIR else nullcontext():
         yield
     for name in before | inside:
         if before.get(name) != inside.get(name) == os.environ.get(name):
@@ -77,14 +83,24 @@ def _visited(settings: Settings, *, envdir: bool, chdir: bool) -> Iterator[None]
 
 
 @contextmanager
-def _directory(settings: Settings) -> Iterator[None]:
+def _warned() -> Iterator[None]:
+    """Go on without what has gone, and tell of it."""
+    try:
+        yield
+    except LoadError as error:
+        log.warning("%s: %s", error.option, error)
+
+
+@contextmanager
+def _directory(settings: Settings, *, needed: bool) -> Iterator[None]:
     """Be in ``chdir``, and then where this process was, unless it has gone elsewhere."""
     with ExitStack() as stack:
         here = -1
         with suppress(PermissionError):  # who may not search this directory needs no way back to it
             here = os.open(".", os.O_PATH | os.O_CLOEXEC)
             stack.callback(os.close, here)
-        _change_directory(settings)
+        with nullcontext() if needed else _warned():
+            _change_directory(settings)
         inside = os.stat(".")
         yield
         if here >= 0 and os.path.samestat(os.stat("."), inside):

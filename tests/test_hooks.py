@@ -266,3 +266,19 @@ def test_a_stage_without_hooks_wants_no_surroundings(tmp_path):
     assert (caught.value.option, str(caught.value)) == (
         "envdir", f"No such file or directory: {tmp_path}/none"
     )  # fmt: skip
+
+
+def test_hooks_of_the_exit_do_without_surroundings_that_have_gone(tmp_path, monkeypatch, caplog, variables):
+    monkeypatch.chdir(tmp_path)
+    hooks = {"exec_as_user_atexit": ("echo $SET > told",)}
+    gone = {"envdir": (f"{tmp_path}/variables",), "chdir": f"{tmp_path}/release"}
+    run_hooks(settings(hooks=hooks, env=(("SET", "x"),), **gone), "as-user-atexit")
+    assert ((tmp_path / "told").read_text(), os.getcwd(), "SET" in os.environ) == (
+        "x\n",
+        str(tmp_path),
+        False,
+    )
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        f"envdir: No such file or directory: {tmp_path}/variables",
+        f"chdir: No such file or directory: {tmp_path}/release",
+    ]
