@@ -72,7 +72,7 @@ def test_nothing_stands_against_what_the_server_does():
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillMode"] == "mixed"  # SIGTERM to the master alone
     assert int(service["TimeoutStopSec"]) > 60  # worker-reload-mercy
-    assert {"AF_UNIX", "AF_INET", "AF_INET6"} == set(service["RestrictAddressFamilies"].split())
+    assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"} == set(service["RestrictAddressFamilies"].split())
 
 
 def test_the_guides_unit_has_the_same_type():
