@@ -103,7 +103,8 @@ class LogOptions:
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
         convert=date, expects="strftime form", bare=True, example="%%d/%%b/%%Y %%H:%%M:%%S",
-        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`.",
+        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`. Where TZ"
+        " has rules in itself, as `CET-1CEST`, it becomes that of an application that sets another one.",
         restart=True,
     )  # fmt: skip
     log_encoder: tuple[Encoder, ...] = option(
