@@ -63,7 +63,9 @@ def accepted(environ, socket):
     choice = environ["QUERY_STRING"]
     socket.accept(choice if choice in socket.subprotocols else None, [("X-Own", "yes")])
     tell(environ, f"chose {socket.subprotocol} of {','.join(socket.subprotocols)}")
-    tell(environ, f"asked {socket.path} {socket.version} {socket.protocol} {socket.origin}")  # gevent-websocket's
+    tell(
+        environ, f"asked {socket.path} {socket.version} {socket.protocol} {socket.origin}"
+    )  # gevent-websocket's
     socket.send(
         json.dumps([socket.subprotocol, environ["REQUEST_METHOD"], environ["wsgi.input"].read().decode()])
     )
