@@ -24,7 +24,7 @@ from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.log.access import AccessOptions
 from appserver.log.options import LogOptions, astray
 from appserver.masking import visible
-from appserver.options import TRUE, Catalogue, Kind, changed, option
+from appserver.options import TRUE, Catalogue, Kind, changed, kept, option
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
@@ -136,13 +136,14 @@ class Configuration:
     ``plan`` may be None and the listeners too few. ``warnings`` are sentences about what is not as it
     looks, ``remarks`` those of them that reading has found; ``verdicts`` tell what becomes of each setting,
     and have the others. None of their texts has ``secrets`` in it.
-    ``directory`` is where relative files were looked for; ``first`` is the configuration of the start. With
-    *reloading* the server runs already. Raise `ConfigurationError` where not even the options can be known.
+    ``directory`` is where relative files were looked for; ``first`` is the configuration of the start, given
+    by a reload. ``settings`` have from that what holds until a restart; ``asked`` are those that were read.
+    Raise `ConfigurationError` where not even the options can be known.
     """
 
-    def __init__(self, arguments: Sequence[str], *, reloading: bool = False) -> None:
+    def __init__(self, arguments: Sequence[str], *, first: Configuration | None = None) -> None:
         self.arguments = list(arguments)
-        self.first = self
+        self.first = first or self
         try:
             self.directory = os.getcwd()
         except FileNotFoundError:
@@ -156,7 +157,7 @@ class Configuration:
             )
         except (RegistryError, ValueError) as error:
             raise ConfigurationError([str(error)]) from None
-        line = CommandLine(arguments, self.catalogue, os.environ, reloading=reloading)
+        line = CommandLine(arguments, self.catalogue, os.environ, reloading=first is not None)
         self.commands = line.commands
         self.secrets = line.secrets
         below = _below_chdir(self.catalogue, line.settings)
@@ -165,8 +166,8 @@ class Configuration:
         everything = line.all if line.problems else list(map(below, line.all))
         verdicts = Judge(self.catalogue, everything, line.problems).verdicts
         self.verdicts = [replace(each, text=self.secrets.hidden(each.text)) for each in verdicts]
-        built, problems = self.catalogue.build(self.given)
-        self.settings = _of_their_user(built)
+        self.asked, problems = self.catalogue.build(self.given)
+        self.settings = _of_their_user(self._held(self.asked))
         self.mistakes = [visible(self.secrets.hidden(each)) for each in line.problems + problems]
         self.remarks = [visible(self.secrets.hidden(each)) for each in line.warnings + told]
         judged = [visible(self.secrets.hidden(str(each))) for each in verdicts if each.warns]
@@ -188,6 +189,17 @@ class Configuration:
             self.plan = plan(self.listeners, self.settings.of(ConcurrencyOptions))
         except PlanError as error:
             self.problems.append(self._placed("gevent", "", error))
+
+    def _held(self, settings: Settings) -> Settings:
+        """Return *settings* with what holds until a restart as it was at first: whoever asks is told that."""
+        if self.first is not self:
+            for owner in self._lasting():
+                settings = settings.having(kept(self.first.asked.of(owner), settings.of(owner)))
+        return settings
+
+    def _lasting(self) -> list[type]:
+        """Return the owners of options that were there at the start; a plug-in may be new."""
+        return [each for each in self.catalogue.owners if each in self.first.catalogue.owners]
 
     def _kind(self, classes: dict[str, type[Listener]], owner: type, setting: Setting) -> type[Listener]:
         """Return the class of the listener that a setting mounts."""
@@ -250,9 +262,8 @@ class Configuration:
         """Return a sentence about each option that is kept until a restart, and not what it was at first."""
         return [
             self._placed(each.name, "", f"{each.name} has changed, which takes effect at a restart")
-            for owner in self.catalogue.owners
-            if owner in self.first.catalogue.owners  # a plug-in may be new
-            for each in changed(self.first.settings.of(owner), self.settings.of(owner))
+            for owner in self._lasting()
+            for each in changed(self.first.asked.of(owner), self.asked.of(owner))
             if each.restart
         ]
 
@@ -264,7 +275,7 @@ class Configuration:
     @property
     def supervised(self) -> bool:
         """Whether a master is to keep worker processes."""
-        return wants_master(self.settings) or any(each.attendant() for each in self.listeners)
+        return wants_master(self.asked) or any(each.attendant() for each in self.listeners)
 
     def told(self, error: AddressError | _OfAnOption) -> str:
         """Return what an error says, behind the place of the setting that has led to it."""

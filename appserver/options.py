@@ -193,6 +193,12 @@ def changed(before: object, after: object) -> list[Option]:
     ]  # fmt: skip
 
 
+def kept(before: object, after: Any) -> Any:
+    """Return *after*, with the options that hold until a restart as they are in *before*."""
+    held = [each.field for each in options_of(type(after)) if each.restart]
+    return dataclasses.replace(after, **{field: getattr(before, field) for field in held})
+
+
 def boolean(text: str) -> bool:
     """Convert the value of a flag; a bare key is true."""
     lower = text.lower()

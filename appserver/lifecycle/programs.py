@@ -36,8 +36,7 @@ _LOOK = 1.0  # seconds between looks at a pid file
 class Programs:
     """Keep the programs that the options name, as children of the master.
 
-    What starts has the privileges and the surroundings of ``settings``, which may be others than those that
-    it was asked for with.
+    What starts has the surroundings of ``settings``, which a reload may have changed since it was asked for.
     """
 
     def __init__(self, settings: Settings, children: Children) -> None:

@@ -59,9 +59,8 @@ def reread(old: Configuration) -> Configuration:
     _leave_removed(old)
     try:
         with _where(old):
-            new = Configuration(old.arguments, reloading=True)
+            new = Configuration(old.arguments, first=old.first)
             new.directory = old.directory
-            new.first = old.first
     except ConfigurationError as error:
         raise Failed(str(error)) from None
     if new.problems:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from appserver.binding import BindOptions
 from appserver.configuration import Configuration
+from appserver.hooks import HookOptions
 from appserver.reference import example
 from tests.lifecycle.conftest import children, refused
 from tests.lifecycle.test_autoreload import needs_watchfiles
@@ -132,16 +134,58 @@ def test_what_only_a_restart_changes_is_told_with_its_place(name, tmp_path):
     old, new = tmp_path / "old.ini", tmp_path / "new.ini"
     old.write_text("[appserver]\nhttp-socket = :0\nmodule = x\nmaster = true\n")
     new.write_text(f"{old.read_text()}{name} = {example(OPTIONS[name])}\n")
-    first, second = Configuration([str(old)]), Configuration([str(new)])
-    assert second.problems == []
-    second.first = first
-    [told] = second.at_restart()
+    without, having = Configuration([str(old)]), Configuration([str(new)])
+    assert having.problems == having.at_restart() == []
+    added = Configuration([str(new)], first=without)
+    [told] = added.at_restart()
     assert told.startswith(f"{new}:5: {name} = ")
     assert told.endswith(f": {WAITS.format(name)}")
-    first.first = second
-    assert first.at_restart() == [WAITS.format(name)]
-    second.first = second
-    assert second.at_restart() == []
+    removed = Configuration([str(old)], first=having)
+    assert removed.at_restart() == [WAITS.format(name)]
+    owner, field = OPTIONS[name].owner, OPTIONS[name].joins or OPTIONS[name].field
+    first, second = (getattr(each.settings.of(owner), field) for each in (without, having))
+    assert getattr(added.settings.of(owner), field) == first != second
+    assert getattr(removed.settings.of(owner), field) == second
+
+
+def test_what_does_not_wait_is_that_of_the_reload_beside_what_does():
+    """Where both are of one owner, and where another option is made of what waits."""
+    first = Configuration(["--module", "x", "--http-socket", ":0", "--gid", str(os.getegid())])
+    commands = ["--exec-as-root", "a", "--exec-as-user-atexit", "b"]
+    second = Configuration(["--module", "x", "--http-socket", ":0", *commands], first=first)
+    hooks = second.settings.of(HookOptions)
+    assert (hooks.exec_as_root, hooks.exec_as_user_atexit) == ((), ("b",))
+    assert second.settings.of(BindOptions).chown_socket == (-1, os.getegid())
+    assert not second.supervised
+
+
+def identity(status):
+    """Return the users and the groups that a file of proc(5) tells of."""
+    told = dict(line.split(":", 1) for line in Path(status).read_text().splitlines())
+    return [told[name].split() for name in ("Uid", "Gid", "Groups")]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
+@pytest.mark.parametrize("master", ["root", "dropped"])
+@pytest.mark.parametrize(
+    "after", [{}, {"gid": 2345}, {"gid": 1234, "add_gid": 44}, {"uid": 1234, "gid": 1234}]
+)
+def test_privileges_are_those_of_the_start(site, master, after):
+    """In workers and programs that a reload, and the time after it, begins."""
+    touched, told = site.directory / "touched", site.directory / "told"
+    options = {
+        "master_as_root": str(master == "root").lower(),
+        "touch_exec": f"{touched} cat /proc/self/status > {told}.new; mv {told}.new {told}",
+    }
+    site.configure(gid=1234, add_gid=33, **options).start()
+    before = identity(f"/proc/{site.told()['pid']}/status")
+    assert before == [["0"] * 4, ["1234"] * 4, ["33", "1234"]]
+    site.configure(**after, **options)
+    reload(site)
+    assert identity(f"/proc/{site.told()['pid']}/status") == before
+    touched.touch()
+    poll(told.exists, "nothing is run")
+    assert identity(told) == before
 
 
 def test_it_is_told_at_each_reload_until_it_is_as_before(site):
