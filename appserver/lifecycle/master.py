@@ -238,10 +238,11 @@ class Master:
     async def _end(self) -> None:
         """Answer all that was received, and end every process."""
         self._notifier.stopping("stopping")
+        for listener in self.configuration.listeners:
+            listener.refuse()  # before the last look of any worker, also of a reload that is given up
         await self._stop_changing()
         self.attendants.drain()
         for listener in self.configuration.listeners:
-            listener.refuse()
             listener.close()  # the workers have their own; the last of them closes it for all
         mercy = 0.0
         if self.generation is not None:
@@ -496,7 +497,7 @@ class Master:
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:
         """Have a generation end that shall not serve; workers that do already finish what they have."""
         new.give_up()
-        new.followed = self.generation is not None
+        new.followed = not (bound or self._stopping.is_set() or self.generation is None)
         self._leave(self._retire(new, bound, log.debug))
 
     async def _retire(self, old: Generation, gone: list[Listener], report: Report) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -383,6 +384,33 @@ def test_a_worker_that_served_already_finishes_when_another_cannot(site):
         site.release(name)
     assert [finish()[0] for finish in finishers] == [200] * 3
     poll(lambda: len(children(site.server.process.pid)) == 3, "the new worker is left")
+
+
+def listens(path):
+    """Tell whether a process has the listening socket of that path (proc_net_unix(5))."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return any(line.endswith(path) and line.split()[3] == "00010000" for line in lines)
+
+
+def test_what_waits_at_an_address_that_only_the_failed_reload_has_is_answered(site):
+    path = str(site.directory / "new.sock")
+    site.configure(processes=2, gevent=1, warm_up="/warm").start()
+    with site.app.open("a") as file:
+        file.write(SECOND_FAILS)
+    site.configure(f"socket = {path}", processes=2, gevent=1, warm_up="/warm")
+    reload(site)
+    poll((site.directory / "second.held").exists, "the second worker is not warmed up")
+    with UwsgiClient(path) as held:
+        held.send("GET", "/hold?c")
+        poll((site.directory / "c.held").exists, "the request does not run")
+        with UwsgiClient(path) as waiting:
+            waiting.send("GET", "/")
+            site.release("second")
+            site.wait_until("the reload failed, generation 1 keeps serving")
+            poll(lambda: not listens(path), "somebody has the listening socket still")
+            site.release("c")
+            assert held.receive().status == 200
+            assert waiting.receive().status == 200
 
 
 def test_many_signals_are_one_reload_at_a_time(site):

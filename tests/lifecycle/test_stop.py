@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
@@ -93,6 +94,35 @@ def test_no_connection_comes_between_the_last_look_and_the_end(site, host):
     assert len(tries) < 1000  # else it is only that there is no room for more
     site.release()
     assert finish()[0] == 200
+    assert site.server.process.wait(30) == 0
+
+
+def test_what_waits_is_answered_where_a_reload_has_come_to_its_last_worker(site):
+    """The old one finishes what it has, so that only the new ones, which are given up, can accept it."""
+    site.configure("touch-chain-reload = touched", processes=2, gevent=1)
+    (site.directory / "touched").touch()
+    site.start()
+    second = int(site.wait_until(r"worker 2 \(pid (\d+)\) serves")[1])
+    while site.get("/", old := site.connect())[1]["pid"] != second:
+        old.close()
+    old.request("GET", "/hold?old")
+    poll((site.directory / "old.held").exists, "the request does not run")
+    os.utime(site.directory / "touched", ns=(1, 1))
+    site.wait_until("generation 1: worker 2 stops")
+    finishers = [site.hold("a"), site.hold("b")]
+    waiting = [socket.create_connection(site.address, timeout=30) for _ in range(5)]
+    for sock in waiting:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    site.server.process.send_signal(signal.SIGTERM)
+    poll(lambda: refused(site.address), "connections are still accepted")
+    for name in ("old", "a", "b"):
+        site.release(name)
+    assert [finish()[0] for finish in finishers] == [200, 200]
+    assert old.getresponse().read()
+    old.close()
+    for sock in waiting:
+        with sock:
+            assert sock.recv(12) == b"HTTP/1.1 200"
     assert site.server.process.wait(30) == 0
 
 
