@@ -187,6 +187,7 @@ class Master:
             self.generation = generation
             self._ready()
             log.info("ready")
+            self._fit()  # somebody may have set the number meanwhile
             self._serves()
             await self._watch(stopped)
         else:

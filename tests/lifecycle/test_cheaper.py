@@ -91,6 +91,20 @@ def test_a_reload_keeps_the_workers_that_the_load_has_asked_for(site):
 
 
 @pytest.mark.parametrize("number, workers", [(signal.SIGTTIN, 3), (signal.SIGTTOU, 1)])
+def test_what_is_set_while_the_first_generation_loads_holds_for_it(site, number, workers):
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    site.app.write_text(f"open({str(gate)!r}).read()\n{site.app.read_text()}")
+    site.configure(processes=2).launch()
+    with gate.open("w"):  # it is open when the application has come to it
+        site.server.process.send_signal(number)
+        site.wait_until(f"INFO {workers} workers are wanted")
+    site.server.start()
+    poll(lambda: len(children(site.server.process.pid)) == workers + 1, "there are others")
+    assert len(site.pids(workers)) == workers
+
+
+@pytest.mark.parametrize("number, workers", [(signal.SIGTTIN, 3), (signal.SIGTTOU, 1)])
 def test_what_is_set_while_a_reload_goes_on_holds_for_it(site, number, workers):
     gate = site.directory / "gate"
     os.mkfifo(gate)
