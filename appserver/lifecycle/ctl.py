@@ -21,7 +21,7 @@ Give a running server a command. PATH is its option control-socket, which FILE m
   reload             Load the configuration and the application anew, then replace all workers.
   chain-reload       The same, one worker after the other.
   stop               Stop accepting, answer what was received, exit.
-  drain              The same, however long the answers take.
+  drain              The same, however long the answers take; a stop behind it gives them the time of a stop.
   workers +N|-N|N    Have more workers, less, or so many.
   status             Tell of every worker.
   stacks             Write the stack of every thread and greenlet to the log.

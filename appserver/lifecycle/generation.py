@@ -133,7 +133,7 @@ class Generation:
         self._hurry = hurry
         self._ledger = ledger
         self.startup = 0.0  # seconds that loading the application took, where that is done once
-        self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy
+        self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy  # seconds; inf = no limit
         self.followed = True  # others accept from all of its sockets when a worker of it leaves
         self._preloader: Child | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -289,8 +289,19 @@ class Generation:
         task.add_done_callback(self._ending.discard)
         return task
 
-    async def _end(self, worker: Serving) -> None:
+    def limit(self) -> float:
+        """Give workers that finish the options' time from now on, instead of any; return it."""
+        self.mercy = self.configuration.settings.of(StopOptions).worker_reload_mercy
+        for worker in self.workers:
+            if worker.stopping:
+                self._say_stop(worker)
+        return self.mercy
+
+    def _say_stop(self, worker: Serving) -> None:
         worker.send(f"stop {self.mercy} {'followed' if self.followed else 'last'}")
+
+    async def _end(self, worker: Serving) -> None:
+        self._say_stop(worker)
         if not worker.board.serves:  # it looks for that word before it does
             worker.kill()
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())

@@ -245,15 +245,14 @@ class Master:
         self.attendants.drain()
         for listener in self.configuration.listeners:
             listener.close()  # the workers have their own; the last of them closes it for all
-        mercy = 0.0
         if self.generation is not None:
             if self._mercy is not None:
                 self.generation.mercy = self._mercy
-            mercy = self.generation.mercy
             self.generation.followed = False
             self._leave(self._retire(self.generation, [], log.debug))
         if self._leaving:
             await asyncio.wait(set(self._leaving))
+        mercy = 0.0 if self.generation is None else self.generation.mercy
         ended = asyncio.ensure_future(self.attendants.wait(mercy + _MORE_MERCY if mercy < inf else None))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await first(ended, hurry)
@@ -327,12 +326,27 @@ class Master:
         _kept(obey(), self._running)
 
     def stop(self, mercy: float | None = None) -> None:
-        """Answer what was received within *mercy* seconds (default: the options'), and end; 0 = at once."""
-        if self._stopping.is_set() or mercy == 0:
+        """Answer what was received within *mercy* seconds (default: the options'), and end; 0 = at once.
+
+        A second time is at once, too, but for what only limits a stop without a limit, or asks for none.
+        """
+        if mercy == 0:
             self._hurry.set()
-        elif mercy is not None:
+        elif not self._stopping.is_set():
             self._mercy = mercy
+        elif mercy is None and self._mercy is None:
+            self._hurry.set()
+        elif mercy is None:
+            self._limit()
         self._stopping.set()
+
+    def _limit(self) -> None:
+        """Let a stop that has no limit have the options' from now on."""
+        self._mercy = None
+        if self.generation is not None:
+            mercy = self.generation.limit()
+            asyncio.get_running_loop().call_later(mercy + _MORE_MERCY, self._hurry.set)
+            log.info("what is in hand has %g seconds more", mercy)
 
     async def stopped(self) -> None:
         """Wait until there is no worker any more."""

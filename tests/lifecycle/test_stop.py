@@ -222,6 +222,48 @@ def test_a_fast_stop_waits_for_nothing(site, numbers):
     assert not any(alive(pid) for pid in pids)
 
 
+def test_a_stop_behind_a_drain_is_an_ordinary_one(site):
+    """Another drain changes nothing."""
+    site.configure("control-socket = ./ctl", processes=2, gevent=2, worker_reload_mercy=50).start()
+    finish = site.hold()
+    for command in ("drain", "stop", "drain"):
+        say(site, command)
+    site.wait_until("what is in hand has 50 seconds more$")
+    site.release()
+    assert finish()[0] == 200
+    assert site.server.process.wait(30) == 0
+
+
+def test_a_stop_behind_a_drain_has_a_limit(site):
+    site.configure("control-socket = ./ctl", worker_reload_mercy="0.1").start()
+    finish = site.hold()
+    say(site, "drain")
+    site.server.process.send_signal(signal.SIGTERM)
+    assert finish()[0] == 0
+    assert site.server.process.wait(30) == 0
+    site.wait_until("what is in hand has 0.1 seconds more$")
+    site.wait_until("does not end and is killed$")
+
+
+def test_a_second_stop_behind_a_drain_is_at_once(site):
+    site.configure("control-socket = ./ctl", worker_reload_mercy=1000).start()
+    finish = site.hold()
+    for command in ("drain", "stop", "stop"):
+        say(site, command)
+    assert finish()[0] == 0
+    assert site.server.process.wait(30) == 0
+
+
+def say(site, command):
+    """Give a command, and wait until it is taken, not for what becomes of it."""
+    told = f"the control socket: {command}\n"
+    before = site.count(told)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(site.directory / "ctl"))
+        sock.sendall(f"{command}\n".encode())
+        site.wait_for(told, before + 1)
+
+
 def test_quit_tells_where_everything_is(site):
     site.configure(processes=2).start()
     finish = site.hold()
