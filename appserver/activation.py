@@ -26,10 +26,11 @@ def passed_fds(environ: dict[str, str] | None = None) -> list[int]:
 
 
 def names_of_passed() -> dict[str, int]:
-    """Return systemd's sockets by address."""
+    """Return systemd's sockets by address; no program that is started inherits them."""
     found = {}
     for fd in passed_fds():
         try:
+            os.set_inheritable(fd, False)
             with _Socket(fileno=os.dup(fd)) as sock:
                 found[name_of(sock)] = fd
         except OSError as error:

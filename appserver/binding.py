@@ -272,6 +272,7 @@ def _inherited(fd: int) -> socket.socket:
     if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.close()
         raise OSError(errno.EINVAL, f"descriptor {fd} is no listening stream socket")
+    os.set_inheritable(fd, False)  # workers have it by their fork; programs that are started do without
     sock.setblocking(False)
     return sock
 

@@ -355,11 +355,13 @@ def test_sockets_do_not_block_and_listen_as_long_as_the_system_allows(bound, mon
 class TestInherited:
     """Sockets that whoever started the server has bound."""
 
-    def test_a_descriptor_is_used_and_stays_open(self, bound):
+    def test_a_descriptor_is_used_and_stays_open_but_in_programs(self, bound):
         with socket.create_server(("127.0.0.1", 0)) as passed:
+            passed.set_inheritable(True)
             sock = bound(f"fd://{passed.fileno()}")
             assert sock.getsockname() == passed.getsockname()
             assert sock.fileno() != passed.fileno()
+            assert not passed.get_inheritable()
             assert not sock.getblocking()
 
     def test_a_closed_descriptor_is_told(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -304,6 +305,7 @@ def activated(tmp_path, monkeypatch):
             "import os, sys\n"
             f"for fd, passed in enumerate({[sock.fileno() for sock in sockets]}, 3):\n"
             "    os.dup2(passed, fd)\n"
+            "    os.close(passed)\n"
             f"os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS='{len(sockets) if count is None else count}')\n"
             f"os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
         )
@@ -380,6 +382,25 @@ class TestActivation:
             address = f"127.0.0.1:{tcp.getsockname()[1]}"
             with Server("--http", address, "--wsgi-file", tmp_path / "env.py", **activated(tcp)):
                 assert fetch(address) == "[]"
+
+    @pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["alone", "master"])
+    @pytest.mark.parametrize("named", ["address", "descriptor", "not at all"])
+    def test_programs_do_not_inherit_them(self, tmp_path, activated, options, named):
+        """Else a program that outlives the server would keep its address; nor what a worker has of its master."""
+        told = tmp_path / "told"
+        (tmp_path / "starts.py").write_text(
+            "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n"
+            f"    os.system('ls -l /proc/self/fd > {told}')\n    return []\n"
+        )
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            address = {"address": f"127.0.0.1:{tcp.getsockname()[1]}", "descriptor": "fd://3"}.get(
+                named, ":0"
+            )
+            arguments = ["--http", address, "--wsgi-file", tmp_path / "starts.py", *options]
+            with Server(*arguments, **activated(tcp)) as server:
+                assert fetch(server.addresses["http"].replace("0.0.0.0", "127.0.0.1")) == ""
+        assert str(told) in told.read_text()
+        assert not re.search("socket:|memfd:", told.read_text())
 
     def test_a_socket_that_nothing_names_is_warned_about(self, app, activated):
         with socket.create_server(("127.0.0.1", 0)) as tcp:

@@ -91,6 +91,8 @@ class Preloader:
         self._channel.send("loaded")
         while True:
             data, fds, _, _ = _recv_fds(self._sock, 4096, 2)
+            for fd in fds:  # programs of the application do without; Python heeds no flag for that
+                os.set_inheritable(fd, False)
             if not data:
                 return 0
             verb, *words = data.decode().split()
