@@ -107,7 +107,9 @@ class Preloader:
         options = self._configuration.settings.of(ConcurrencyOptions)
         if options.gevent and options.gevent_monkey_patch:
             return
-        names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+        alive = sys._current_frames()  # noqa: SLF001  (who only asked for its name stays noted for good)
+        main = threading.main_thread()
+        names = [each.name for each in threading.enumerate() if each is not main and each.ident in alive]
         if names:
             log.warning(
                 "the application has started threads while it was loaded, which its workers do not have: "

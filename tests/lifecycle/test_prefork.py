@@ -417,6 +417,19 @@ def test_threads_that_a_fork_does_not_take_along_are_told(site):
     site.wait_until("WARNING the application has started threads .* telemetry; set lazy-apps = true")
 
 
+def test_threads_that_have_ended_are_not_told(site):
+    """A thread that threading has not begun, as the one that tells of a long load, stays in its list for good."""
+    site.app.write_text(
+        site.app.read_text() + "\nimport _thread, threading\nended = threading.Event()\n"
+        "number = _thread.start_new_thread(lambda: (threading.current_thread(), ended.set()), ())\n"
+        "ended.wait()\n"
+        "while number in sys._current_frames():\n    time.sleep(0.001)\n"
+        "assert 'Dummy' in str(threading.enumerate())\n"
+    )
+    site.configure().start()
+    assert site.server.warnings == []
+
+
 CONNECTING = """
 import socket
 MEMORY.append(socket.socket(socket.{family}, socket.{kind}))
