@@ -127,6 +127,7 @@ def _check(configuration: Configuration) -> int:
     report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()], lacking)
     if machine:
         _print(report.json())
+        os.dup2(2, 1)  # from now on, too: threads go on, and there are functions of atexit
     else:
         _print(report.text(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
         _fail(report.problems)
@@ -135,7 +136,7 @@ def _check(configuration: Configuration) -> int:
 
 @contextmanager
 def _printing_to_stderr() -> Iterator[None]:
-    """Have stdout for what comes afterwards: what the application and its children print goes to stderr."""
+    """Have stdout for what is printed next: what the application and its children print goes to stderr."""
     leaving.flush()
     stdout = os.dup(1)
     os.dup2(2, 1)

@@ -281,14 +281,15 @@ def test_the_report_for_machines(capsys):
 @pytest.mark.parametrize("end", ["", "raise RuntimeError('no database')\n"])
 def test_what_the_application_prints_is_not_in_it(tmp_path, end):
     """Nor what its children do: a program reads the report."""
-    (tmp_path / "checked.py").write_text(f"import os\nprint('loading')\nos.system('echo child')\n{APP}{end}")
+    text = "import atexit, os\nprint('loading')\nos.system('echo child')\natexit.register(print, 'leaving')\n"
+    (tmp_path / "checked.py").write_text(f"{text}{APP}{end}")
     ini()
     done = subprocess.run(
         [sys.executable, "-m", "appserver", "--check", "--json", "site.ini"],
         capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert json.loads(done.stdout)["exit"] == done.returncode == (2 if end else 0)
-    assert {"loading", "child"} <= set(done.stderr.splitlines())
+    assert {"loading", "child", "leaving"} <= set(done.stderr.splitlines())
 
 
 def test_what_reading_has_found_is_in_the_report(capsys):
