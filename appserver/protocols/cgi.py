@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _FRAMING: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")  # nginx sends them beside those without HTTP_
 _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
-_ONCE = frozenset({"CONTENT_LENGTH", "REQUEST_METHOD"})
+_ONCE: Final = {"CONTENT_LENGTH": "0", "REQUEST_METHOD": ""}  # and what an empty one is before another
 _OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
@@ -110,7 +110,8 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
     A repeated HTTP_* variable is a repeated header (nginx before 1.23 sends it so); of any other,
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
     operator's own to a standard list. So an empty CONTENT_LENGTH behind a client's says that no body is
-    passed on; two that differ leave open where a body ends, and two methods what was allowed.
+    passed on; two that differ leave open where a body ends, and two methods, one of which may be empty, what
+    was allowed.
     Raise `ProtocolError` for what no request may carry.
     """
     given: dict[str, Any] = {}
@@ -123,7 +124,11 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
         if name in given:
             if name.startswith("HTTP_") and name != "HTTP_HOST":
                 value = joined(name, given[name], value)  # noqa: PLW2901
-            elif name in _ONCE and value and value != (given[name] or "0"):  # no length is a length of 0
+            elif (
+                name in _ONCE
+                and value != (given[name] or _ONCE[name])
+                and (value or name != "CONTENT_LENGTH")
+            ):
                 both = f"{given[name][:40]!r} and {value[:40]!r}"
                 raise ProtocolError(BAD_REQUEST, f"{name} is given twice, as {both}.")
         given[name] = value

@@ -51,6 +51,8 @@ REFUSED = [
     pytest.param(uwsgi_packet([*GET.items(), ("A\r\nB", "x")]), "400", id="U6-CR LF in a name"),
     pytest.param(uwsgi_packet([*POST.items(), ("CONTENT_LENGTH", "6")], b"hello"), "400", id="U7-two lengths"),
     pytest.param(uwsgi_packet([*GET.items(), ("REQUEST_METHOD", "PUT")]), "400", id="U7-two methods"),
+    pytest.param(uwsgi_packet([*GET.items(), ("REQUEST_METHOD", "")]), "400", id="U7-no method behind one"),
+    pytest.param(uwsgi_packet([("REQUEST_METHOD", ""), *GET.items()]), "400", id="U7-a method behind none"),
     pytest.param(uwsgi_packet([*GET.items(), ("CONTENT_LENGTH", "6")]), "400", id="U7-a length behind none"),
     pytest.param(uwsgi_packet([*GET.items(), *[("HTTP_AUTHORIZATION", "a")] * 2]), "400", id="U7-two passwords"),
 ]  # fmt: skip
