@@ -1,11 +1,14 @@
-"""Connections that this process has, and would share with whoever is forked from it."""
+"""Connections and loops of asyncio that this process has, and would share with whoever is forked from it."""
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import stat
+import sys
 from contextlib import suppress
+from typing import Any
 
 from appserver.address import peer_of
 
@@ -37,3 +40,20 @@ def _peer(fd: int) -> str:
         return peer_of(sock) if sock.type == socket.SOCK_STREAM else ""
     finally:
         sock.detach()
+
+
+def loops() -> list[Any]:
+    """Return the loops of asyncio that are not closed, whether they run or not."""
+    events = sys.modules.get("asyncio.events")
+    return [
+        each
+        for each in (gc.get_objects() if events is not None else ())
+        if issubclass(type(each), events.AbstractEventLoop) and not _closed(each)  # type: ignore[union-attr]
+    ]
+
+
+def _closed(loop: Any) -> bool:
+    try:
+        return bool(loop.is_closed())
+    except Exception:  # noqa: BLE001  (it is a class's of the application, or not made to its end)
+        return True

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appserver import forks, identity, leaving
 from appserver.application import LoadError, load
@@ -23,7 +23,7 @@ from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
-from appserver.lifecycle.inherited import connections
+from appserver.lifecycle.inherited import connections, loops
 from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.signals import MASTER, ignore
@@ -79,10 +79,11 @@ class Preloader:
             with Sources(self._channel.send) if autoreload else nullcontext():
                 prepare(settings, supervised=True)
                 if not settings.of(WarmUpOptions).lazy_apps:
-                    before = connections()
+                    before, others = connections(), loops()
                     app = load(settings)
                     self._check_threads()
                     self._check_connections(before)
+                    self._check_loops(others)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.told(error)}")
@@ -103,7 +104,7 @@ class Preloader:
                 self._spawn(app, int(number), strict == "strict", fds)
 
     def _check_threads(self) -> None:
-        """Warn of threads that a fork does not take along; greenlets it does."""
+        """Warn of threads that a fork does not take along; greenlets it does, but see `_check_loops`."""
         options = self._configuration.settings.of(ConcurrencyOptions)
         if options.gevent and options.gevent_monkey_patch:
             return
@@ -126,6 +127,17 @@ class Preloader:
                 " connection: unless its library notices forks, they get each other's replies;"
                 " close it before (engine.dispose() of SQLAlchemy), or set lazy-apps = true",
                 ", ".join(peers),
+            )
+
+    def _check_loops(self, others: list[Any]) -> None:
+        """Warn of asyncio's loops that all workers would have, and with each what wakes it."""
+        made = [repr(each) for each in loops() if not any(each is other for other in others)]
+        if made:
+            log.warning(
+                "the application has made a loop of asyncio while it was loaded, %s, and its workers share"
+                " it: what runs in it hangs, or fails with 'no running event loop';"
+                " make it in each worker (uwsgidecorators.postfork), or set lazy-apps = true",
+                ", ".join(made),
             )
 
     def _spawn(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> None:

@@ -481,6 +481,40 @@ def test_nothing_else_is_taken_for_a_shared_connection(site, case):
     assert site.server.warnings == []
 
 
+IN_A_THREAD = """
+import asyncio, threading
+loop = asyncio.new_event_loop()
+begun = threading.Event()
+loop.call_soon(begun.set)
+threading.Thread(target=loop.run_forever, name="loop", daemon=True).start()
+begun.wait()
+"""
+
+
+@pytest.mark.parametrize("more", [{}, {"gevent": 2}, {"threads": 2}], ids=["alone", "gevent", "threads"])
+@pytest.mark.parametrize(
+    "text", ["import asyncio\nloop = asyncio.new_event_loop()\n", IN_A_THREAD], ids=["made", "runs"]
+)
+def test_loops_of_asyncio_that_a_fork_would_share_are_told(site, text, more):
+    site.app.write_text(site.app.read_text() + text)
+    site.configure(**more).start()
+    (warning,) = [each for each in site.server.warnings if "has started threads" not in each]
+    assert (
+        "the application has made a loop of asyncio while it was loaded, <_UnixSelectorEventLoop " in warning
+    )
+    assert f"running={text == IN_A_THREAD}" in warning
+    assert warning.endswith("or set lazy-apps = true")
+
+
+@pytest.mark.parametrize("more", [{}, {"gevent": 2}, {"lazy_apps": "true"}, {"master": "false"}])
+def test_loops_of_asyncio_that_nobody_shares_are_not_told(site, more):
+    """The master's own is none of the application's."""
+    own = "loop = asyncio.new_event_loop()\n" if len(more) and "gevent" not in more else ""
+    site.app.write_text(f"{site.app.read_text()}import asyncio\nasyncio.run(asyncio.sleep(0))\n{own}")
+    site.configure(**more).start()
+    assert site.server.warnings == []
+
+
 @pytest.mark.parametrize(
     "family, address",
     [(socket.AF_INET6, ("::1", 0)), (socket.AF_UNIX, "\0there")],
