@@ -65,8 +65,8 @@ class Credits:
     """Keep the accounts of all clients that have something outstanding; shared by all threads.
 
     *deliver* takes a message for Mongrel2 and its attachment: it returns False where Mongrel2 takes none
-    now, and raises `ClientGone` where that attachment has ended. A client that reads nothing for *timeout*
-    seconds while something waits for it is dropped.
+    now, and raises `ClientGone` where that attachment has ended. A client of which Mongrel2 tells nothing for
+    *timeout* seconds while something waits for it is dropped.
     """
 
     def __init__(self, deliver: Deliver, timeout: float) -> None:

@@ -12,6 +12,7 @@ import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 _LARGEST = 2**63 - 1  # bytes that libzmq has a number for
+# Bytes that a client may read before Mongrel2 tells of any: the kernel lets it write again when a third of
+# its queue is free, which has 4 MiB (net.ipv4.tcp_wmem), and the client's kernel has such steps, too.
+_STEP = 2 << 20
 _DETAILS = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d+")
 
 
@@ -133,6 +137,8 @@ class Mongrel2Listener:
         stream = settings.of(StreamOptions)
         self.limit_post = stream.limit_post
         self.timeout = stream.socket_timeout
+        # Seconds in which Mongrel2 tells of a client that reads fast enough; min-rate = 0: any speed is.
+        self.unheard = self.timeout + (_STEP / stream.min_rate if stream.min_rate else inf)
         self.several = settings.of(ConcurrencyOptions).processes > 1
         self.shared = {"shared": True, "worker": False}.get(self.options.zeromq_dispatch, self.several)
         self.streams = self.shared or not self.several  # later pieces of a body find their request
@@ -211,6 +217,7 @@ class Mongrel2Listener:
             "mongrel2-upload-dir": self.mongrel2.mongrel2_upload_dir,
             "mongrel2-chroot": self.mongrel2.mongrel2_chroot,
             "socket-timeout": self.timeout,
+            "min-rate": self.settings.of(StreamOptions).min_rate,
         }
 
     def attendant(self) -> Attend | None:
@@ -248,7 +255,7 @@ class Mongrel2Listener:
             if self._context is None or self._responder is None:
                 self._context = context()
                 self._responder = Responder(self._context, self.publish, self.timeout)
-                self.accounts = Credits(self._responder.try_send, self.timeout)
+                self.accounts = Credits(self._responder.try_send, self.unheard)
                 absence = Absence(self._context, f"mongrel2 {self.pull}", self.publish)
             assert self.accounts is not None
             self._intakes[hub] = Subscription(

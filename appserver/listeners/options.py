@@ -51,7 +51,8 @@ class StreamOptions:
     min_rate: int = option(
         500,
         "Bytes a second that a peer must send of a body, or take of an answer; 0 = only pauses count.",
-        note="own",
+        note="own; with Mongrel2's download.flow_control a client has socket-timeout and the time that 2 MiB"
+        " take at it, 0 = any.",
     )
     keepalive_timeout: float = option(
         75.0,

@@ -68,7 +68,7 @@ class Receiver:
         )
         self._dispatch = dispatch = Dispatch(options.zeromq_queue, discard)
         self._loops = loops = Loops(name, rendezvous, dispatch, self._epoll)
-        self._clients = Clients(name, dispatch, loops, self._outlet, listener.timeout)
+        self._clients = Clients(name, dispatch, loops, self._outlet, listener.unheard)
         self._arrivals = Arrivals(name, dispatch, loops, self._clients, listener.count)
         self._replies = Replies(name, dispatch, loops, self._clients)
         self._absence = Absence(self._context, name, listener.publish)

@@ -117,13 +117,24 @@ def test_mongrel2_is_asked_about_a_client_that_does_not_read(peer):
 
 
 def test_a_client_that_never_reads_is_dropped(tmp_path):
-    options = ["--gevent", "2", "--socket-timeout", "2"]
+    options = ["--gevent", "2", "--socket-timeout", "2", "--min-rate", "100000000"]
     with Mongrel2(credit=CREDIT) as peer, serving(peer, options=options) as server:
         client = peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536")
         full(client)
         peer.wait(lambda: b"26:3:ctl,16:6:cancel,4:true!}]" in peer.orders[client.number])
         server.wait_until(r"GET /counted.* 499 ")
         server.wait_until("a client that reads nothing is dropped")
+
+
+@pytest.mark.parametrize("options", [[], ["--min-rate", "0"]])
+def test_a_client_has_time_to_read_what_the_kernel_has(options):
+    """Mongrel2 tells of nothing before much of that is read: it is asked for more than a time-out."""
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--socket-timeout", "1", *options]):
+        client = peer.client().send(f"/large?size={MIB}")
+        full(client)
+        assert set(client.orders(5)) == {b"9:3:ctl,0:}]"}
+        client.read_until(lambda data: len(data) > MIB)
+        assert len(client.answer().body) == MIB
 
 
 def known_before(peer):

@@ -98,8 +98,8 @@ class Running:
         self.counted = []
         self.reopened = []
         self.listener = SimpleNamespace(
-            pull=peer.send_spec, publish=peer.recv_spec, timeout=timeout, count=self.counted.append,
-            tell_strange=lambda: None,
+            pull=peer.send_spec, publish=peer.recv_spec, timeout=timeout, unheard=timeout,
+            count=self.counted.append, tell_strange=lambda: None,
             options=SimpleNamespace(
                 zeromq_queue=queue, mongrel2_keepalive=0, zeromq_max_message=0
             ),

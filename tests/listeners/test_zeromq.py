@@ -66,18 +66,19 @@ def test_a_reload_says_what_the_running_receiver_does_not_heed(dispatch, caplog)
     old = listener("--mongrel2-keepalive", "5", "--socket-timeout", "60")
     listener("--mongrel2-keepalive", "5").take_over(old)
     assert not caplog.records
-    listener("--zeromq-max-message", "0", "--socket-timeout", "7").take_over(old)
+    listener("--zeromq-max-message", "0", "--socket-timeout", "7", "--min-rate", "9").take_over(old)
     told = sorted(each.getMessage() for each in caplog.records)
     if dispatch == "worker":
         assert not told
     else:
-        assert len(told) == 3
+        assert len(told) == 4
+        assert "min-rate has changed from 500 to 9" in told[0]
         assert (
             "mongrel2-keepalive has changed from 5.0 to 30.0; the receiver that runs goes on with 5.0"
-            in told[0]
+            in told[1]
         )
-        assert "socket-timeout has changed from 60.0 to 7.0" in told[1]
-        assert "zeromq-max-message has changed from 268435456 to 0" in told[2]
+        assert "socket-timeout has changed from 60.0 to 7.0" in told[2]
+        assert "zeromq-max-message has changed from 268435456 to 0" in told[3]
 
 
 def kept_alive(port):
