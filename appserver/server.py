@@ -23,11 +23,13 @@ from appserver.cores.greenlets import GreenletCores
 from appserver.cores.threads import ThreadCores
 from appserver.file_wrapper import FileWrapper
 from appserver.harakiri import LimitedService, Watchdog, get_ident
+from appserver.listeners import strays
 from appserver.listeners.listener import Service
 from appserver.log.errors import Errors
 from appserver.options import option
 from appserver.streams import Streams
 from appserver.websocket.link import PUBLISHED, SIGNAL, joined
+from appserver.websocket.meeting import STRAY
 from appserver.websocket.publish import deliver
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class Loop:
             stack.callback(cores.stop)
             if server.access is not None and server.plan.loops == 1 and not server.plan.native:
                 stack.callback(self._log_by_turns(server.access))
-            if (link := joined({PUBLISHED: deliver, SIGNAL: SIGNALS.hear})) is not None:
+            if (link := joined({PUBLISHED: deliver, SIGNAL: SIGNALS.hear, STRAY: strays.hear})) is not None:
                 stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)

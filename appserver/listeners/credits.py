@@ -180,12 +180,12 @@ class Credits:
             self._expect(attachment)
             return others
 
-    def give(self, line: Line, credit: int) -> bool:
-        """Take back credit; return True where a stream that was held up can go on."""
+    def give(self, line: Line, credit: int) -> bool | None:
+        """Take back credit; return True where a stream that was held up goes on, None without an account."""
         with self._lock:
             account = self._accounts.get(line)
             if account is None:
-                return False
+                return None
             account.outstanding = max(0, account.outstanding - credit)
             self._begin(account)
             try:

@@ -91,7 +91,7 @@ class Intake:
         """Have a request answered in its turn."""
         raise NotImplementedError
 
-    def notice(self, message: Message, origin: int) -> None:
+    def notice(self, message: Message, origin: int, raw: bytes) -> None:
         """Take a notice; it is never answered: Mongrel2 would send another."""
         raise NotImplementedError
 
@@ -110,13 +110,16 @@ class Intake:
         """Send Mongrel2 a message that it obeys itself; return False where it takes none now."""
         raise NotImplementedError
 
-    def proceed(self, piece: Message, origin: int) -> None:
+    def proceed(self, piece: Message, origin: int, raw: bytes) -> None:
         """Have a request take a later piece of its body."""
         raise NotImplementedError
 
     def take_frame(self, message: Message, origin: int) -> None:
         """Give a WebSocket's frame to the request that has begun it; end the connection where none has."""
         raise NotImplementedError
+
+    def take_stray(self, message: bytes) -> None:
+        """Take what Mongrel2 has told another worker; not where one receiver is told all."""
 
     def astray(self) -> ProtocolError | None:
         """Return why no WebSocket can begin: its frames would go elsewhere; None where they come here."""
@@ -191,13 +194,13 @@ class Intake:
             self.listener.count(error.reason)  # as good as a notice
             return False
         if parsed.path == b"@*" and parsed.notice is not None:
-            self.notice(parsed, origin)
+            self.notice(parsed, origin, message)
             return False
         fields = parsed.fields
         if CREDITS in fields and parsed.credits:
             self.learn(origin)
         if OFFSET in fields and parsed.continues:
-            self.proceed(parsed, origin)
+            self.proceed(parsed, origin, message)
             return False
         if FLAGS in fields:
             self.take_frame(parsed, origin)

@@ -20,6 +20,7 @@ from gevent import get_hub
 
 from appserver.address import AddressError
 from appserver.endpoint import endpoint, exposed
+from appserver.listeners import strays
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.listeners.rendezvous import Rendezvous
 from appserver.options import BadValue, option
@@ -261,6 +262,12 @@ class Mongrel2Listener:
             self._intakes[hub] = Subscription(
                 self, service, self._context, self._responder, self.accounts, absence=absence
             )
+            strays.takers[self.address] = self._take_stray
+
+    def _take_stray(self, message: bytes) -> None:
+        intake = self._intakes.get(get_hub())
+        if intake is not None:
+            intake.take_stray(message)
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""
@@ -289,6 +296,7 @@ class Mongrel2Listener:
                     return
             if self._rendezvous is not None:
                 self._rendezvous.close()
+            strays.takers.pop(self.address, None)
             context, responder = self._context, self._responder
             self._context = self._responder = None
         if responder is not None and context is not None:

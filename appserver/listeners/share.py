@@ -263,7 +263,7 @@ class Share(Intake):
             request.gone = True
         self.cores.run(request)
 
-    def notice(self, message: Message, origin: int) -> None:
+    def notice(self, message: Message, origin: int, raw: bytes) -> None:
         if message.notice == "disconnect":
             self._forget(origin)
 
@@ -293,7 +293,7 @@ class Share(Intake):
         self._write(frame(handoff.ORDER, request.origin, message))
         return True
 
-    def proceed(self, piece: Message, origin: int) -> None:
+    def proceed(self, piece: Message, origin: int, raw: bytes) -> None:
         request = self._requests.get(origin)
         if request is not None:
             request.feed(piece)

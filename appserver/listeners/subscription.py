@@ -13,6 +13,7 @@ import gevent
 import zmq
 
 from appserver.errors import ClientGone
+from appserver.listeners import strays
 from appserver.listeners.intake import Intake, last_words
 from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
@@ -62,7 +63,8 @@ class Subscription(Intake):
         self.accounts = accounts
         self._absence = absence  # which one thread looks for
         self.draining = False
-        self._followed = False  # besides, another process gets what Mongrel2 tells from now on
+        self._followed = False  # besides, another process gets what Mongrel2 tells, and hands on what is ours
+        self._handed = False  # what is taken has been handed on, and is not again
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         self.read_at = 0.0  # when nothing more has waited last
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
@@ -196,25 +198,47 @@ class Subscription(Intake):
         if self.listener.turns.enter(request):
             self.cores.run(request)
 
-    def notice(self, message: Message, origin: int) -> None:
+    def notice(self, message: Message, origin: int, raw: bytes) -> None:
         line = origin, message.connection
         if message.credits:
             self.learn(origin)
-            if self.accounts.give(line, message.credits):
+            freed = self.accounts.give(line, message.credits)
+            if freed:
                 self._go_on(line)
+            elif freed is None:
+                self._hand_on(line, raw)
         elif message.notice == "disconnect":
+            if origin != self.accounts.uncontrolled and self.listener.turns.first(line) is None:
+                self._hand_on(line, raw)
             self.accounts.forget(line)
             self.listener.turns.gone(line)
+
+    def _hand_on(self, line: Line, raw: bytes) -> bool:
+        """Have another worker take what is about none of our connections; return False where nobody may."""
+        if self._handed or self.listener.several or self.listener.turns.closed(line):
+            return False
+        return strays.hand_on(self.listener.address, raw)
+
+    def take_stray(self, message: bytes) -> None:
+        """Take what another worker was told, or we have handed on to nobody."""
+        if self.attachment:
+            self._handed = True
+            try:
+                self.take(message, self.attachment)
+            finally:
+                self._handed = False
 
     def order(self, request: Request, message: bytes) -> bool:
         return self.responder.try_send(message, request.origin)
 
-    def proceed(self, piece: Message, origin: int) -> None:
+    def proceed(self, piece: Message, origin: int, raw: bytes) -> None:
         """Give a piece to the thread whose request it belongs to; what belongs to none is cut off."""
-        request = self.listener.turns.first((origin, piece.connection))
+        line = origin, piece.connection
+        request = self.listener.turns.first(line)
         if request is None:
-            with suppress(ClientGone):
-                self.responder.try_send(control(piece.connection, credits=1, cancel=True), origin)
+            if not self._hand_on(line, raw):
+                with suppress(ClientGone):
+                    self.responder.try_send(control(piece.connection, credits=1, cancel=True), origin)
         elif request.intake is self:
             request.feed(piece)
         else:
@@ -334,7 +358,7 @@ class Subscription(Intake):
         assert isinstance(x, Upgrade)
         if x.go_away is not None:
             x.go_away()
-        if not self.accounts.reads(request.line):  # nor would we hear of credit
+        if not self.accounts.reads(request.line):  # who reads so slowly is not waited for
             self.accounts.forget(request.line)
             request.drop()
 
@@ -342,24 +366,29 @@ class Subscription(Intake):
         """Return the requests in hand, or 1 while more may come."""
         if self.draining and not self.in_hand:
             self.read()  # a blocking application may have kept the loop from it
+        if self._followed:
+            self._leave()
         if self.accounts.waits or self.listener.turns.expects(frames=not self._followed):
-            if self._pull is not None and self.draining:
+            if self._pull is not None and self.draining and not self._followed:
                 self._pull.drain()  # put off: Mongrel2 has to tell us more
             return self.in_hand or 1
-        if self.in_hand:
-            if self._followed and self._pull is not None:
-                self._pull.quiet()  # it leaves for whoever comes now, whatever is still in hand
-            return self.in_hand
-        return int(not self.draining or not self._dry())
+        return self.in_hand or int(not self.draining or not self._dry())
+
+    def _leave(self) -> None:
+        """Have Mongrel2 deal to whoever comes now, whatever is still in hand."""
+        pull = self._pull
+        if pull is not None:
+            pull.quiet()
+            if pull.ended():
+                self.read()  # what came before the end
+                pull.last = 0.0
 
     def _dry(self) -> bool:
         """Whether nothing more can come: it has been quiet, or the connection has ended, and all is read."""
         pull = self._pull
         if pull is None or pull.quiet():
             return True
-        if pull.ended():
-            self.read()  # what came before the end
-            pull.last = 0.0
+        self._leave()
         return not self.in_hand and pull.quiet()
 
     def close(self) -> None:

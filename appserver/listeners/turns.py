@@ -91,6 +91,10 @@ class Turns:
         with self._lock:  # `leave` has none for a moment
             return self._first.get(line)
 
+    def closed(self, line: Line) -> bool:
+        """Tell whether an answer has ended a connection lately."""
+        return line in self._closed
+
     def gone(self, line: Line) -> None:
         """Note that a client has left: what runs for it is stopped."""
         with self._lock:

@@ -1,6 +1,7 @@
 """What passes messages from each worker to all others of its server: a part of the master.
 
-It looks into nothing: what a worker sends goes to the others as it is.
+It looks into nothing: what a worker sends goes to the others as it is. What only one of them can take comes
+back to a worker that is alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import Frames, frame
-from appserver.websocket.meeting import MOST
+from appserver.websocket.meeting import MOST, STRAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,8 @@ class Relay:
             return
         for each in worker.frames.feed(data):
             message = frame(each.kind, each.number, each.data)
-            for other in self._workers - {worker}:
+            others = self._workers - {worker}
+            for other in {worker} if each.kind == STRAY and not others else others:
                 self._pass_on(other, message)
 
     def _pass_on(self, worker: _Worker, message: bytes) -> None:

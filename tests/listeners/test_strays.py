@@ -1,0 +1,78 @@
+"""Two workers of one server at one Mongrel2, as at a reload of a single one: each is told what the other needs."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.listeners.test_mongrel2_flow import CREDIT, MIB, full
+from tests.listeners.test_mongrel2_streamed import Upload, told
+from tests.support.mongrel2 import Mongrel2, serving
+
+BODY = bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def site():
+    """Return a Mongrel2 that controls the flow, and its server, which has a master."""
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--master", "--gevent", "20"]) as server:
+        server.wait_until("subscribed as")
+        yield peer, server
+
+
+def reload(server, generation=2):
+    """Have another worker subscribe, while the one before may not leave."""
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_until(f"generation {generation} serves")
+    server.wait_until(r"subscribed as[\s\S]*subscribed as")
+
+
+def test_downloads_go_on_on_both_sides(site):
+    peer, server = site
+    old = full(peer.client().send(f"/large?size={MIB}"))
+    reload(server)
+    assert "has taken over" not in server.read_log()
+    new = peer.client().send(f"/large?size={MIB}")
+    old.read_until(lambda data: new.read() is not None and len(data) > MIB)
+    new.read_until(lambda data: len(data) > MIB)
+    assert [len(client.answer().body) for client in (old, new)] == [MIB, MIB]
+    server.wait_until("generation 2 has taken over")
+    assert not peer.overrun
+
+
+def test_uploads_go_on_on_both_sides(site):
+    peer, server = site
+    old = Upload(peer, BODY)
+    old.piece()
+    reload(server)
+    new = Upload(peer, BODY)
+    while not (old.over and new.over):
+        for each in (old, new):
+            if not each.over:
+                each.piece()
+    assert [each.client.answer().body for each in (old, new)] == [told(BODY), told(BODY)]
+    server.wait_until("generation 2 has taken over")
+
+
+def test_a_client_that_leaves_is_gone_for_who_answers_it(site, tmp_path):
+    peer, server = site
+    old = full(peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536"))
+    reload(server)
+    for _ in range(2):  # either may be told
+        peer.notice(old)
+    server.wait_until("GET /counted.* 499 ")
+    server.wait_until("generation 2 has taken over")
+
+
+def test_what_is_nobody_s_is_cut_off(site):
+    """It comes back to a worker that is alone."""
+    peer, _ = site
+    upload = Upload(peer, BODY, first=4000)
+    upload.piece()
+    stranger = peer.client()
+    peer.raw(peer.message(stranger.number, "/", {"PATH": "/", "UPLOAD_STREAM": "4000"}, b"piece"))
+    assert b"6:cancel,4:true!" in stranger.orders()[0]
+    while not upload.over:
+        upload.piece()
+    assert upload.client.answer().body == told(BODY)
