@@ -339,12 +339,13 @@ class Mongrel2Codec(HttpAnswers):
         check_value("The path", path)
         script = ""
         if self.script_name:
-            # A route is a prefix, perhaps with a pattern behind it: /app/(.*)
+            # A route is a prefix of what was sent, perhaps with a pattern behind it: /app/(.*)
             pattern = fields.get("PATTERN", "")
             if isinstance(pattern, str):
                 script = pattern.partition("(")[0].rstrip("/")
-            if path != script and not path.startswith(script + "/"):
+            if raw != script and not raw.startswith(script + "/"):
                 script = ""
+            script = decoded(script)
         environ["SCRIPT_NAME"] = script
         environ["PATH_INFO"] = path[len(script) :]
 

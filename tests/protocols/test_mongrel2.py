@@ -259,6 +259,21 @@ def test_script_name(pattern, path, script, info):
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", path)
 
 
+@pytest.mark.parametrize("pattern", ["/caf%C3%A9/", "/caf%C3%A9", "/caf%C3%A9/(.*)"])
+@pytest.mark.parametrize(
+    "path, script, info",
+    [
+        ("/caf%C3%A9/%41/x", "/caf\u00c3\u00a9", "/A/x"),
+        ("/caf%C3%A9", "/caf\u00c3\u00a9", ""),
+        ("/caf%C3%A9s", "", "/caf\u00c3\u00a9s"),
+    ],
+)
+def test_a_route_is_compared_as_it_is_sent(pattern, path, script, info):
+    """Mongrel2 decodes neither."""
+    environ, _ = mongrel2(m2_message(M2 | {"PATTERN": pattern, "PATH": path}), script_name=True)
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script, info)
+
+
 @pytest.mark.parametrize(("version", "options", "kept"), [
     ("1.1", "close, keep-alive", False), ("1.0", "keep-alive, x", True), ("1.0", "close, keep-alive", False),
 ])  # fmt: skip
