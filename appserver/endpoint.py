@@ -34,6 +34,15 @@ def endpoint(text: str) -> str:
     return text
 
 
+def over_ipv6(text: str) -> bool:
+    """Tell whether an endpoint is an address of IPv6, which a socket has to be told before it connects.
+
+    Not where it is a name: libzmq would not look for its address of IPv4 any more.
+    """
+    match = _TCP(text.removeprefix("tcp://"))
+    return match is not None and match[1].startswith("[")
+
+
 def exposed(text: str) -> str:
     """Return what is dangerous in an endpoint: who else can reach it, or listen."""
     scheme, _, where = text.partition("://")

@@ -11,6 +11,8 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from appserver.endpoint import over_ipv6
+
 log = logging.getLogger("appserver.listeners")
 
 _PATIENCE = 5.0  # seconds that Mongrel2 may be away without a word
@@ -71,6 +73,7 @@ class Absence:
             self._trial.linger = 0
             self._trial.setsockopt(zmq.RECONNECT_IVL, _AGAIN)
             self._monitor = self._trial.get_monitor_socket(zmq.EVENT_CONNECTED)
+            self._trial.ipv6 = over_ipv6(self._endpoint)
             self._trial.connect(self._endpoint)
 
     def _connects(self) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from gevent import get_hub
 
 from appserver.address import AddressError
-from appserver.endpoint import endpoint, exposed
+from appserver.endpoint import endpoint, exposed, over_ipv6
 from appserver.listeners import strays
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.listeners.rendezvous import Rendezvous
@@ -180,6 +180,7 @@ class Mongrel2Listener:
                 # No PULL: Mongrel2 could deal it requests, which would be lost with it.
                 with trial.socket(zmq.XPUB) as socket:
                     socket.linger = 0
+                    socket.ipv6 = over_ipv6(endpoint)
                     try:
                         socket.connect(endpoint)
                     except zmq.ZMQError as error:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from appserver.endpoint import over_ipv6
 from appserver.listeners import zeromq
 from appserver.listeners.absence import unreachable
 
@@ -71,6 +72,7 @@ class Pull:
             self._socket.setsockopt(zmq.MAXMSGSIZE, most or -1)
             zeromq.keep(self._socket)
             self._monitor = self._socket.get_monitor_socket(_EVENTS)
+            self._socket.ipv6 = over_ipv6(endpoint)
             self._socket.connect(endpoint)
         except BaseException:  # a socket that is left open keeps its context from ever ending
             self.close()

@@ -14,6 +14,7 @@ import gevent
 import zmq
 import zmq.backend
 
+from appserver.endpoint import over_ipv6
 from appserver.errors import ClientGone
 from appserver.listeners import zeromq
 
@@ -60,6 +61,7 @@ class Responder:
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RETURN)
         self._socket.linger = _LINGER
         zeromq.keep(self._socket)
+        self._socket.ipv6 = over_ipv6(endpoint)
         self._socket.connect(endpoint)
         self._topics: Counter[bytes] = Counter()
         self._prefixes: tuple[bytes, ...] | None = ()  # of what Mongrel2 wants; None = it wants all

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import zmq
 from gevent.monkey import get_original
 
+from appserver.endpoint import over_ipv6
+
 if TYPE_CHECKING:
     from appserver.log.curve import Curve
 
@@ -45,6 +47,7 @@ class ZeromqSink:
         if self._curve is not None:
             self._curve.apply(self._socket)
         self._dropped = 0
+        self._socket.ipv6 = over_ipv6(self._endpoint)
         try:
             self._socket.connect(self._endpoint)
         except zmq.ZMQError as error:
