@@ -34,6 +34,15 @@ def endpoint(text: str) -> str:
     return text
 
 
+def absolute(text: str) -> str:
+    """Return an endpoint that is good in any working directory; as it is, where that is too long."""
+    scheme, _, where = text.partition("://")
+    if scheme != "ipc" or where.startswith("@"):
+        return text
+    path = os.path.abspath(where)
+    return f"ipc://{path}" if len(os.fsencode(path)) <= _LONGEST else text
+
+
 def over_ipv6(text: str) -> bool:
     """Tell whether an endpoint is an address of IPv6, which a socket has to be told before it connects.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from gevent import get_hub
 
 from appserver.address import AddressError
-from appserver.endpoint import endpoint, exposed, over_ipv6
+from appserver.endpoint import absolute, endpoint, exposed, over_ipv6
 from appserver.listeners import strays
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.listeners.rendezvous import Rendezvous
@@ -130,7 +130,7 @@ class Mongrel2Listener:
         self.spec = spec
         self.settings = settings
         self.address = specs(spec)
-        self.pull, self.publish = self.address.split(",")
+        self.pull, self.publish = map(absolute, self.address.split(","))
         self.options = settings.of(Mongrel2Options)
         given = Spec(spec)
         self.mongrel2 = given.of(settings, Mongrel2ServerOptions)

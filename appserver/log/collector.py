@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import zmq
 from gevent.monkey import get_original
 
-from appserver.endpoint import over_ipv6
+from appserver.endpoint import absolute, over_ipv6
 
 if TYPE_CHECKING:
     from appserver.log.curve import Curve
@@ -30,7 +30,7 @@ class ZeromqSink:
     """
 
     def __init__(self, endpoint: str, held: int = _HELD, curve: Curve | None = None) -> None:
-        self._endpoint = endpoint
+        self._endpoint = absolute(endpoint)  # it is connected again after forks, wherever that is
         self._held = held
         self._curve = curve
         self._inherited: list[zmq.Socket[bytes]] = []

@@ -16,8 +16,9 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 import appserver
-from appserver.endpoint import endpoint, exposed
-from appserver.listeners.mongrel2 import most, reachable, specs
+from appserver.configuration import Configuration
+from appserver.endpoint import absolute, endpoint, exposed
+from appserver.listeners.mongrel2 import Mongrel2Listener, most, reachable, specs
 from appserver.log.collector import ZeromqSink
 from appserver.log.curve import Curve, keys, server_key
 from appserver.log.destinations import Log, LogError
@@ -42,6 +43,41 @@ KEY = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 )  # fmt: skip
 def test_endpoints(text):
     assert endpoint(text) == text
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("ipc://run/m2", "ipc:///start/run/m2"), ("ipc://./m2", "ipc:///start/m2"),
+        ("ipc:///run/m2", "ipc:///run/m2"), ("ipc://@m2", "ipc://@m2"), ("tcp://a:1", "tcp://a:1"),
+        ("ipc://" + "p" * 100, "ipc:///start/" + "p" * 100),
+        ("ipc://" + "p" * 101, "ipc://" + "p" * 101),
+    ],
+)  # fmt: skip
+def test_a_relative_path_is_that_of_the_start(text, found, monkeypatch):
+    """An application may choose another directory; beyond 107 bytes only the relative one can be used."""
+    monkeypatch.setattr("os.getcwd", lambda: "/start")
+    assert absolute(text) == found
+
+
+def test_whoever_connects_later_finds_it(tmp_path, monkeypatch):
+    (tmp_path / "start").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    with zmq.Context() as context, context.socket(zmq.PULL) as collector:
+        collector.bind(f"ipc://{tmp_path}/start/lines")
+        sink = ZeromqSink("ipc://lines")
+        listener = Mongrel2Listener("ipc://requests,ipc://answers", Configuration([]).settings)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert listener.pull == f"ipc://{tmp_path}/start/requests"
+        assert listener.publish == f"ipc://{tmp_path}/start/answers"
+        before = sink._context
+        sink._pid = 0  # as after a fork
+        sink.forked()
+        sink.write("a line")
+        assert collector.recv() == b"a line"
+        sink.close()
+        before.destroy(linger=0)
 
 
 @pytest.mark.parametrize(
