@@ -214,19 +214,20 @@ class Configuration:
         """Return a problem for each address that another setting has, too; some can be shared."""
         found: list[str] = []
         first: dict[object, Setting] = {}
-        for _, setting in self.settings.mounts:
+        for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True):
             spec = Spec(setting.value or "")
-            if self.catalogue.by_name[setting.name].expects != "address":  # nothing is bound there
-                continue
-            where: object = parse(spec.address)
+            where: object = listener.address
+            does = "connect to"
+            if self.catalogue.by_name[setting.name].expects == "address":
+                where, does = parse(spec.address), "listen on"
             if isinstance(where, tuple):
                 where = (where[0] or "0.0.0.0", where[1])  # noqa: S104  (`:port`)
             shared = isinstance(where, int) or (isinstance(where, tuple) and not where[1])
-            if shared or spec.of(self.settings, BindOptions).reuse_port:
+            if shared or (does == "listen on" and spec.of(self.settings, BindOptions).reuse_port):
                 continue
             before = first.setdefault(where, setting)
             if before is not setting:
-                told = f"cannot listen on {spec.address} twice: {before.place} has it, too"
+                told = f"cannot {does} {spec.address} twice: {before.place} has it, too"
                 found.append(
                     self.secrets.hidden(f"{setting.place}: {told}; remove one, or choose another address")
                 )

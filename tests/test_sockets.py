@@ -224,6 +224,18 @@ class TestFiles:
         )
 
 
+@pytest.mark.parametrize("again", ["tcp://[::1]:1,ipc://a", "tcp://[::1]:1, ipc://a, mongrel2-chroot=/srv"])
+def test_one_mongrel2_cannot_be_given_twice(app, tmp_path, again):
+    """It would deal to both in turn, what it tells of clients included."""
+    ini = tmp_path / "site.ini"
+    ini.write_text(f"[uwsgi]\nwsgi-file = {app[1]}\nzeromq = tcp://[::1]:1,ipc://a\nzeromq = {again}\n")
+    told = again.partition(", mongrel2")[0]
+    assert failing("site.ini", cwd=tmp_path) == (
+        f"appserver: site.ini:4: cannot connect to {told} twice: site.ini:3 has it, too; remove one, or choose"
+        " another address\n"
+    )
+
+
 def test_a_taken_port_is_told_with_its_line(app, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
