@@ -45,6 +45,8 @@ log = logging.getLogger("appserver.listeners")
 
 _TELL = 1.0  # seconds between counts of refusals that were not told
 _BUFFER = 65536  # bytes that are read of a body at once
+_AFTER = 0.5  # seconds after which is read and written again, where that has failed
+FAILED = "mongrel2 %s: what comes cannot be seen to; it is tried again"
 _ELSEWHERE = ProtocolError(
     "501 Not Implemented",
     "WebSocket is not served here.",
@@ -77,15 +79,28 @@ class Intake:
         self.refusals = Refusals(f"mongrel2 {listener.pull}")
         self._telling = self.loop.timer(_TELL, _TELL)
         self._telling.start(self.refusals.tell)
+        self._resuming = self.loop.timer(_AFTER)
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.mongrel2.mongrel2_script_name)
         self.codec.trust = listener.forwarded
 
     def close(self) -> None:
         """Release what it has; safe twice."""
-        self._telling.stop()
-        self._telling.close()
+        for timer in (self._telling, self._resuming):
+            timer.stop()
+            timer.close()
         self.refusals.tell()
+
+    def resume(self) -> None:
+        """Read and write again."""
+        raise NotImplementedError
+
+    def put_off(self) -> None:
+        """Have it tried again later what has failed, perhaps for want of memory.
+
+        To be called before that is logged, which may fail as well: then gevent stops the watcher.
+        """
+        self._resuming.start(self.resume)
 
     def submit(self, request: Request) -> None:
         """Have a request answered in its turn."""

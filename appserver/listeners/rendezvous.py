@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 from typing import NamedTuple
 
 # The real ones, also where gevent replaces them later.
@@ -29,13 +30,18 @@ class Rendezvous:
         self._receivers.setblocking(False)
 
     def join(self, cores: int) -> Joined:
-        """Join the receiver from this process, as a loop with so many cores; both sockets do not block."""
-        given, taken = _socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stream, theirs = _socketpair()
-        taken.setblocking(False)
-        stream.setblocking(False)
-        message = f"{os.getpid()} {cores}".encode()
-        _send_fds(self._loops, [message], [given.fileno(), taken.fileno(), theirs.fileno()])
+        """Join the receiver from this process, as a loop with so many cores; both sockets do not block.
+
+        Raise `OSError` where there are no descriptors.
+        """
+        with ExitStack() as stack:
+            given, taken = map(stack.enter_context, _socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            stream, theirs = map(stack.enter_context, _socketpair())
+            taken.setblocking(False)
+            stream.setblocking(False)
+            message = f"{os.getpid()} {cores}".encode()
+            _send_fds(self._loops, [message], [given.fileno(), taken.fileno(), theirs.fileno()])
+            stack.pop_all()
         given.close()
         theirs.close()
         return Joined(taken, stream)

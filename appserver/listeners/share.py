@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
 from appserver.listeners import upload
-from appserver.listeners.intake import Intake, last_words
+from appserver.listeners.intake import FAILED, Intake, last_words
 from appserver.listeners.outbox import Outbox
 from appserver.protocols import handoff
 from appserver.protocols.handoff import Frames, frame, frames, numbered
@@ -34,6 +34,7 @@ _BATCH = 16  # packets taken in one turn of the loop
 _TRY_AGAIN = 0.01  # seconds after which to try again at the latest while the receiver takes nothing more
 _GATHERS = 0.0005  # seconds in which answers wait for those of the same packet
 _SMALL = 16384  # bytes up to which copying frames together is cheaper than another send
+_UNJOINED = "mongrel2 %s: the next receiver cannot be joined: %s; it is tried again"
 _REMEMBERED = 1000  # numbers of requests that were given up before they came
 
 
@@ -57,6 +58,8 @@ class Share(Intake):
         self._gathered: list[bytes] = []  # frames that wait for those of the same packet
         self._gathering_ends = 0.0  # when no more wait; 0 = none do
         self._blocked: list[Request] = []  # that wait until the outbox is empty
+        self._orphaned = b""  # what the next receiver has to know of the one before
+        self._told = False  # that it cannot be joined
         self._join()
 
     def _join(self) -> None:
@@ -75,18 +78,37 @@ class Share(Intake):
             each.close()
         self._packets.close()
         self._stream.close()
+        self._outbox = Outbox(-1)  # whose descriptor may be another's from now on
+
+    def put_off(self) -> None:
+        if self._packets.fileno() >= 0:
+            for each in (self._packet_watcher, self._stream_watcher, self._write_watcher):
+                each.stop()
+        super().put_off()
+
+    def resume(self) -> None:
+        if self._packets.fileno() < 0:
+            self._join_next()
+            return
+        self._packet_watcher.start(self._take_packets)
+        self._stream_watcher.start(self._hear)
+        self._write_watcher.start(self._write_more)
 
     # What comes
 
     def _take_packets(self) -> None:
         """Take requests as long as there are cores for them."""
-        for _ in range(_BATCH):
-            if self.cores.full():
-                self._packet_watcher.stop()
-                self.cores.when_free(self._go_on)
-                return
-            if not self._take_packet():
-                return
+        try:
+            for _ in range(_BATCH):
+                if self.cores.full():
+                    self._packet_watcher.stop()
+                    self.cores.when_free(self._go_on)
+                    return
+                if not self._take_packet():
+                    return
+        except Exception:
+            self.put_off()
+            log.exception(FAILED, self.listener.pull)
 
     def _take_packet(self) -> bool:
         """Take a packet; return False where there is none."""
@@ -112,22 +134,32 @@ class Share(Intake):
     def _go_on(self) -> None:
         """Take packets again; one at once, though the cores may be full: it is this listener's turn."""
         if not self._released and self._packets.fileno() >= 0:
-            self._packet_watcher.start(self._take_packets)
-            self._take_packet()
+            try:
+                self._packet_watcher.start(self._take_packets)
+                self._take_packet()
+            except Exception:
+                self.put_off()
+                log.exception(FAILED, self.listener.pull)
 
     def _hear(self) -> None:
         """Take what comes over the stream."""
         try:
-            data = self._stream.recv(_BUFFER)
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            data = b""
-        if not data:
-            self._lose_receiver()
-            return
-        for each in self._frames.feed(data):
-            self._obey(each)
+            try:
+                data = self._stream.recv(_BUFFER)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            except OSError:  # the next one is still to be joined
+                return
+            if not data:
+                self._lose_receiver()
+                return
+            for each in self._frames.feed(data):
+                self._obey(each)
+        except Exception:
+            self.put_off()
+            log.exception(FAILED, self.listener.pull)
 
     def _obey(self, told: Frame) -> None:
         try:
@@ -150,6 +182,8 @@ class Share(Intake):
             elif told.kind == handoff.FAREWELL:
                 self._released = True
         except Exception:  # gevent would stop the watcher
+            if told.kind == handoff.REQUEST and told.number not in self._requests:
+                self._write(frame(handoff.CLOSE, told.number))
             log.exception("mongrel2 %s: what the receiver says cannot be done", self.listener.pull)
 
     def _forget(self, number: int) -> None:
@@ -179,7 +213,21 @@ class Share(Intake):
         self._slow.clear()
         self._flow_control = False
         self._part()
-        self._join()
+        self._orphaned = orphans
+        self._join_next()
+
+    def _join_next(self) -> None:
+        """Join the next receiver, now or once there are the means."""
+        try:
+            self._join()
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                log.error(_UNJOINED, self.listener.pull, error)  # noqa: TRY400  (where is known)
+            self.put_off()
+            return
+        self._told = False
+        orphans, self._orphaned = self._orphaned, b""
         if self.draining:
             self._released = True
             self._packet_watcher.stop()
@@ -240,19 +288,24 @@ class Share(Intake):
             return True
 
     def _wait_for_room(self) -> None:
-        self._write_watcher.start(self._write_more)
+        if self._packets.fileno() >= 0:
+            self._write_watcher.start(self._write_more)
 
     def _write_more(self) -> None:
-        with self._lock:
-            try:
-                self._outbox.flush()
-            except OSError:
-                self._outbox.clear()
-            if not self._outbox:
-                self._write_watcher.stop()
-                blocked, self._blocked = self._blocked, []
-                for request in blocked:
-                    self.loop.run_callback(request.go_on)
+        try:
+            with self._lock:
+                try:
+                    self._outbox.flush()
+                except OSError:
+                    self._outbox.clear()
+                if not self._outbox:
+                    self._write_watcher.stop()
+                    blocked, self._blocked = self._blocked, []
+                    for request in blocked:
+                        self.loop.run_callback(request.go_on)
+        except Exception:
+            self.put_off()
+            log.exception(FAILED, self.listener.pull)
 
     # The intake
 

@@ -14,7 +14,7 @@ import zmq
 
 from appserver.errors import ClientGone
 from appserver.listeners import strays
-from appserver.listeners.intake import Intake, last_words
+from appserver.listeners.intake import FAILED, Intake, last_words
 from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.protocols.codec import ProtocolError
@@ -170,15 +170,28 @@ class Subscription(Intake):
     def _read_first(self) -> None:
         """Read as long as nothing tells that there is a connection."""
         pull = self._pull
-        if pull is not None:
-            pull.tell(self._name, self.identity)
-            if pull.told:
-                self._watcher.start(self.read)
+        try:
+            if pull is not None:
+                pull.tell(self._name, self.identity)
+                if pull.told:
+                    self._watcher.start(self.read)
+        except Exception:
+            self.put_off()
+            log.exception(FAILED, self.listener.pull)
         self.read()
 
     def read(self) -> None:
         """Take what waits. The descriptor signals only once, so go on until there is nothing."""
-        self._read_all()
+        try:
+            self._read_all()
+        except Exception:
+            self.put_off()
+            log.exception(FAILED, self.listener.pull)
+
+    def resume(self) -> None:
+        if self._pull is not None:
+            self._watcher.start(self._read_first)
+            self._read_first()
 
     def _read_all(self) -> bool:
         """Do so; return False where more may wait."""
