@@ -26,7 +26,7 @@ from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.replies import Replies
 from appserver.listeners.responder import POLL, POLL_ATTACHED, Responder
 from appserver.listeners.zeromq import context
-from appserver.protocols.handoff import FLOW, LEAVE
+from appserver.protocols.handoff import FLOW, LEAVE, WELCOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,6 +266,7 @@ class Receiver:
 
     def _join(self) -> None:
         for consumer in self._loops.join():
+            self._loops.say(consumer, WELCOME, 0)
             if self._clients.flow_control:
                 self._loops.say(consumer, FLOW, 1)
             self._follow_at = 0.0

@@ -53,7 +53,8 @@ class Share(Intake):
         self._departed: set[int] = set()  # given up before they came
         self._flow_control = False
         self._slow: set[int] = set()  # whose clients do not keep pace
-        self._released = False  # the receiver gives us no more
+        self._welcome = False  # there is a receiver, which may give us requests
+        self._released = False  # it gives us no more
         self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
         self._gathered: list[bytes] = []  # frames that wait for those of the same packet
         self._gathering_ends = 0.0  # when no more wait; 0 = none do
@@ -79,6 +80,7 @@ class Share(Intake):
         self._packets.close()
         self._stream.close()
         self._outbox = Outbox(-1)  # whose descriptor may be another's from now on
+        self._welcome = False
 
     def put_off(self) -> None:
         if self._packets.fileno() >= 0:
@@ -179,6 +181,8 @@ class Share(Intake):
                     request.go_on()
             elif told.kind == handoff.FLOW:
                 self._flow_control = told.number > 0
+            elif told.kind == handoff.WELCOME:
+                self._welcome = True
             elif told.kind == handoff.FAREWELL:
                 self._released = True
         except Exception:  # gevent would stop the watcher
@@ -389,9 +393,11 @@ class Share(Intake):
         self.in_hand -= 1  # last: where this raises it is called again
 
     def drain(self) -> None:
-        """Go on until the receiver says that there is no more."""
+        """Go on until the receiver says that there is no more; who has had none yet can end at once."""
         self.draining = True
+        self._hear()
         self._write(self._leaving())
+        self._released = self._released or not self._welcome
 
     def _leaving(self) -> bytes:
         return frame(handoff.LEAVE, int(self.service.orphaned()))

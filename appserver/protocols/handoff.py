@@ -24,6 +24,7 @@ WAIT = 13  # the client does not read as fast as the answer comes
 GO_ON = 14  # it has caught up
 BODY = 16  # a message of Mongrel2 that belongs to a request: a piece of its body, or a frame
 FLOW = 15  # the number is 1 if Mongrel2 tells what clients have read, else 0
+WELCOME = 20  # requests may come from now on
 
 # From a loop
 PIECE = 5  # a message of the answer, with more to follow

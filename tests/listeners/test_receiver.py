@@ -49,12 +49,14 @@ class Loop:
             assert self.packets.recv(1 << 20) == b""
 
     def hear(self):
-        """Return the next frame from the stream."""
-        while not self._heard:
-            data = self.stream.recv(1 << 16)
-            assert data, "the receiver has gone"
-            self._heard += self._frames.feed(data)
-        return self._heard.pop(0)
+        """Return the next frame from the stream, after the welcome."""
+        while True:
+            while not self._heard:
+                data = self.stream.recv(1 << 16)
+                assert data, "the receiver has gone"
+                self._heard += self._frames.feed(data)
+            if (found := self._heard.pop(0)).kind != handoff.WELCOME:
+                return found
 
     def say(self, kind, number=0, data=b""):
         self.stream.sendall(frame(kind, number, data))

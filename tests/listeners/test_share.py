@@ -113,6 +113,35 @@ def test_nothing_is_left_of_an_attempt_to_join(monkeypatch):
     rendezvous.close()
 
 
+def test_a_stop_does_not_wait_for_a_receiver_that_has_not_accepted_it(site):
+    """It may have no descriptors for more loops, or be gone together with the master."""
+    site.consumer.say(handoff.WELCOME, 0)
+    until(lambda: site.share._welcome, "it hears nothing")
+    site.consumer.close()
+    until(lambda: not site.share._welcome, "it does not join the next one")
+    site.share.drain()
+    assert not site.share.busy()
+    assert site.accept(), "what comes late hears that it leaves"
+    assert [each.kind for each in site.consumer.read()] == [handoff.LEAVE]
+
+
+def test_a_stop_while_it_cannot_join_does_not_wait_either(site):
+    with failing(site.rendezvous, "join", OSError(errno.EMFILE, "Too many open files"), times=1):
+        site.share._part()
+        site.share._join_next()
+        site.share.drain()
+        assert not site.share.busy()
+
+
+def test_a_stop_waits_for_the_receiver_that_has_accepted_it(site):
+    """Its word may not have been read yet."""
+    site.consumer.say(handoff.WELCOME, 0)
+    site.share.drain()
+    assert site.share.busy()
+    site.consumer.say(handoff.FAREWELL, 0)
+    until(lambda: not site.share.busy(), "it hears nothing")
+
+
 class Short:
     """A socket for which there is no memory a few times."""
 
