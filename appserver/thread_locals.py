@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import marshal
 from contextlib import suppress
-from threading import local
+from threading import Thread, local
 from typing import Any
 from weakref import ref
 
@@ -38,16 +38,52 @@ def forget() -> None:
 
     A class of the application's makes its own anew, in this thread: what it makes may be for no other.
     """
-    for each in _all():
+    kept = _all()
+    for each in kept:
         with suppress(Exception):  # of what is given up with its last reference
             vars(each).clear()
+    for each, (given, named) in _arguments(kept):
         with suppress(Exception):  # of the class
-            if type(each).__init__ is not local.__init__:
-                each.__init__()  # type: ignore[misc]  # as the first access by a thread does
+            type(each).__init__(each, *given, **named)
     for known, found in _noted:
         if (there := known()) is not None:
             with suppress(Exception):
                 vars(there).update({name: marshal.loads(data) for name, data in found.items()})  # noqa: S302  (see `_data`)
+
+
+def _arguments(kept: list[local]) -> list[tuple[local, tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Return those that each thread makes by an ``__init__`` of its own, and what that is called with.
+
+    Only what calls it for another thread is told that: so such a one finds another class there, which asks.
+    """
+    asked: list[tuple[local, tuple[tuple[Any, ...], dict[str, Any]]]] = []
+
+    class Asking(local):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            asked.append((self, (given, named)))
+
+    changed: list[tuple[local, type]] = []
+
+    def look() -> None:
+        for each, _ in changed:
+            with suppress(Exception):
+                vars(each)
+
+    try:
+        for each in kept:
+            kind = type(each)
+            if kind.__init__ is not local.__init__:
+                with suppress(Exception):  # another layout, or a class that does not like to be derived from
+                    each.__class__ = type(kind.__name__, (Asking, kind), {"__slots__": ()})
+                    changed.append((each, kind))
+        thread = Thread(target=look)
+        with suppress(RuntimeError):  # there can be no more threads
+            thread.start()
+            thread.join()
+    finally:
+        for each, kind in changed:
+            each.__class__ = kind
+    return asked
 
 
 def _all() -> list[local]:
