@@ -15,7 +15,8 @@ class CheaperOptions:
         0,
         "Keep at least so many workers, and up to processes under load; 0 = all always.",
         example="2",
-        note="The only algorithm is that of spare workers.",
+        note="The only algorithm is that of spare workers. One is busy, as there, while it has any request or"
+        " WebSocket in hand, however many cores are free.",
     )
     cheaper_initial: int = option(0, "Workers to begin with (default: cheaper).", example="2")
     cheaper_step: int = option(1, "Workers to add at a time.")
@@ -28,8 +29,9 @@ class CheaperOptions:
 
 
 class Cheaper:
-    """Decide by looks at how busy the workers are.
+    """Decide by looks at how many workers are busy, which have any request in hand.
 
+    How many of a worker's cores are free tells nothing of how long its one thread is taken.
     While all of them are busy at every look for ``cheaper-overload`` seconds, workers are added;
     while two at least are idle at every look for ``cheaper-idle`` seconds, one is ended. One idle
     worker is kept as room for the next request.

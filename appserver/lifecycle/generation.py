@@ -47,13 +47,10 @@ class Serving(Child):
 
     def __init__(self, children: Children, generation: Generation, number: int) -> None:
         super().__init__(children, f"worker {number}", self._hear)
-        plan = generation.configuration.plan
-        assert plan is not None
         loop = asyncio.get_running_loop()
         self.number = number
         self.generation = generation.number
         self._note = generation.note
-        self.cores = plan.loops * plan.cores
         try:
             self.board = Board.of(generation.configuration)
         except OSError:

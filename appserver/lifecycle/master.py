@@ -293,7 +293,7 @@ class Master:
                 if (why := worker.limits.reached(worker.board.requests, age, worker.pid)) is not None:
                     worker.recycle.set_result(why)
         if self.cheaper.scales and self._changing is None:
-            idle = sum(each.board.in_hand < each.cores for each in serving)
+            idle = sum(not each.board.in_hand for each in serving)
             self.cheaper.look(now, len(serving), idle)
             self._fit()
 

@@ -21,7 +21,6 @@ class Process(Protocol):
     number: int  # of the worker; its successors have the same
     pid: int
     generation: int
-    cores: int
     board: Board
     names: list[Name]  # of its listeners
     spawned: float  # by the clock

@@ -119,8 +119,10 @@ def test_what_is_set_while_a_reload_goes_on_holds_for_it(site, number, workers):
     assert len(site.pids(workers)) == workers
 
 
-def test_workers_come_under_load_and_go(site):
-    site.configure(processes=3, cheaper=1, cheaper_overload="0.2", cheaper_idle="0.5").start()
+@pytest.mark.parametrize("more", [{}, {"gevent": 100}, {"threads": 4}], ids=["one", "gevent", "threads"])
+def test_workers_come_under_load_and_go(site, more):
+    """Also where cores are free: one request may take all of the time that a loop has."""
+    site.configure(processes=3, cheaper=1, cheaper_overload="0.2", cheaper_idle="0.5", **more).start()
     assert site.count(") serves") == 1
     held = site.hold("a")
     site.wait_until("worker 2 is added: 2 are wanted")
