@@ -35,9 +35,9 @@ _UNREACHABLE = (
     " send_spec in mongrel2.conf"
 )
 _BROKEN_OFF = (
-    "%s: Mongrel2's connection to us has ended, perhaps for a message larger than zeromq-max-message: what"
-    " it had dealt is lost, and it is made again"
+    "%s: Mongrel2's connection to us has ended%s: what it had dealt is lost, and the connection is made again"
 )
+_TOO_LARGE = ", perhaps for a message larger than zeromq-max-message"
 
 
 class Pull:
@@ -139,7 +139,8 @@ class Pull:
     def look(self, name: str, subscribed: str) -> None:
         """Log what has become of the connection; to be called now and then."""
         if self.broken():
-            log.error(_BROKEN_OFF, name)
+            # Where it was Mongrel2 that ended it libzmq has begun to connect again.
+            log.error(_BROKEN_OFF, name, "" if self._retries else _TOO_LARGE)
         self.tell(name, subscribed)
         if not self.ready and not self._told_late and monotonic() >= self._began + _SOON:
             self._told_late = True

@@ -77,6 +77,24 @@ def test_who_sends_too_much_is_connected_again():
             pull.close()
 
 
+@pytest.mark.parametrize("large", [True, False])
+def test_a_message_that_is_too_large_is_blamed_for_no_other_end(large, caplog):
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.linger = 0
+        pull = Pull(context, f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}", "here", 100)
+        try:
+            push.send(b"small")
+            assert poll(pull.take, "nothing comes") == b"small"
+            if large:
+                push.send(b"x" * 101)
+            else:
+                push.close(0)
+            poll(lambda: (pull.look("mongrel2", "us"), "has ended" in caplog.text)[1], "nothing is said")
+            assert ("zeromq-max-message" in caplog.text) is large
+        finally:
+            pull.close()
+
+
 def test_a_connection_that_libzmq_makes_again_is_made_once(monkeypatch):
     monkeypatch.setattr("appserver.listeners.pull._RECONNECT", 20)
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
