@@ -9,6 +9,7 @@ every thread a `Share` of what comes over it.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -175,20 +176,26 @@ class Mongrel2Listener:
         """Check the endpoints; Mongrel2 is who binds. Raise `AddressError`."""
         import zmq
 
-        with zmq.Context() as trial:
-            for endpoint in (self.pull, self.publish):
-                # No PULL: Mongrel2 could deal it requests, which would be lost with it.
-                with trial.socket(zmq.XPUB) as socket:
-                    socket.linger = 0
-                    socket.ipv6 = over_ipv6(endpoint)
-                    try:
-                        socket.connect(endpoint)
-                    except zmq.ZMQError as error:
-                        why = zmq.strerror(error.errno or 0)
-                        raise AddressError(f"cannot connect to {endpoint}: {why}", self.address) from None
+        from appserver.listeners.zeromq import check_room
 
-        if self.shared:
-            self._rendezvous = Rendezvous()
+        try:
+            check_room()
+            with zmq.Context() as trial:
+                for endpoint in (self.pull, self.publish):
+                    # No PULL: Mongrel2 could deal it requests, which would be lost with it.
+                    with trial.socket(zmq.XPUB) as socket:
+                        socket.linger = 0
+                        socket.ipv6 = over_ipv6(endpoint)
+                        try:
+                            socket.connect(endpoint)
+                        except zmq.ZMQError as error:
+                            why = zmq.strerror(error.errno or 0)
+                            raise AddressError(f"cannot connect to {endpoint}: {why}", self.address) from None
+            if self.shared:
+                self._rendezvous = Rendezvous()
+        except (OSError, zmq.ZMQError) as error:
+            told = f"cannot serve {self.address}: {os.strerror(error.errno or 0)}; raise RLIMIT_NOFILE"
+            raise AddressError(told, self.address) from None
 
     def follows(self, other: Self) -> bool:
         """Tell whether both are for the same Mongrel2, in the same way."""

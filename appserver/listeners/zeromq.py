@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import zmq
 
 _IDLE, _INTERVAL, _COUNT = 30, 10, 6  # seconds of silence, between questions, and how many of those
+_ROOM = 16  # descriptors of a context with two sockets, and some for their connections
 _UNHEARD = 90_000  # milliseconds for which what was sent may be unheard of
 
 
@@ -22,6 +24,15 @@ def keep(sock: zmq.Socket[Any]) -> None:
     sock.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _INTERVAL)
     sock.setsockopt(zmq.TCP_KEEPALIVE_CNT, _COUNT)
     sock.setsockopt(zmq.TCP_MAXRT, _UNHEARD)
+
+
+def check_room() -> None:
+    """Raise `OSError` where a context has not the descriptors it needs: libzmq would abort the process."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    with ExitStack() as stack:
+        stack.callback(os.close, null)
+        for _ in range(_ROOM):
+            stack.callback(os.close, os.dup(null))
 
 
 def context() -> zmq.Context[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -79,6 +81,35 @@ def test_a_reload_says_what_the_running_receiver_does_not_heed(dispatch, caplog)
         )
         assert "socket-timeout has changed from 60.0 to 7.0" in told[2]
         assert "zeromq-max-message has changed from 268435456 to 0" in told[3]
+
+
+@pytest.mark.parametrize("left", [*range(14), 30])
+@pytest.mark.parametrize("dispatch", ["shared", "worker"])
+def test_a_server_that_is_short_of_descriptors_is_told_so(left, dispatch):
+    """A reload that adds a Mongrel2 would be the end of the master: libzmq aborts."""
+    code = f"""if True:
+        import resource, os
+        from appserver.address import AddressError
+        from appserver.configuration import Configuration
+        from appserver.listeners.mongrel2 import Mongrel2Listener
+
+        settings = Configuration(["--zeromq-dispatch", {dispatch!r}]).settings
+        listener = Mongrel2Listener("tcp://127.0.0.1:1,tcp://127.0.0.1:2", settings)
+        import zmq  # what is imported later needs descriptors, too
+        import appserver.listeners.zeromq
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + {left}, 1000))
+        try:
+            listener.bind({{}})
+        except AddressError as error:
+            print(error)
+        else:
+            print("good")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    told = "cannot serve tcp://127.0.0.1:1,tcp://127.0.0.1:2: Too many open files; raise RLIMIT_NOFILE"
+    assert (done.stdout, done.stderr) == (f"{told if left < 20 else 'good'}\n", "")
 
 
 def kept_alive(port):
