@@ -156,6 +156,33 @@ def test_threads_of_the_application_are_not_waited_for(alone, site, number, opti
     assert (site.directory / "left").exists()
 
 
+POOL = """
+import atexit, multiprocessing, threading
+from concurrent.futures import ProcessPoolExecutor
+
+pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+atexit.register(lambda: open(os.path.join(HERE, "left"), "w").close())
+answer = application
+
+def application(environ, start_response):
+    assert pool.submit(abs, -1).result() == 1
+    return answer(environ, start_response)
+"""
+
+
+@KINDS
+@pytest.mark.parametrize("processes", [{}, {"master": "true", "lazy_apps": "true"}], ids=["alone", "master"])
+def test_a_pool_of_processes_ends_with_the_server(alone, site, options, processes):
+    """It ends before what is done at the exit, which waits for its processes."""
+    with site.app.open("a") as file:
+        file.write(POOL)
+    site = alone(worker_reload_mercy=1000, **options, **processes)
+    assert site.get()[0] == 200
+    site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    assert (site.directory / "left").exists()
+
+
 @pytest.mark.parametrize(
     "command, more, code, told",
     [
