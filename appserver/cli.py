@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from contextlib import contextmanager, nullcontext
@@ -178,6 +179,7 @@ def _run(configuration: Configuration) -> int:
         from appserver.lifecycle.notify import Notifier
 
         notifier = Notifier()
+        _obey_as_process_1()
         patching = _patch(configuration)
         log = Log(settings.of(LogOptions), settings.of(AccessOptions))
         patching.tell()
@@ -197,6 +199,15 @@ def _run(configuration: Configuration) -> int:
     finally:
         if log is not None:
             log.close()
+
+
+def _obey_as_process_1() -> None:
+    """Have process 1 of a container end as any process does: the kernel drops what it has no handler for."""
+    if os.getpid() == 1:
+        numbers = signal.SIGTERM, signal.SIGQUIT  # Python has a handler for SIGINT
+        for number in numbers:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+        forks.own(*numbers)
 
 
 def _print(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from tests.support.clients import Mongrel2Client
 from tests.support.fronts import poll
 from tests.support.server import Server
 from tests.support.simulated import Mongrel2
+
+from .conftest import children
 
 KINDS = pytest.mark.parametrize(
     "options", [{}, {"gevent": 10}, {"threads": 2}], ids=["one", "gevent", "threads"]
@@ -156,8 +159,29 @@ def test_threads_of_the_application_are_not_waited_for(alone, site, number, opti
     assert (site.directory / "left").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="wants root and unshare")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_process_1_of_a_container_ends_while_its_application_is_loaded(site, number):
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    site.app.write_text(f"import time\nopen({str(gate)!r})\nwhile True:\n    time.sleep(0.01)\n")
+    site.configure(master="false")
+    process = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+         sys.executable, "-m", "appserver", "--ini", str(site.ini)], cwd=site.directory,
+    )  # fmt: skip
+    try:
+        gate.open("w").close()  # it is open when the application has come to it
+        [inside] = children(process.pid)
+        os.kill(inside, number)
+        assert process.wait(30) != 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 POOL = """
-import atexit, multiprocessing, threading
+import atexit, multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
