@@ -13,6 +13,7 @@ from appserver.protocols.handoff import Frames, frame
 from appserver.websocket.meeting import MOST, Meeting
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Mapping
 
     Taker = Callable[[str, bytes], None]
@@ -21,6 +22,7 @@ log = logging.getLogger("appserver.websocket")
 
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once
+_AGAIN = 1.0  # seconds until a worker that is not joined tries again
 PUBLISHED, SIGNAL = 1, 2  # kinds of messages
 _joining = Lock()
 
@@ -28,22 +30,51 @@ _joining = Lock()
 class Link:
     """The stream to the relay, in the loop of the thread that makes it.
 
-    *takers* take what others send, by its kind: a name, such as that of a channel, and the data.
+    *takers* take what others send, by its kind: a name, such as that of a channel, and the data. A stream
+    that ends is joined again as long as there is a master: it may have had no descriptor for it.
     """
 
     here: ClassVar[Link | None] = None  # that of this process
 
     def __init__(self, meeting: Meeting, takers: Mapping[int, Taker]) -> None:
+        self._meeting = meeting
         self._takers = takers
         self._loop = get_hub().loop
-        self._stream = meeting.join()
-        self._frames = Frames()
-        self._outbox = Outbox(self._stream.fileno())
+        self._again: Any = self._loop.timer(_AGAIN, _AGAIN)
+        self._stream: _socket.socket | None = None
         self._behind = False
-        self._reader: Any = self._loop.io(self._stream.fileno(), _READ)
-        self._writer: Any = self._loop.io(self._stream.fileno(), _WRITE)
-        self._reader.start(self._read)
+        self._failed = False  # to join, which has been told
+        self._join()
         Link.here = self
+
+    def _join(self) -> None:
+        try:
+            stream = self._meeting.join()
+        except BrokenPipeError:  # the master has gone, and this worker is about to
+            self._again.stop()
+            return
+        except OSError as error:
+            if not self._failed:
+                log.error("this worker cannot join the others yet: %s; it tries again", error.strerror)  # noqa: TRY400
+            self._failed = True
+            self._again.start(self._join)
+            return
+        self._again.stop()
+        self._failed = False
+        self._stream = stream
+        self._frames = Frames()
+        self._outbox = Outbox(stream.fileno())
+        self._reader: Any = self._loop.io(stream.fileno(), _READ)
+        self._writer: Any = self._loop.io(stream.fileno(), _WRITE)
+        self._reader.start(self._read)
+
+    def _part(self) -> None:
+        if self._stream is not None:
+            for watcher in (self._reader, self._writer):
+                watcher.stop()
+                watcher.close()
+            self._stream.close()
+            self._stream = None
 
     def send(self, kind: int, name: str, data: bytes) -> None:
         """Have all other workers take something; from any thread."""
@@ -51,7 +82,7 @@ class Link:
         self._loop.run_callback_threadsafe(self._send, frame(kind, len(begin), begin + data))
 
     def _send(self, message: bytes) -> None:
-        if Link.here is not self:
+        if Link.here is not self or self._stream is None:
             return
         if self._outbox.size > MOST:
             if not self._behind:
@@ -64,7 +95,7 @@ class Link:
     def _write(self) -> None:
         try:
             self._outbox.flush()
-        except OSError:  # the master has gone, and this worker is about to
+        except OSError:  # reading tells
             self._outbox.clear()
         if not self._outbox:
             self._behind = False
@@ -73,6 +104,7 @@ class Link:
             self._writer.start(self._write)
 
     def _read(self) -> None:
+        assert self._stream is not None
         try:
             data = self._stream.recv(_BUFFER)
         except BlockingIOError:
@@ -80,7 +112,8 @@ class Link:
         except OSError:
             data = b""
         if not data:
-            self._reader.stop()
+            self._part()
+            self._again.start(self._join)
             return
         for each in self._frames.feed(data):
             try:
@@ -91,10 +124,9 @@ class Link:
     def close(self) -> None:
         """Leave the relay."""
         Link.here = None
-        for watcher in (self._reader, self._writer):
-            watcher.stop()
-            watcher.close()
-        self._stream.close()
+        self._again.stop()
+        self._again.close()
+        self._part()
 
 
 def joined(takers: Mapping[int, Taker]) -> Link | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _socket
+import errno
+import os
 import socket
 from typing import ClassVar
 
@@ -11,33 +13,50 @@ STRAY = 3  # the kind of messages that come back where there is no other worker
 
 
 class Meeting:
-    """Where workers meet the relay; inherited by all processes of a server."""
+    """Where workers meet the relay; inherited by all processes of a server.
+
+    ``relays`` is the master's alone: without that, who joins is told that the master has gone.
+    """
 
     here: ClassVar[Meeting | None] = None  # that of this process's server
 
     def __init__(self) -> None:
-        self._relays, self._workers = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._relays.setblocking(False)
+        self.relays, self._workers = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self.relays.setblocking(False)
+        self._workers.setblocking(False)
         Meeting.here = self
 
     def join(self) -> _socket.socket:
-        """Join the relay from this process; return a stream to it that does not block."""
+        """Join the relay from this process; return a stream to it that does not block.
+
+        Raise `BrokenPipeError` where the master has gone, and `OSError` where that can be tried again.
+        """
         ours, theirs = _socket.socketpair()
         ours.setblocking(False)
-        socket.send_fds(self._workers, [b"join"], [theirs.fileno()])  # type: ignore[arg-type]
-        theirs.close()
+        try:
+            socket.send_fds(self._workers, [b"join"], [theirs.fileno()])  # type: ignore[arg-type]
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return ours
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a worker joins."""
-        return self._relays.fileno()
+        return self.relays.fileno()
 
     def accept(self) -> int:
-        """Return the descriptor of a stream to a worker; raise `BlockingIOError` where none joins."""
-        _, fds, _, _ = socket.recv_fds(self._relays, 16, 1)  # type: ignore[arg-type]
+        """Return the descriptor of a stream to a worker; raise `BlockingIOError` where none joins.
+
+        Other `OSError`s are for one whose stream could not be taken, which it sees as its end.
+        """
+        _, fds, _, _ = socket.recv_fds(self.relays, 16, 1)  # type: ignore[arg-type]
+        if not fds:  # the kernel drops what there is no descriptor for
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return fds[0]
 
     def close(self) -> None:
         """Close both ends, in this process."""
-        self._relays.close()
+        self.relays.close()
         self._workers.close()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import Frames, frame
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.websocket")
 
 _BUFFER = 262144  # bytes read at once
+
+
+class _Closing(Protocol):
+    def close(self) -> None: ...
 
 
 class _Worker:
@@ -47,21 +50,34 @@ class Relay:
     """
 
     def __init__(
-        self, meeting: Meeting, added: Callable[[_Worker], None], removed: Callable[[_Worker], None]
+        self, meeting: Meeting, added: Callable[[_Closing], None], removed: Callable[[_Closing], None]
     ) -> None:
         self._meeting = meeting
         self._added, self._removed = added, removed
         self._loop = asyncio.get_running_loop()
         self._workers: set[_Worker] = set()
+        self._short = False  # of descriptors, which has been told
+        added(meeting.relays)
         self._loop.add_reader(meeting.fileno(), self._accept)
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             worker = _Worker(self._meeting.accept())
-            os.set_blocking(worker.fd, False)
-            self._workers.add(worker)
-            self._added(worker)
-            self._loop.add_reader(worker.fd, self._read, worker)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if not self._short:
+                log.error(  # noqa: TRY400
+                    "a worker is not told what others publish and signal, nor they what it does: %s; it tries"
+                    " again; set a higher limit of open files, as LimitNOFILE of systemd", error.strerror,
+                )  # fmt: skip
+            self._short = True
+            return
+        self._short = False
+        os.set_blocking(worker.fd, False)
+        self._workers.add(worker)
+        self._added(worker)
+        self._loop.add_reader(worker.fd, self._read, worker)
 
     def _read(self, worker: _Worker) -> None:
         try:
