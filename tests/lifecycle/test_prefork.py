@@ -569,7 +569,8 @@ def test_workers_end_with_their_master(site):
     pids = site.pids(2) | set(site.imported())
     site.server.process.kill()
     poll(lambda: not any(alive(pid) for pid in pids), "workers outlive their master")
-    assert refused(site.address)
+    # A process whose first thread has ended may have its descriptors until the last one has.
+    poll(lambda: refused(site.address), "somebody has the socket still")
 
 
 def test_a_worker_without_a_master_finishes_what_it_has_in_hand(site):
