@@ -65,6 +65,7 @@ class Arrivals:
         if not self._clients.flow_control and message.find(_CREDITS, 0, _HEAD) >= 0:
             with suppress(ProtocolError):  # a loop refuses it
                 if parse(message).credits:
+                    self._clients.rivals.begin(connection)
                     self._clients.learn()
         self._request(connection, message)
 
@@ -101,8 +102,11 @@ class Arrivals:
         job = self._dispatch.holder(connection)
         if notice.credits:
             clients.learn()
-            if clients.credits.give((clients.attachment, connection), notice.credits) and job is not None:
+            freed = clients.credits.give((clients.attachment, connection), notice.credits)
+            if freed and job is not None:
                 self._loops.tell(job, GO_ON)
+            elif freed is None and not self._dispatch.ended(connection):
+                clients.rivals.suspect(connection)
             return
         if job is not None:
             self._loops.tell(job, NOTICE, message)
@@ -123,6 +127,8 @@ class Arrivals:
             job.uploads = LAST not in parsed.fields
             self._loops.tell(job, BODY, message)
         else:
+            if job is None and not self._dispatch.ended(connection):
+                self._clients.rivals.suspect(connection)
             self._clients.order(control(connection, credits=1, cancel=True), self._clients.attachment)
         return True
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
 from appserver.listeners.credits import Credits
+from appserver.listeners.rivals import Rivals
 from appserver.protocols.framing import BROKEN, BUSY, HttpAnswers
 from appserver.protocols.handoff import FLOW, GO_ON, GONE, WAIT
 from appserver.protocols.mongrel2 import MOST_TARGETS, RELEASE, addressees, control, envelope, envelope_to
@@ -34,6 +35,7 @@ class Clients:
         self.attachment = 0  # of the Mongrel2 that has them; 0 = there is none
         self.flow_control = False  # it is known that Mongrel2 tells what they have read
         self.credits = Credits(outlet.put, timeout)
+        self.rivals = Rivals(name)
         self._name = name
         self._dispatch = dispatch
         self._loops = loops
@@ -149,6 +151,7 @@ class Clients:
         if self.flow_control:
             self.flow_control = False
             self._loops.tell_all(FLOW, 0)
+        self.rivals = Rivals(self._name)
         self.attachment = 0
 
     def lose_addressees(self, messages: Iterable[tuple[bytes, int]]) -> None:

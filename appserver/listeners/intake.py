@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.protocols.codec import Piece
+    from appserver.protocols.mongrel2 import Connection
     from appserver.websocket.wire import Wire
 
 log = logging.getLogger("appserver.listeners")
@@ -178,6 +179,9 @@ class Intake:
         """Tell the same, or that this is not known yet."""
         raise NotImplementedError
 
+    def begin(self, connection: Connection) -> None:
+        """Note that a message is the first of its connection."""
+
     def held_up(self, request: Request) -> bool:
         """Tell whether a stream has to wait for its client; `Request.go_on` is called when that changes."""
         raise NotImplementedError
@@ -213,6 +217,7 @@ class Intake:
             return False
         fields = parsed.fields
         if CREDITS in fields and parsed.credits:
+            self.begin(parsed.connection)
             self.learn(origin)
         if OFFSET in fields and parsed.continues:
             self.proceed(parsed, origin, message)

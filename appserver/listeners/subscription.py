@@ -17,6 +17,7 @@ from appserver.listeners import strays
 from appserver.listeners.intake import FAILED, Intake, last_words
 from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
+from appserver.listeners.rivals import Rivals
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 from appserver.protocols.upgrade import Upgrade
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from appserver.listeners.responder import Responder
     from appserver.listeners.turns import Line
     from appserver.protocols.codec import Piece
-    from appserver.protocols.mongrel2 import Message
+    from appserver.protocols.mongrel2 import Connection, Message
 
 log = logging.getLogger("appserver.listeners")
 
@@ -70,6 +71,7 @@ class Subscription(Intake):
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
         self._name = f"mongrel2 {listener.pull}"
         self._context = context
+        self._rivals = Rivals(self._name)
         self._pull: Pull | None = None
         self._failed = False  # to subscribe, which has been told
         self._watcher: Any = None
@@ -145,6 +147,7 @@ class Subscription(Intake):
             return
         self._failed = False
         self.attachment = attachment
+        self._rivals = Rivals(self._name)
         if self.listener.several:  # what Mongrel2 tells would reach any of them
             self.accounts.uncontrolled = attachment
         self._watcher = self.loop.io(self._pull.fd, _READ)
@@ -218,13 +221,17 @@ class Subscription(Intake):
             freed = self.accounts.give(line, message.credits)
             if freed:
                 self._go_on(line)
-            elif freed is None:
-                self._hand_on(line, raw)
+            elif freed is None and not self._hand_on(line, raw):
+                self._suspect(line)
         elif message.notice == "disconnect":
             if origin != self.accounts.uncontrolled and self.listener.turns.first(line) is None:
                 self._hand_on(line, raw)
             self.accounts.forget(line)
             self.listener.turns.gone(line)
+
+    def _suspect(self, line: Line) -> None:
+        if not self.listener.several and not self.listener.turns.closed(line):
+            self._rivals.suspect(line[1])
 
     def _hand_on(self, line: Line, raw: bytes) -> bool:
         """Have another worker take what is about none of our connections; return False where nobody may."""
@@ -250,6 +257,7 @@ class Subscription(Intake):
         request = self.listener.turns.first(line)
         if request is None:
             if not self._hand_on(line, raw):
+                self._suspect(line)
                 with suppress(ClientGone):
                     self.responder.try_send(control(piece.connection, credits=1, cancel=True), origin)
         elif request.intake is self:
@@ -293,6 +301,9 @@ class Subscription(Intake):
 
     def accounted(self, request: Request) -> bool:
         return request.origin != self.accounts.uncontrolled
+
+    def begin(self, connection: Connection) -> None:
+        self._rivals.begin(connection)
 
     def learn(self, origin: int) -> None:
         listener = self.listener
