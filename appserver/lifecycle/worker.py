@@ -53,13 +53,20 @@ class Worker:
         self._board = board
         self._strict = strict  # an application that fails its warm-up does not go live
         self._server: Server | None = None
+        self._orphaned = False
         self._warmed = ""
         self._mercy = configuration.settings.of(StopOptions).worker_reload_mercy
 
     def run(self, app: Application | None) -> int:
         """Serve *app*, or what the options name, until told to stop; return the exit code."""
         self._prepare()
-        end_orphaned("worker", self._channel.fd, lambda: self._mercy if self._board.serves else 0, self._end)
+        end_orphaned(
+            "worker",
+            self._channel.fd,
+            lambda: self._mercy if self._board.serves else 0,
+            self._end,
+            self._abandon,
+        )
         autoreload = self._configuration.settings.of(TouchOptions).py_autoreload
         try:
             hooks.run(self._configuration.settings.of(HookOptions), "post-fork")
@@ -115,6 +122,12 @@ class Worker:
     def _give_up(self, why: str) -> None:
         self._channel.send(f"replace {why}")
 
+    def _abandon(self) -> None:
+        """Give up the addresses where the application keeps the loop from it; called by a native thread."""
+        if self._board.serves and not self._orphaned:
+            for listener in self._configuration.listeners:
+                listener.abandon()
+
     def _end(self) -> None:
         """End at once; called by a native thread when nothing else here can go on."""
         if self._logs.access is not None:
@@ -166,6 +179,7 @@ class Worker:
             server.stop(float(mercy), followed=how == "followed")
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
+            self._orphaned = True
             self._watcher.stop()
             SIGNALS.end()
             server.stop(self._mercy, orphaned=True)

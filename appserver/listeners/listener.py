@@ -126,6 +126,9 @@ class Listener(Protocol):
         Called once where several processes share what is bound.
         """
 
+    def abandon(self) -> None:
+        """Free the address in any thread while the loop is blocked, which serves later what waits."""
+
     def waiting(self) -> tuple[int, int]:
         """Return how many connections wait to be accepted, and how many may; or zeros."""
         return 0, 0

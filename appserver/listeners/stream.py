@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
 import select
 import socket
+from contextlib import suppress
 from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -171,6 +173,27 @@ class StreamListener:
         if self._sock is not None and self._ours:
             shut(self._sock)
 
+    def abandon(self) -> None:
+        """Free the address in any thread while the loop is blocked, which serves later what waits."""
+        listening = self._sock
+        if listening is None or not self._ours:
+            return
+        shut(listening)
+        with suppress(OSError):  # nobody waits any more
+            while True:
+                fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+                self.loop.run_callback_threadsafe(self._adopt, fd, peer)
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+
+    def _adopt(self, fd: int, peer: Any) -> None:
+        """Serve a descriptor that another thread has accepted."""
+        if self._sock is None or (self._guarded and not self._admits(peer)):
+            os.close(fd)
+            return
+        os.set_blocking(fd, False)
+        self.accepted(fd, peer)
+
     def waiting(self) -> tuple[int, int]:
         """Return how many connections wait to be accepted, and how many may."""
         return (0, 0) if self._sock is None else backlog(self._sock)
@@ -317,8 +340,10 @@ class StreamListener:
 
     def _pause(self, error: OSError) -> None:
         """Accept nothing for a moment; a listening socket stays readable, so the loop would spin."""
-        self._warnings.tell(f"cannot accept for now: {error.strerror}")
         self._accepting.stop()
+        if error.errno == errno.EINVAL:  # it has been shut
+            return
+        self._warnings.tell(f"cannot accept for now: {error.strerror}")
         self._resume.start(self._go_on)
 
     def _sweep(self) -> None:

@@ -1,7 +1,9 @@
 """What becomes of a server's processes when its master is killed."""
 
+import errno
 import os
 import signal
+import socket
 
 import pytest
 
@@ -33,6 +35,39 @@ def test_what_is_in_hand_is_finished(site, more):
     assert finish()[0] == 200
     all_gone(site, pids)
     assert "does not come to its end" not in site.log
+
+
+@pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
+def test_a_blocked_worker_holds_no_address_and_loses_nobody(site, mounted):
+    site.configure(http_socket=mounted.format(site.directory), worker_reload_mercy=1000).start()
+    path = site.directory / "site.sock"
+
+    def connect():
+        sock = socket.socket(socket.AF_UNIX if path.exists() else socket.AF_INET)
+        sock.settimeout(30)
+        code = sock.connect_ex(str(path) if path.exists() else site.address)
+        return sock, code
+
+    (held, _), (waiting, _) = connect(), connect()
+    with held, waiting:
+        for sock, target in (held, b"/hold?hold"), (waiting, b"/"):
+            sock.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+            poll((site.directory / "hold.held").exists, "the request does not run")
+        pids = kill_master(site)
+
+        def refused():
+            sock, code = connect()
+            sock.close()
+            return code == errno.ECONNREFUSED
+
+        poll(refused, "somebody listens on")
+        if not path.exists():
+            socket.create_server(site.address).close()
+        site.release()
+        for sock in held, waiting:
+            assert sock.recv(12) == b"HTTP/1.1 200"
+    poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
+    assert "cannot accept" not in site.log
 
 
 @pytest.mark.parametrize("path, place", [("/hold", "in hold"), ("/loop", "in loop_for_ever")])
