@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import suppress
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Any, Final, final
 
 from appserver.pieces import Pieces
 from appserver.protocols.codec import ProtocolError
@@ -15,6 +15,7 @@ from appserver.protocols.framing import TOO_LARGE
 if TYPE_CHECKING:
     from appserver.protocols.codec import Piece
 
+_INSUFFICIENT: Final = "507 Insufficient Storage"
 _FEW = 64  # pieces of a block that are kept apart, and one more for so many bytes of them:
 _SMALL = 256
 _TOGETHER = 131072  # bytes up to which copying pieces together is cheaper than what reads them apart
@@ -74,9 +75,15 @@ class Body:
             self._file.write(data)
             if self.size >= self._announced:  # this may be the last, and nobody could be told later
                 self._file.flush()
+        except FileNotFoundError:  # of the directory, which this process has not found or nobody has any more
+            raise ProtocolError(
+                _INSUFFICIENT,
+                "The body: no temporary directory can be written to.",
+                hint="Set env = TMPDIR=DIRECTORY, or post-buffering = 0 or to more.",
+            ) from None
         except OSError as error:
             why = os.strerror(error.errno or errno.EIO)  # without the names of directories
-            raise ProtocolError("507 Insufficient Storage", f"The body: {why}.") from None
+            raise ProtocolError(_INSUFFICIENT, f"The body: {why}.") from None
 
     def _keep(self, data: Piece) -> None:
         """Append a piece in memory, to the end of a block at most."""

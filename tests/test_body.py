@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from io import BufferedRandom, BytesIO, FileIO
 
@@ -91,6 +92,18 @@ def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
     assert refused.value.status.startswith("507")
     held.close()
     assert opened[0].closed
+
+
+def test_where_no_temporary_directory_can_be_written_it_is_told_what_to_try(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/absent"])
+    held = Body(1)
+    with pytest.raises(ProtocolError, match="no temporary directory can be written to") as refused:
+        held.add(b"xy")
+    held.close()
+    assert refused.value.status.startswith("507")
+    assert "TMPDIR" in refused.value.hint
+    assert "/" not in str(refused.value) + refused.value.hint, "it names directories to the client"
 
 
 class Full(FileIO):
