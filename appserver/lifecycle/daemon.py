@@ -96,7 +96,8 @@ def daemonize(options: DaemonOptions, chmod: int | None = None, owner: tuple[int
 
     The log gets the permissions *chmod*, or 640 if it is a new one, which is given to *owner*, a user and a
     group: workers open what a master that stays root has begun. Must run before any thread or event loop
-    exists. Raise `StartError`, still in the foreground, where the log cannot be opened.
+    exists. Raise `StartError`, still in the foreground, where the log cannot be opened or no process be
+    started.
     """
     path = os.path.abspath(options.file)
     option = "daemonize2" if options.daemonize2 else "daemonize"
@@ -111,15 +112,22 @@ def daemonize(options: DaemonOptions, chmod: int | None = None, owner: tuple[int
             stream.flush()  # lest both processes write it
     news, report = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until somebody is there to catch it
-    child = os.fork()
-    if child:
-        os.close(report)
-        _wait(child, news, options.file)
-    os.close(news)
-    os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if os.fork():  # who leads no session cannot get a terminal
-        os._exit(0)
+    try:
+        child = os.fork()
+        if child:
+            os.close(report)
+            _wait(child, news, options.file)
+        os.close(news)
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if os.fork():  # who leads no session cannot get a terminal
+            os._exit(0)
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        raise StartError(
+            option,
+            f"cannot start a process: {error.strerror}; raise their limit (ulimit -u, TasksMax of systemd)",
+        ) from None
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -132,7 +140,9 @@ def _wait(child: int, news: int, path: str) -> NoReturn:
     told = b""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        if status:  # it could start no other, and has said so here
+            os._exit(1)
         while data := os.read(news, 65536):
             told += data
     except KeyboardInterrupt:

@@ -196,6 +196,35 @@ def test_a_log_that_cannot_be_opened_is_told_in_the_foreground(tmp_path, option)
     assert (caught.value.option, caught.value.value) == (option, path)
 
 
+FAILING = """
+fork, calls = os.fork, []
+
+def fail():
+    calls.append(1)
+    if len(calls) == NUMBER:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+os.fork = fail
+try:
+    daemonize(options)
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_where_no_process_can_be_started_it_is_told_in_the_foreground(tmp_path, number):
+    code = BACKGROUND.partition("daemon = ")[0] + FAILING.replace("NUMBER", str(number))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    told = "StartError: cannot start a process: Resource temporarily unavailable; raise their limit"
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1
+
+
 def test_root_follows_no_link_of_another_user(tmp_path, monkeypatch):
     log, precious = tmp_path / "log", tmp_path / "precious"
     log.symlink_to(precious)
