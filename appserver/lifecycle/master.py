@@ -86,6 +86,7 @@ class Master:
         self._changing: asyncio.Task[asyncio.Task[None]] | None = (
             None  # a reload until the new generation serves
         )
+        self._chaining = False  # one worker at a time follows another
         self._running: set[asyncio.Task[None]] = set()  # what goes on beside
         self._leaving: set[asyncio.Task[None]] = set()  # generations and workers that finish
         self.cheaper = self._scale(configuration)
@@ -298,9 +299,9 @@ class Master:
             self._fit()
 
     def _fit(self) -> None:
-        """Have as many workers as are wanted."""
+        """Have as many workers as are wanted; while a chain of them is reloaded the new generation will."""
         generation, wanted = self.generation, self.cheaper.wanted
-        if generation is None:
+        if generation is None or self._chaining:
             return
         numbers = generation.numbers
         for number in range(1, wanted + 1):
@@ -486,7 +487,7 @@ class Master:
             for listener in bound:
                 self.attendants.keep(listener)
             if chain:
-                await succession.start_one_by_one(old, new, cheaper.wanted, report)
+                await self._chain(old, new, cheaper.wanted, report)
             else:
                 await succession.start(new, cheaper.wanted, report, strict=True)
         except BaseException:
@@ -508,6 +509,16 @@ class Master:
             listener.adapt()
         title.set(configuration.settings, "master")
         return new, gone
+
+    async def _chain(self, old: Generation, new: Generation, count: int, report: Report) -> None:
+        self._chaining = True
+        try:
+            await succession.start_one_by_one(old, new, count, report)
+        except BaseException:
+            self._chaining = False
+            self._fit()  # somebody may have set the number meanwhile
+            raise
+        self._chaining = False
 
     def _give_up(self, new: Generation, bound: list[Listener]) -> None:
         """Have a generation end that shall not serve; workers that do already finish what they have."""

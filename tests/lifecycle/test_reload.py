@@ -476,6 +476,44 @@ def test_one_worker_at_a_time(site):
     assert site.told()["version"] == 2
 
 
+@pytest.mark.parametrize("number, wanted", [(signal.SIGTTIN, 4), (signal.SIGTTOU, 2)])
+def test_a_number_set_meanwhile_is_that_of_the_new_ones(site, number, wanted):
+    """Where it brought back old ones that have gone, they would serve the old application."""
+    site.configure("touch-chain-reload = touched", processes=3)
+    (site.directory / "touched").touch()
+    site.start()
+    finishers = [site.hold(name) for name in "abc"]
+    site.app.write_text(site.app.read_text().replace("VERSION = 1", "VERSION = 2"))
+    os.utime(site.directory / "touched", ns=(1, 1))
+    site.wait_until("generation 1: worker 1 stops")
+    site.server.process.send_signal(number)
+    site.wait_until(f"{wanted} workers are wanted")
+    for name in "abc":
+        site.release(name)
+    assert [finish()[0] for finish in finishers] == [200] * 3
+    generation(site, 2)
+    poll(lambda: len(site.pids(wanted)) == wanted, "too few workers answer")
+    poll(lambda: site.count(" leaves: ") + site.count(" is added: ") == 1, "the number has not changed")
+    site.wait_until("worker (4 is added|3 leaves): ")
+    assert site.told()["version"] == 2
+
+
+def test_a_number_set_while_a_chain_fails_is_that_of_the_old_ones(site):
+    site.configure("touch-chain-reload = touched", processes=2)
+    (site.directory / "touched").touch()
+    site.start()
+    gate = site.directory / "gate"
+    os.mkfifo(gate)
+    site.app.write_text(f"open({str(gate)!r}).read()\nnonsense\n")
+    os.utime(site.directory / "touched", ns=(1, 1))
+    with gate.open("w"):  # it is open when the application has come to it
+        site.server.process.send_signal(signal.SIGTTIN)
+        site.wait_until("3 workers are wanted")
+    site.wait_until("the reload failed, generation 1 keeps serving")
+    assert len(site.pids(3)) == 3
+    assert site.told()["version"] == 1
+
+
 def test_one_worker_at_a_time_fails_at_the_first(site):
     site.configure("touch-chain-reload = touched", processes=3)
     (site.directory / "touched").touch()
