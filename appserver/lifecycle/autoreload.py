@@ -31,6 +31,7 @@ log = logging.getLogger("appserver.lifecycle")
 # This server: the master has it loaded, so a reload would not see its changes.
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _BATCH = 100  # files in one message
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts of a watcher that dies again and again
 
 
 class Sources:
@@ -97,6 +98,12 @@ class Autoreload:
         if importlib.util.find_spec("watchfiles") is None:
             raise StartError("py-autoreload", "it needs the library watchfiles: pip install watchfiles")
         self._changed = changed
+        self._looks: Mapping[str, Look] | None = None
+        self._pause = 0.0
+        self._again: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._news = b""
         # By path and without the directory of the process: an application's modules stay out of it.
         self._process = subprocess.Popen(  # noqa: S603  (this Python and a file of this package)
@@ -108,17 +115,40 @@ class Autoreload:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         os.set_blocking(self._stdout.fileno(), False)
         asyncio.get_running_loop().add_reader(self._stdout, self._readable)
+        if self._looks is not None:
+            self.watch(self._looks)
+
+    def _begin_again(self) -> None:
+        """Start another watcher in the place of one that has ended, after a while."""
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        log.error("py-autoreload: the watcher of files has ended; it is started again in %.1f s", self._pause)
+
+        def begin() -> None:
+            self._end()
+            try:
+                self._begin()
+            except OSError as error:
+                log.error("py-autoreload: cannot start a process: %s", error.strerror)  # noqa: TRY400
+                self._begin_again()
+
+        self._again = asyncio.get_running_loop().call_later(self._pause, begin)
 
     def watch(self, looks: Mapping[str, Look]) -> None:
         """Watch these files from now on, instead of those before.
 
         One that does not look as it is said to has changed.
         """
-        with suppress(OSError, ValueError):  # it has ended, and the log says why
+        self._looks = looks
+        with suppress(OSError, ValueError):  # it has ended, and the log says so
             self._stdin.write(json.dumps(looks).encode() + b"\n")
 
     def stop(self) -> None:
         """End the watching, in the master; safe twice."""
+        if self._again is not None:
+            self._again.cancel()
+        self._end()
+
+    def _end(self) -> None:
         if not self._stdout.closed:
             asyncio.get_running_loop().remove_reader(self._stdout)
         self.close()
@@ -137,9 +167,12 @@ class Autoreload:
         *lines, self._news = (self._news + data).split(b"\n")
         for line in lines:
             news = json.loads(line)
-            if isinstance(news, str):
+            if isinstance(news, str):  # another could not do it either
                 log.error("py-autoreload has ended: %s", news)
-            else:
-                self._changed(news)
+                asyncio.get_running_loop().remove_reader(self._stdout)
+                return
+            self._pause = 0.0
+            self._changed(news)
         if not data:
             asyncio.get_running_loop().remove_reader(self._stdout)
+            self._begin_again()

@@ -1,18 +1,24 @@
 """The program that watches files: what they look like comes on stdin, the changed ones go to stdout, as JSON.
 
-A text instead of a list says why it ends. Nothing here imports this server.
+A text instead of a list says why it ends. Nothing here imports this server. Signals that are sent to all
+processes of a server are not for this one, which ends with its stdin.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from threading import Event, Thread
 from typing import TextIO
 
 Look = list[int] | None  # what changes when a file does; None for one that is not there
 
+_IGNORED = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTTIN, signal.SIGTTOU,
+    signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
 _DEBOUNCE = 200  # milliseconds: editors write in several steps
 
 
@@ -87,4 +93,6 @@ def main(lines: TextIO, out: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     main(sys.stdin, sys.stdout)

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -147,6 +148,93 @@ asyncio.run(main())
     assert int(pid) > 0
     assert os.read(read, 1000) == b""  # the watcher, which has the other end, is gone
     os.close(read)
+
+
+@needs_watchfiles
+def test_signals_to_all_processes_do_not_end_the_watching(tmp_path):
+    file = tmp_path / "one.py"
+    file.touch()
+
+    async def run():
+        queue = asyncio.Queue()
+        watching = Autoreload(queue.put_nowait)
+        process = watching._process
+        try:
+            watching.watch(looks(file))
+            for number in (None, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2):
+                if number is not None:  # the first change tells that it has begun
+                    process.send_signal(number)
+                replace(file, f"changed {number}")
+                assert await next_of(queue) == [str(file)]
+            assert watching._process is process
+        finally:
+            watching.stop()
+
+    asyncio.run(run())
+
+
+@needs_watchfiles
+def test_a_watcher_that_has_died_is_started_again(tmp_path, caplog):
+    file = tmp_path / "one.py"
+    file.touch()
+
+    async def run():
+        queue = asyncio.Queue()
+        watching = Autoreload(queue.put_nowait)
+        try:
+            watching.watch(looks(file))
+            for number in range(2):
+                watching._process.kill()
+                replace(file, f"changed {number}")
+                assert await next_of(queue) == [str(file)]
+                watching.watch(looks(file))
+        finally:
+            watching.stop()
+
+    asyncio.run(run())
+    assert caplog.text.count("the watcher of files has ended; it is started again in 0.1 s") == 2
+
+
+def test_a_watcher_that_cannot_be_started_again_is_when_it_can(tmp_path, monkeypatch, caplog):
+    silent = tmp_path / "watcher.py"
+    silent.write_text("import sys\nprint('[\"x\"]', flush=True)\nsys.stdin.read()\n")
+    monkeypatch.setattr(watcher, "__file__", str(silent))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    start, errors = subprocess.Popen, [OSError(11, "Resource temporarily unavailable")]
+
+    def popen(*arguments, **options):
+        if len(begun) == 1 and errors:
+            raise errors.pop()
+        begun.append(start(*arguments, **options))
+        return begun[-1]
+
+    begun = []
+    monkeypatch.setattr(subprocess, "Popen", popen)
+
+    async def run():
+        queue = asyncio.Queue()
+        watching = Autoreload(queue.put_nowait)
+        try:
+            assert await next_of(queue) == ["x"]
+            begun[0].kill()
+            assert await next_of(queue) == ["x"]
+        finally:
+            watching.stop()
+
+    asyncio.run(run())
+    assert "py-autoreload: cannot start a process: Resource temporarily unavailable" in caplog.text
+
+
+def test_a_watcher_that_has_died_is_not_started_again_after_the_end(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+
+    async def run():
+        watching = Autoreload(None)
+        watching._begin_again()
+        watching.stop()
+        assert watching._again.cancelled()
+
+    asyncio.run(run())
 
 
 def test_a_watcher_that_cannot_watch_says_why_and_fails_nobody(tmp_path, monkeypatch, caplog):
