@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
-from appserver import stacks, thread_locals
+from appserver import stacks, thread_locals, wsgi
 from appserver.blocking import Places, described
 from appserver.interrupt import interrupt, spoilt
 from appserver.listeners.listener import Service
@@ -361,6 +361,8 @@ class LimitedService(Service):
             x.clock = _Clock(self.watchdog, run)
         try:
             respond(self.app, x, channel, self.access)
+            if wsgi.after is not None:
+                wsgi.after()
         except Harakiri:  # after the answer, or while the failure of another one was dealt with
             if not x.ended:
                 channel.abort()

@@ -20,6 +20,8 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # Ends a process that the application has forked, and which shall not serve; None in all others.
 end: Callable[[BaseException | None], object] | None = None
+# Called in the core after each request; None where the application wants nothing then.
+after: Callable[[], object] | None = None
 
 _ERROR = b"Internal Server Error\n"
 _TOO_LONG = b"Gateway Timeout\n"

@@ -9,12 +9,13 @@ import socket
 import sys
 import time
 from contextvars import ContextVar
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from setproctitle import setproctitle
 
-from appserver import __version__, stacks
+from appserver import __version__, forks, stacks, wsgi
 from appserver.clock import Clock
 from appserver.compat.features import ABSENT, REFUSED, refuse
 from appserver.compat.locks import LOCKS, LockOptions
@@ -25,6 +26,7 @@ from appserver.log.access import LOGVARS
 from appserver.memory import memory
 from appserver.options import Kind
 from appserver.plan import ConcurrencyOptions
+from appserver.wsgi import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,6 +69,19 @@ def _variables() -> dict[str, str] | None:
     return variables
 
 
+def _after_request(hook: Callable[[], object]) -> None:
+    """Call what the application wants called after each request; what it raises is not the request's."""
+    try:
+        hook()
+    except Interrupted:
+        raise
+    except BaseException as error:  # sys.exit() as in a request
+        forks.leave(error)
+        log.exception("uwsgi.after_req_hook failed")
+    else:
+        forks.leave()
+
+
 class Uwsgi(ModuleType):
     """Its functions have uWSGI's names and arguments; what is not here raises an error that tells why."""
 
@@ -92,6 +107,11 @@ class Uwsgi(ModuleType):
         self.applications: dict[str, Application] | None = None
         self.magic_table: dict[str, str] = {}
         self.unbit = False
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "after_req_hook":  # a request that finds no such hook pays nothing for it
+            wsgi.after = partial(_after_request, value) if callable(value) else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ABSENT:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from appserver import wsgi
 from appserver.wsgi import Application, respond
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Service:
     def respond(self, x: Exchange, channel: Channel) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""
         respond(self.app, x, channel, self.access)
+        if wsgi.after is not None:
+            wsgi.after()
 
     def refuse(self, x: Exchange, channel: Channel, error: ProtocolError) -> None:
         """Answer *x* with *error* in the place of the application, and otherwise as `respond` does."""

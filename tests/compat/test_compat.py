@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -809,6 +810,81 @@ def test_one_that_sets_nothing_at_the_exit_ends_as_well(modules, monkeypatch):
     sys.modules.pop("uwsgi")
     end()
     assert told == ["end"]
+
+
+HOOKED = """
+import uwsgi
+
+class Answer:
+    def __iter__(self):
+        yield b"answer"
+
+    def close(self):
+        print("closed", flush=True)
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        raise RuntimeError("mine")
+    start_response("200 OK", [("Content-Length", "6")])
+    return Answer()
+
+calls = []
+
+def hook():
+    calls.append(1)
+    print("after", len(calls), flush=True)
+    if len(calls) > 1:
+        raise SystemExit("the hook's")
+
+uwsgi.after_req_hook = hook
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--threads", "2"), ("--gevent", "2"), ("--harakiri", "60"), ("--master", "--stats", "127.0.0.1:0")],
+)
+def test_a_hook_is_called_after_each_request(tmp_path, options):
+    """After the end of its answer; what it raises is not the request's, nor its server's."""
+    (tmp_path / "app.py").write_text(HOOKED)
+    out = tmp_path / "out"
+    words = ["--http", "127.0.0.1:0", "--module", "app", "--limit-post", "10", *options]
+    with out.open("w") as file, Server(*words, cwd=tmp_path, stdout=file) as server:
+        url = f"http://{server.addresses['http']}"
+        first = out.read_text()  # nobody has asked but the warm-up request, which is none
+        asked = (("/", None, 200), ("/raise", None, 500), ("/", b"x" * 11, 413), ("/", None, 200))
+        for path, body, status in asked:
+            with nullcontext() if status == 200 else pytest.raises(urllib.error.HTTPError, match=str(status)):
+                urllib.request.urlopen(url + path, body, timeout=20).close()
+        poll(lambda: "after 3" in out.read_text(), "the hook is not called")
+        assert server.stop() == 0
+    assert "after" not in first
+    told = out.read_text().removeprefix(first).splitlines()
+    assert told == ["closed", "after 1", "after 2", "closed", "after 3"]
+    assert server.log.count("ERROR uwsgi.after_req_hook failed") == 2
+
+
+def test_a_hook_may_be_taken_back(modules, monkeypatch):
+    monkeypatch.setattr(wsgi, "after", None)
+    uwsgi, _ = modules
+    assert not hasattr(uwsgi, "after_req_hook")
+    told = []
+    uwsgi.after_req_hook = lambda: told.append(1)
+    wsgi.after()
+    assert told == [1]
+    uwsgi.after_req_hook = None
+    assert wsgi.after is None
+
+
+def test_a_time_limit_that_ends_a_hook_is_for_its_request(modules, monkeypatch):
+    monkeypatch.setattr(wsgi, "after", None)
+
+    def hook():
+        raise wsgi.Harakiri
+
+    modules[0].after_req_hook = hook
+    with pytest.raises(wsgi.Harakiri):
+        wsgi.after()
 
 
 APP = """
