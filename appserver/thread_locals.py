@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import marshal
 from contextlib import suppress
 from threading import Thread, local
 from typing import Any
@@ -11,8 +10,10 @@ from weakref import ref
 
 from gevent import monkey
 
-# Data that stood in them when the application had been loaded, by name; as bytes, so that nobody changes it.
-_noted: list[tuple[ref[local], dict[str, bytes]]] = []
+# Copies of the data that stood in them when the application had been loaded, by name.
+_noted: list[tuple[ref[local], dict[str, Any]]] = []
+_ATOMS = {type(None), bool, int, float, complex, str, bytes}
+_PLURALS: set[type] = {list, tuple, set, frozenset}
 
 
 def shared() -> bool:
@@ -28,7 +29,7 @@ def note() -> None:
     _noted.clear()
     for each in _all():
         with suppress(Exception):  # of the __init__ of a class of the application's
-            found = {name: data for name, value in vars(each).items() if (data := _data(value)) is not None}
+            found = _data(vars(each))
             if found:
                 _noted.append((ref(each), found))
 
@@ -48,7 +49,7 @@ def forget() -> None:
     for known, found in _noted:
         if (there := known()) is not None:
             with suppress(Exception):
-                vars(there).update({name: marshal.loads(data) for name, data in found.items()})  # noqa: S302  (see `_data`)
+                vars(there).update(_data(found))
 
 
 def _arguments(kept: list[local]) -> list[tuple[local, tuple[tuple[Any, ...], dict[str, Any]]]]:
@@ -91,13 +92,25 @@ def _all() -> list[local]:
     return [each for each in gc.get_objects() if _is_local(type(each))]
 
 
-def _data(value: Any) -> bytes | None:
-    """Return what *value* is made of, None where that is not data alone."""
-    try:
-        data = marshal.dumps(value)
-        return data if type(marshal.loads(data)) is type(value) else None  # noqa: S302  (it is our own)
-    except ValueError:
-        return None
+def _data(values: dict[str, Any]) -> dict[str, Any]:
+    """Return copies of those *values* that are data alone."""
+    found = {}
+    for name, value in values.items():
+        with suppress(TypeError, RecursionError):  # it contains itself
+            found[name] = _copy(value)
+    return found
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of data; raise `TypeError` for anything else."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind in _PLURALS:
+        return kind(map(_copy, value))
+    if kind is dict:
+        return {_copy(name): _copy(each) for name, each in value.items()}
+    raise TypeError
 
 
 def _is_local(kind: type) -> bool:

@@ -147,11 +147,11 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
     [
         (Tiny("", None), "it lacks a class"),
         (types.SimpleNamespace(name="tiny"),
-         ("it lacks Options, subscribes, dangers, bind, follows, take_over, adapt, attendant, refuse, waiting,"
-          " start, stop, in_hand, busy, close")),
+         ("it lacks Options, subscribes, dangers, bind, follows, take_over, adapt, attendant, refuse,"
+          " abandon, waiting, start, stop, in_hand, busy, close")),
         (type("Short", (), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
-         ("it lacks dangers, follows, take_over, adapt, attendant, refuse, waiting, start, stop, in_hand, busy,"
-          " close")),
+         ("it lacks dangers, follows, take_over, adapt, attendant, refuse, abandon, waiting, start, stop, in_hand,"
+          " busy, close")),
         (type("Derived", (Listener,), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
          "it lacks address, busy, close, start, stop"),
         (changed(Options=dict), "Options is no dataclass"),

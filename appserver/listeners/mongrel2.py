@@ -242,6 +242,9 @@ class Mongrel2Listener:
     def refuse(self) -> None:
         """Do nothing: what Mongrel2 has dealt to a connection is lost without it."""
 
+    def abandon(self) -> None:
+        """Do nothing: there is no address of its own."""
+
     def waiting(self) -> tuple[int, int]:
         """Return zeros: nobody connects to this server."""
         return 0, 0

@@ -76,8 +76,8 @@ def test_P11_each_unix_socket_has_its_own_permissions(tmp_path, options):
 
 # Who reads the clock of the wall, and for what: for nothing that is waited for, but the minutes of cron.
 CLOCKS = {
-    "access": "the time in a line", "encoders": "the time in a line", "exchange": "the field Date",
-    "sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
+    "log.access": "the time in a line", "log.encoders": "the time in a line", "exchange": "the field Date",
+    "log.sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
     "clock": "cron",
     "compat.finder": "uwsgi.started_on",
     "alone": "the start in the statistics", "lifecycle.generation": "the start in the statistics",

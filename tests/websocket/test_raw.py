@@ -23,7 +23,7 @@ class Request:
 
     begun = False
     core = None
-    ended = closing = False
+    ended = spared = False
     go_away = None
     sent = 0
 
