@@ -60,7 +60,9 @@ class ProgramOptions:
         (), "Run this command by the shell beside the workers, and again whenever it ends.", convert=command,
         expects="command", example="/srv/mysite/venv/bin/celery worker",
         note="It has the site's privileges, variables (`env`) and directory (`chdir`). A reload does not"
-        " restart it.", restart=True,
+        " restart it. It goes on printing to the file that `daemonize` had when it was started, and its"
+        " lines are lost once a later rotation overwrites that: let it write to a log of its own.",
+        restart=True,
     )  # fmt: skip
     smart_attach_daemon: tuple[tuple[str, str], ...] = option(
         (), "Start a program that goes to the background whenever its pid file names no process.",
