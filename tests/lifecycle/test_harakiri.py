@@ -12,6 +12,7 @@ import pytest
 from appserver.blocking import BlockingOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
+from tests.support.server import Server
 
 APP = """
 import json, os, pathlib, sqlite3, sys, threading, time
@@ -391,6 +392,43 @@ def test_nobody_asks_whether_a_loop_turns_that_has_ended(monkeypatch):
     watchdog.detach()
     look()
     assert len(asked) == 1
+
+
+LEAVING = """
+import atexit, pathlib, time
+
+def leave():
+    until = time.monotonic() + 1.5  # several times what a call may keep the loop
+    while time.monotonic() < until:
+        pass
+    pathlib.Path("left").touch()
+
+atexit.register(leave)
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--master",)])
+def test_what_is_done_at_the_exit_may_take_longer(tmp_path, options):
+    (tmp_path / "app.py").write_text(LEAVING)
+    words = [
+        "--http",
+        "127.0.0.1:0",
+        "--module",
+        "app",
+        "--gevent",
+        "2",
+        "--gevent-block-limit",
+        "0.3",
+        *options,
+    ]
+    with Server(*words, cwd=tmp_path) as server:
+        assert server.stop() == 0
+    assert (tmp_path / "left").exists()
+    assert "loop has been blocked" not in server.log
 
 
 def test_a_process_that_holds_the_interpreter_is_killed(limited):
