@@ -28,8 +28,8 @@ from appserver.listeners.listener import Service
 from appserver.log.errors import Errors
 from appserver.options import option
 from appserver.streams import Streams
-from appserver.websocket.link import PUBLISHED, SIGNAL, joined
-from appserver.websocket.meeting import STRAY
+from appserver.websocket.link import joined
+from appserver.websocket.meeting import PUBLISHED, SIGNAL, STRAY
 from appserver.websocket.publish import deliver
 
 if TYPE_CHECKING:

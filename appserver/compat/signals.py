@@ -16,8 +16,8 @@ from appserver import forks
 from appserver.clock import Schedule
 from appserver.compat.dues import DUES, Dues
 from appserver.identity import generation, worker_id
-from appserver.websocket.link import SIGNAL, Link
-from appserver.websocket.meeting import Meeting
+from appserver.websocket.link import Link
+from appserver.websocket.meeting import SIGNAL, Meeting
 from appserver.wsgi import Harakiri
 
 if TYPE_CHECKING:

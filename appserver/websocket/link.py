@@ -23,7 +23,6 @@ log = logging.getLogger("appserver.websocket")
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once
 _AGAIN = 1.0  # seconds until a worker that is not joined tries again
-PUBLISHED, SIGNAL = 1, 2  # kinds of messages
 _joining = Lock()
 
 

@@ -9,7 +9,7 @@ import socket
 from typing import ClassVar
 
 MOST = 16777216  # bytes that may wait for a worker; what comes then is lost to it
-STRAY = 3  # the kind of messages that come back where there is no other worker
+PUBLISHED, SIGNAL, STRAY = 1, 2, 3  # kinds of messages; the last come back where there is no other worker
 
 
 class Meeting:

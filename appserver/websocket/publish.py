@@ -6,7 +6,8 @@ import _thread
 
 from appserver import wsgi
 from appserver.websocket.frames import frame, payload_of
-from appserver.websocket.link import PUBLISHED, Link
+from appserver.websocket.link import Link
+from appserver.websocket.meeting import PUBLISHED
 from appserver.websocket.room import Room, check_channel
 
 _get_ident = _thread.get_ident  # the real one, also where gevent replaces it later

@@ -9,7 +9,8 @@ import pytest
 from gevent.event import Event
 
 from appserver.protocols.handoff import frame
-from appserver.websocket.link import PUBLISHED, Link
+from appserver.websocket.link import Link
+from appserver.websocket.meeting import PUBLISHED
 from appserver.websocket.room import Room
 
 

@@ -15,8 +15,8 @@ from gevent.socket import wait_read
 
 from appserver.protocols.handoff import frame
 from appserver.websocket import link as links
-from appserver.websocket.link import PUBLISHED, Link
-from appserver.websocket.meeting import Meeting
+from appserver.websocket.link import Link
+from appserver.websocket.meeting import PUBLISHED, Meeting
 from appserver.websocket.relay import Relay
 
 
