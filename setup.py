@@ -21,6 +21,7 @@ COMPILED = [
         "cores/queueing",
         "cores/threads",
         "exchange",
+        "listeners/channel",
         "listeners/connection",
         "listeners/inlet",
         "listeners/intake",

@@ -21,13 +21,23 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from appserver.errors import BodyError, ClientGone
+from appserver.errors import BodyError
 from appserver.interrupt import cancel
-from appserver.listeners.ending import close_under, hold_back, reset_at_close, say_last, shut_writing
+from appserver.listeners.channel import (
+    BODY,
+    CLOSED,
+    DRAIN,
+    FLUSH,
+    HEAD,
+    RECV,
+    RUN,
+    SKIP,
+    SWITCHED,
+    Channel,
+)
+from appserver.listeners.ending import say_last, shut_writing
 from appserver.listeners.inlet import Inlet
-from appserver.listeners.outbox import MOST_PIECES
-from appserver.listeners.sender import Sender
-from appserver.listeners.stream_wire import StreamWire, offer
+from appserver.listeners.stream_wire import offer
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE, UNSERVED
 from appserver.protocols.upgrade import Upgrade
@@ -35,43 +45,26 @@ from appserver.protocols.upgrade import Upgrade
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
-    from appserver.protocols.codec import Piece
 
 log = logging.getLogger("appserver.listeners")
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
 _close, _poll = os.close, select.poll
 _READ: Final = 1  # libev's event bit
-_RECV: Final = 131072
-_RECV_FRAMES: Final = 16384  # of frames, of which each may be 6 bytes, and the `Quantum` waits for them
-_JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
-_LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
+_LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _AT_ONCE: Final = 14600  # bytes that TCP sends before it hears of any (RFC 6928)
 _BACKLOG: Final = 65536  # bytes of next requests beyond which no more are taken while an answer is made
-
 _SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
 _UNREADABLE: Final = "%s: a request cannot be read"
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
 
-HEAD: Final = 0
-BODY: Final = 1
-RUN: Final = 2
-FLUSH: Final = 3
-SKIP: Final = 4
-DRAIN: Final = 5
-SWITCHED: Final = 6
-CLOSED: Final = 7
 
-
-class Connection:
+class Connection(Channel):
     """An accepted connection: also the task of its request and the channel of its answer."""
 
-    __slots__ = (
-        "backlog", "codec", "deadline", "failed", "fd", "gone", "head_until", "inlet", "keep", "listener",
-        "reader", "running", "sender", "service", "skipped", "state", "wire", "x",
-    )  # fmt: skip
+    __slots__ = ("backlog", "head_until", "skipped")
 
     def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
         self.listener = listener
@@ -82,13 +75,13 @@ class Connection:
         self.keep = True  # this server would keep it
         self.gone = False  # nobody reads answers any more
         self.failed = False  # the answer cannot be finished
-        self.x: Exchange | None = None
-        self.inlet: Inlet | None = None  # of the request that has a body
+        self.x = None
+        self.inlet = None  # of the request that has a body
         self.skipped = 0  # bytes of a body that nobody reads
         self.backlog = b""  # bytes that came while an answer was made, and then frames
-        self.wire: StreamWire | None = None  # of the request that asks for a WebSocket
-        self.sender: Sender | None = None  # of what the kernel has not taken; made when it does not
-        self.reader: Any = None
+        self.wire = None  # of the request that asks for a WebSocket
+        self.sender = None  # of what the kernel has not taken; made when it does not
+        self.reader = None
         self.running = False  # a core has the request
         self.deadline = inf  # in monotonic() seconds
         self.head_until = inf  # when a head that has begun must be whole
@@ -100,11 +93,6 @@ class Connection:
         return (self.state == DRAIN and self.wire is None) or (self.state == HEAD and not self._begun)
 
     @property
-    def switched(self) -> bool:
-        """Whether it carries a WebSocket's frames."""
-        return self.state == SWITCHED
-
-    @property
     def _begun(self) -> bool:
         """Whether a part of the next request has come."""
         return self.codec.partial or self.codec.buffer != b""
@@ -114,7 +102,7 @@ class Connection:
     def readable(self) -> None:
         """Take what has come."""
         try:
-            size = _RECV if self.inlet is None else self.inlet.room
+            size = RECV if self.inlet is None else self.inlet.room
             try:
                 data = os.read(self.fd, size)
             except BlockingIOError:
@@ -286,7 +274,8 @@ class Connection:
         """Take a part of what has come."""
         x = self.x
         if self.state == SWITCHED:
-            self._take_frames()
+            assert self.wire is not None
+            self.wire.take_turn()
         elif not self._behind:
             return  # it has ended while it waited
         elif self.state == HEAD or self.state == BODY:
@@ -369,11 +358,6 @@ class Connection:
         else:
             self.service.cores.withdraw(self)
             self.listener.loop.run_callback(cancel, x)
-
-    def _reply(self) -> None:
-        """Send what the protocol itself has to say."""
-        replies, self.codec.replies = self.codec.replies, b""
-        self.put([replies])
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and close in a way that lets the peer read the answer."""
@@ -469,6 +453,31 @@ class Connection:
         else:
             self._finish()
 
+    def give_up(self, direct: bool = False) -> None:
+        """Answer in the place of an application that does not come back, and end the connection."""
+        x = self.x
+        if x is None or self.state not in {RUN, SWITCHED}:
+            return
+        if not x.begun:
+            answer = self.codec.refuse(OVERDUE, x)
+            if direct:
+                with suppress(OSError):
+                    os.write(self.fd, answer)
+            else:
+                self.put([answer])
+        if self.service.access is not None:
+            self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
+        x.logged = True  # should the application come back
+        if direct:
+            return
+        self.gone = True  # what the application still sends
+        if self.inlet is not None:
+            self.inlet.leave()
+        if x.begun:
+            self._reset()
+        else:
+            self.linger()
+
     def flushed(self) -> None:
         """Go on, as the client has taken all, or leaves."""
         if self.state == FLUSH:
@@ -529,176 +538,6 @@ class Connection:
         else:
             self._read()
 
-    # Frames: callbacks of the loop, once it is a WebSocket
-
-    def switch(self) -> None:
-        """Leave to the wire what has come behind the request, and all that comes from now on."""
-        self.state = SWITCHED
-        self.backlog = self.codec.buffer + self.backlog
-        self.codec.buffer = b""
-        if self.reader is None:
-            self.reader = self.listener.loop.io(self.fd, _READ)
-        else:
-            self.reader.stop()
-
-    def hear_frames(self) -> None:
-        """Take frames from now on: those that have been read already, then what comes."""
-        self.listener.muted.discard(self)
-        if self.backlog:
-            self.listener.quantum.wait(self)
-        elif not self.reader.active:
-            self.reader.start(self.framed)
-
-    def framed(self) -> None:
-        """Take what has come, if this turn of the loop has not had enough frames of others."""
-        if self.state != SWITCHED:
-            self.readable()
-        elif not self.listener.quantum.take(self):
-            self.reader.stop()
-            self.listener.quantum.wait(self)
-
-    def _take_frames(self) -> None:
-        """Take a piece of what is there, and go on unless the wire mutes the connection for it."""
-        assert self.wire is not None
-        data = self.backlog
-        if len(data) > _RECV_FRAMES:
-            data, self.backlog = data[:_RECV_FRAMES], data[_RECV_FRAMES:]
-        elif data:
-            self.backlog = b""
-        else:
-            try:
-                data = os.read(self.fd, _RECV_FRAMES)
-            except BlockingIOError:
-                self.hear_frames()
-                return
-            except OSError:
-                self.gone = True
-        self.wire.take(data)
-        if self.state == SWITCHED and self not in self.listener.muted:
-            self.hear_frames()
-
-    # The channel: in a core
-
-    def send(self, pieces: list[Piece], more: bool) -> None:
-        """Send pieces of the answer; with *more* wait while too much of it is unsent."""
-        x = self.x
-        if not self.gone:
-            if (
-                x is not None
-                and x.ended
-                and ((not x.keep_alive and self.listener.tcp) or not (self.keep or self.codec.announces))
-            ):
-                self._put_last(x, pieces)
-            elif pieces:
-                self.put(pieces)
-        if self.gone:
-            raise ClientGone
-        if more:
-            if self.sender:
-                self.sender.pace()
-            self.service.cores.turn()
-            if self.gone:  # that turn has told
-                raise ClientGone
-        elif self.sender and x is not None and x.ended:
-            self.sender.leave()
-
-    def put(self, pieces: list[Piece]) -> None:
-        """Send pieces in one system call as far as the kernel takes them; keep the rest."""
-        sent = 0
-        sender = self.sender
-        if not sender:
-            if len(pieces) == 1:
-                size = len(pieces[0])
-            else:
-                size = sum(map(len, pieces))
-                if size <= _JOINED:
-                    pieces = [b"".join(pieces)]
-            try:
-                if len(pieces) == 1:
-                    sent = os.write(self.fd, pieces[0])
-                else:
-                    sent = os.writev(self.fd, pieces[:MOST_PIECES])
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.gone = True
-                return
-            if sender is not None:
-                sender.wrote(sent)
-            if sent == size:
-                return
-            if sender is None:
-                sender = self.sender = Sender(self)
-        sender.put(pieces, sent)
-
-    def _put_last(self, x: Exchange, pieces: list[Piece]) -> None:
-        """Send the end of an answer and that of the connection as one.
-
-        Where no answer announces the second, a peer that saw the first without it would send its next
-        request, and lose it. With TCP it is a segment less, and we end the connection before the peer does:
-        to be the second costs three times as much.
-        """
-        x.keep_alive = False
-        if pieces:
-            if self.listener.tcp:
-                hold_back(self.fd)  # FIN goes in the last segment
-            self.put(pieces)
-        if not self.sender and not self.gone:
-            self._shut()
-
-    def _says_end(self) -> bool:
-        """Tell whether nothing more comes behind an answer, all of which is sent."""
-        x = self.x
-        return x is not None and x.ended and not (x.keep_alive or self.gone or self.failed)
-
-    def _shut(self) -> None:
-        try:
-            shut_writing(self.fd)
-        except OSError:
-            self.gone = True
-
-    def send_file(self, fd: int, offset: int, count: int) -> bool:
-        """Send a part of a file by sendfile(2); *fd* may be closed afterwards."""
-        if self.gone:
-            raise ClientGone
-        if self.sender is None:
-            self.sender = Sender(self)
-        self.sender.put_file(fd, offset, count)
-        return True
-
-    def abort(self) -> None:
-        """Give the answer up: the front end sees the connection break."""
-        self.failed = True
-
-    def refused(self, what: str) -> None:
-        """Log that a request is refused for its body, or count it."""
-        self.listener.refusals.note(what)
-
-    def give_up(self, direct: bool = False) -> None:
-        """Answer in the place of an application that does not come back, and end the connection."""
-        x = self.x
-        if x is None or self.state not in {RUN, SWITCHED}:
-            return
-        if not x.begun:
-            answer = self.codec.refuse(OVERDUE, x)
-            if direct:
-                with suppress(OSError):
-                    os.write(self.fd, answer)
-            else:
-                self.put([answer])
-        if self.service.access is not None:
-            self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
-        x.logged = True  # should the application come back
-        if direct:
-            return
-        self.gone = True  # what the application still sends
-        if self.inlet is not None:
-            self.inlet.leave()
-        if x.begun:
-            self._reset()
-        else:
-            self.linger()
-
     # The end
 
     def stop(self) -> None:
@@ -740,7 +579,7 @@ class Connection:
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""
         try:
-            data = os.read(self.fd, _RECV)
+            data = os.read(self.fd, RECV)
         except OSError:
             data = b""
         if data:
@@ -767,7 +606,7 @@ class Connection:
         if self.state != DRAIN:
             return
         try:
-            data = os.read(self.fd, _RECV)
+            data = os.read(self.fd, RECV)
         except BlockingIOError:
             data = b"later"
         except OSError:
@@ -776,47 +615,3 @@ class Connection:
             self.watch()
         else:
             self.close()
-
-    def _reset(self) -> None:
-        """Break the connection, so that a cut answer cannot pass for a whole one."""
-        if self.listener.tcp:
-            reset_at_close(self.fd)
-        elif self.codec.spoiler and not self.sender:  # else it would be in the middle of something
-            self.put([self.codec.spoiler])
-        self.close()
-
-    def cut(self) -> None:
-        """Close at once, and break the connection under an answer that is not sent whole."""
-        self._break_off(self.x if self.state != DRAIN else None)
-
-    def _break_off(self, x: Exchange | None) -> None:
-        if x is not None and x.begun and (self.sender or not x.ended):
-            self._reset()
-        else:
-            self.close()
-
-    def close(self) -> None:
-        """Release everything; safe twice."""
-        if self.state == CLOSED:
-            return
-        self.state = CLOSED
-        self.gone = True
-        if self.wire is not None:
-            self.wire.lost()
-        self.listener.connections.discard(self)
-        self.listener.muted.discard(self)
-        if self.listener.full:
-            self.listener.go_on()
-        if self.reader is not None:
-            self.reader.stop()
-            self.reader.close()
-        if self.sender is not None:
-            self.sender.close()
-        if self.running:  # and done ends it
-            if self.inlet is not None:
-                self.inlet.leave()
-            close_under(self.fd, self.listener.null)
-            return
-        if self.inlet is not None:
-            self.inlet.close()
-        _close(self.fd)

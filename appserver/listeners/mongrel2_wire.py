@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from appserver.listeners.intake import Intake
     from appserver.listeners.request import Request
     from appserver.protocols.codec import ProtocolError
+    from appserver.protocols.mongrel2 import Message
     from appserver.protocols.upgrade import Upgrade
     from appserver.websocket.deflate import Deflate
     from appserver.websocket.messages import Messages
@@ -38,6 +40,8 @@ class Mongrel2Wire:
         self.x = x
         self.hub = request.intake.hub
         self.cancels = True
+        self._peer: Peer  # once it is open
+        self._over = False  # the connection ends once all frames are sent
 
     @property
     def pending(self) -> int:
@@ -63,10 +67,14 @@ class Mongrel2Wire:
         return Messages(limit, deflate, masked=False)
 
     def open(self, head: bytes, peer: Peer) -> None:
-        if self.request.gone:
+        request = self.request
+        if request.gone:
             raise ClientGone
-        self.request.socket = peer
-        self.request.switch(head)
+        self._peer = peer
+        request.wire = self
+        request.begun = True
+        request.intake.switch(request)
+        request.post(head)
 
     def write(self, data: bytes) -> None:
         if not self.request.gone:
@@ -79,10 +87,55 @@ class Mongrel2Wire:
         """Do nothing: it was not made to wait."""
 
     def end(self) -> None:
-        self.request.end_frames()
+        self._over = True
+        if not self.request.held:
+            self._close()
+
+    def _close(self) -> None:
+        """End the connection, as all frames are sent."""
+        request = self.request
+        if request.lingers:
+            request.finish()
+        elif not request.ended and not request.gone:
+            with suppress(ClientGone):  # `Request.done` tries again what Mongrel2 does not take now
+                request.ended = request.intake.try_send(request, (), last=True)
 
     def cut(self) -> None:
         self.request.drop()
+
+    # What the request tells, once it is open
+
+    def take(self, message: Message) -> None:
+        """Take a frame."""
+        self._peer.feed_frame(message.first_byte, message.body)
+
+    def sent(self) -> None:
+        """Go on, as no frames wait any more, or nobody is there."""
+        request = self.request
+        if request.gone:
+            request.intake.loop.run_callback(self.lost)
+        elif self._over:
+            self._close()
+        else:
+            self._peer.drained()
+
+    def finish(self, *, failed: bool) -> None:
+        """End in order, as the application's call is over."""
+        request = self.request
+        request.lingers = True
+        if request.ended or request.gone or (self._over and not request.held):
+            request.finish()
+        else:
+            self._peer.finish(failed=failed)
+
+    def lost(self) -> None:
+        """End, as the client has gone; safe twice."""
+        request = self.request
+        if request.portions is not None:
+            request.portions.drop()
+        self._peer.lost()
+        if request.lingers:
+            request.finish()
 
 
 def offer(request: Request, x: Upgrade) -> ProtocolError | None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from appserver.listeners.inflow import Inflow
     from appserver.listeners.intake import Intake
     from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.listeners.mongrel2_wire import Mongrel2Wire
     from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Connection, Message
-    from appserver.websocket.wire import Peer
 
 _TRY_AGAIN = 0.01  # seconds between tries to end an answer
 _LINGER = 5.0  # seconds that a client has to send the rest of a body that nobody reads
@@ -44,7 +44,7 @@ class Request:
 
     __slots__ = (
         "begun", "body", "client", "ended", "error", "failed", "given_up", "gone", "inflow", "intake",
-        "lasts", "line", "lingers", "origin", "over", "portions", "socket", "timer", "waiters", "x",
+        "lasts", "line", "lingers", "origin", "portions", "timer", "waiters", "wire", "x",
     )  # fmt: skip
 
     def __init__(
@@ -77,8 +77,7 @@ class Request:
         self.failed = error is not None  # the connection cannot be kept
         self.portions: Portions | None = None  # of an answer that is made piece by piece
         self.timer: Any = None
-        self.socket: Peer | None = None  # of a request that asks for a WebSocket
-        self.over = False  # its connection ends once all frames are sent
+        self.wire: Mongrel2Wire | None = None  # once the connection carries a WebSocket's frames
         self.waiters: list[greenlet] = []  # who waits for the client: who sends, and who reads
 
     @property
@@ -108,7 +107,7 @@ class Request:
     @property
     def switched(self) -> bool:
         """Whether the connection carries a WebSocket's frames."""
-        return self.x is not None and self.x.switched
+        return self.wire is not None
 
     # The task: in a core, and after it
 
@@ -150,10 +149,10 @@ class Request:
         self._wake()
         if ends:  # in `send`, or while it reads
             return
-        if self.switched:
-            self._lose_client()
+        if self.wire is not None:
+            self.wire.lost()
         elif self.lingers:
-            self._finish()
+            self.finish()
         elif self.x is not None:
             self.intake.service.cores.withdraw(self)
             cancel(self.x)
@@ -175,8 +174,8 @@ class Request:
         """Close what must be closed and let the next request of the connection run."""
         if self.given_up:
             return
-        if self.switched:
-            self._leave_frames()
+        if self.wire is not None:
+            self.wire.finish(failed=self.failed)
             return
         self._end_timer()
         if self.inflow is not None and not self.inflow.finished and not self.gone:
@@ -185,9 +184,10 @@ class Request:
             self.timer.start(self.drop)
             self.inflow.discard()
         else:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End it, as the application has, and the client where it has sent a body."""
         self.lingers = False
         inflow, self.inflow = self.inflow, None
         if inflow is not None:
@@ -233,8 +233,8 @@ class Request:
             self.gone = True
         self.given_up = True
         self.intake.end(self)
-        if self.switched:
-            self._lose_client()
+        if self.wire is not None:
+            self.wire.lost()
 
     def _close_connection(self, answer: Sequence[Piece]) -> None:
         """Send the last of it at once, if that can be."""
@@ -253,7 +253,7 @@ class Request:
             return
         inflow.feed(piece)
         if self.lingers and inflow.finished:
-            self._finish()
+            self.finish()
 
     def order(self, **orders: int | bool) -> bool:
         """Have Mongrel2 obey (see `control`), unless it takes nothing now; then return False."""
@@ -276,23 +276,17 @@ class Request:
         else:
             self.order(cancel=True)
         self.gone = True
-        if self.switched:
-            self._lose_client()
+        if self.wire is not None:
+            self.wire.lost()
         elif self.lingers:
-            self._finish()
+            self.finish()
 
     # WebSocket: all in the loop
 
-    def switch(self, head: bytes) -> None:
-        """Answer with *head*; what comes from now on are frames."""
-        self.begun = True
-        self.intake.switch(self)
-        self.post(head)
-
     def take_frame(self, message: Message) -> None:
         """Take a frame; who sends one before there is an answer loses its connection."""
-        if self.switched and self.socket is not None:
-            self.socket.feed_frame(message.first_byte, message.body)
+        if self.wire is not None:
+            self.wire.take(message)
         else:
             self.drop()
 
@@ -310,36 +304,6 @@ class Request:
     def spend(self, size: int) -> None:
         """Note that a message of *size* bytes has left, which was not for this client alone."""
         self._plan().spend(size)
-
-    def end_frames(self) -> None:
-        """End the connection once all frames are sent."""
-        self.over = True
-        if not self.held:
-            self._close_frames()
-
-    def _close_frames(self) -> None:
-        if self.lingers:
-            self._finish()
-        elif not self.ended and not self.gone:
-            with suppress(ClientGone):  # `done` tries again what Mongrel2 does not take now
-                self.ended = self.intake.try_send(self, (), last=True)
-
-    def _leave_frames(self) -> None:
-        """End the WebSocket in order, as the application's call is over."""
-        assert self.socket is not None
-        self.lingers = True
-        if self.ended or self.gone or (self.over and not self.held):
-            self._finish()
-        else:
-            self.socket.finish(failed=self.failed)
-
-    def _lose_client(self) -> None:
-        assert self.socket is not None
-        if self.portions is not None:
-            self.portions.drop()
-        self.socket.lost()
-        if self.lingers:
-            self._finish()
 
     # The channel: in a core
 
@@ -417,8 +381,8 @@ class Request:
         self.x.logged = True  # should the application come back
         self.gone = self.given_up = True  # what the application still sends
         if not direct:
-            if self.switched:
-                self._lose_client()
+            if self.wire is not None:
+                self.wire.lost()
             self._end_timer()
             self.intake.end(self)
 
@@ -474,16 +438,6 @@ class Request:
             portions.take()
         except ClientGone:
             self.gone = True
-        if self.switched:
-            self._sent_frames()
-
-    def _sent_frames(self) -> None:
-        """Go on, as no frames wait any more, or nobody is there."""
-        assert self.socket is not None
-        self._end_timer()  # a connection that idles costs nothing
-        if self.gone:
-            self.intake.loop.run_callback(self._lose_client)
-        elif self.over:
-            self._close_frames()
-        else:
-            self.socket.drained()
+        if self.wire is not None:
+            self._end_timer()  # a connection that idles costs nothing
+            self.wire.sent()

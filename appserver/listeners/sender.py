@@ -20,7 +20,7 @@ from appserver.listeners.patience import Patience
 if TYPE_CHECKING:
     from greenlet import greenlet
 
-    from appserver.listeners.connection import Connection
+    from appserver.listeners.channel import Channel
     from appserver.protocols.codec import Piece
 
 log = logging.getLogger("appserver.listeners")
@@ -47,7 +47,7 @@ class Sender:
 
     __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiter", "_watcher")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Channel) -> None:
         self._connection = connection
         self._outbox = Outbox(connection.fd)
         limits = connection.listener.limits
@@ -150,7 +150,7 @@ class Sender:
             self.drain()
 
     def drain(self) -> None:
-        """Have the loop send the rest; `Connection.flushed` is called when all of it is."""
+        """Have the loop send the rest; `Channel.flushed` is called when all of it is."""
         if self._watcher is None:
             self._watcher = self._connection.listener.loop.io(self._connection.fd, _WRITE)
         if not self._watcher.active:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
+from appserver.listeners.channel import SWITCHED
 from appserver.listeners.patience import Patience
 from appserver.listeners.sender import Sender, queued
 from appserver.websocket.handshake import check
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from appserver.websocket.wire import Peer
 
 
+_READ = 1  # libev's event bit
+_RECV = 16384  # bytes at once: of frames, of which each may be 6 bytes, and the `Quantum` waits for them
 _LOOK = 5.0  # seconds in which a client must take something of the last that it is sent
 
 
@@ -71,9 +75,20 @@ class StreamWire:
         if connection.gone:
             raise ClientGone
         self._peer = peer
-        connection.switch()
+        self._switch()
         self.write(head)
-        connection.hear_frames()
+        self._hear()
+
+    def _switch(self) -> None:
+        """Take over what has come behind the request, and all that comes from now on."""
+        connection = self._connection
+        connection.state = SWITCHED
+        connection.backlog = connection.codec.buffer + connection.backlog
+        connection.codec.buffer = b""
+        if connection.reader is None:
+            connection.reader = connection.listener.loop.io(connection.fd, _READ)
+        else:
+            connection.reader.stop()
 
     def write(self, data: bytes) -> None:
         connection = self._connection
@@ -94,7 +109,7 @@ class StreamWire:
 
     def resume(self) -> None:
         if self._open:
-            self._connection.hear_frames()
+            self._hear()
 
     def end(self) -> None:
         if self._open and not self._connection.sender:
@@ -106,16 +121,50 @@ class StreamWire:
     @property
     def _open(self) -> bool:
         """Whether the connection carries frames still."""
-        return self._connection.switched
+        return self._connection.state == SWITCHED
 
     # What the connection tells
 
-    def take(self, data: bytes) -> None:
-        """Take what has come; nothing is the end."""
+    def _hear(self) -> None:
+        """Take frames from now on: those that have been read already, then what comes."""
+        connection = self._connection
+        connection.listener.muted.discard(connection)
+        if connection.backlog:
+            connection.listener.quantum.wait(connection)
+        elif not connection.reader.active:
+            connection.reader.start(self._readable)
+
+    def _readable(self) -> None:
+        """Take what has come, if this turn of the loop has not had enough frames of others."""
+        connection = self._connection
+        if not self._open:
+            connection.readable()
+        elif not connection.listener.quantum.take(connection):
+            connection.reader.stop()
+            connection.listener.quantum.wait(connection)
+
+    def take_turn(self) -> None:
+        """Take a piece of what is there, and go on unless the connection is muted for it."""
+        connection = self._connection
+        data = connection.backlog
+        if len(data) > _RECV:
+            data, connection.backlog = data[:_RECV], data[_RECV:]
+        elif data:
+            connection.backlog = b""
+        else:
+            try:
+                data = os.read(connection.fd, _RECV)
+            except BlockingIOError:
+                self._hear()
+                return
+            except OSError:
+                connection.gone = True
         if not data:
             self.cut()
         elif self._peer is not None:
             self._peer.feed(data)
+        if self._open and connection not in connection.listener.muted:
+            self._hear()
 
     def left(self) -> None:
         """Read on, as the client has gone while it was made to wait: its end is behind what it has said."""
