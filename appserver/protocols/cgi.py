@@ -17,6 +17,7 @@ from appserver.protocols.fields import (
     check_value,
     content_length,
     decoded,
+    is_pem,
     joined,
     server_of,
 )
@@ -111,7 +112,7 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
     operator's own to a standard list. So an empty CONTENT_LENGTH behind a client's says that no body is
     passed on; two that differ leave open where a body ends, and two methods, one of which may be empty, what
-    was allowed.
+    was allowed. A value of several lines is a certificate in what no client can set.
     Raise `ProtocolError` for what no request may carry.
     """
     given: dict[str, Any] = {}
@@ -120,7 +121,8 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
         if name.startswith(_OURS):
             continue
-        check_value(name, value)
+        if name.startswith("HTTP_") or not is_pem(value):
+            check_value(name, value)
         if name in given:
             if name.startswith("HTTP_") and name != "HTTP_HOST":
                 value = joined(name, given[name], value)  # noqa: PLW2901

@@ -11,6 +11,8 @@ from appserver.protocols.framing import BAD_REQUEST
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _METHOD = re.compile(r"[!$%&'*+.^_`|~0-9A-Z-]{3,20}").fullmatch  # no known one is shorter or longer
+ONE_LINE = "A certificate fits into a field as one line only: nginx has it as $ssl_client_escaped_cert."
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----[A-Za-z0-9+/= \t\r\n-]*").fullmatch
 _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
 USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -90,7 +92,16 @@ def check_method(method: str) -> None:
 def check_value(key: str, value: str) -> None:
     """Raise `ProtocolError` for a control character in a value."""
     if not value.isprintable() and _NOT_VALUE(value):
-        raise ProtocolError(BAD_REQUEST, f"{key} has a control character in its value.")
+        hint = ONE_LINE if is_pem(value) else ""
+        raise ProtocolError(BAD_REQUEST, f"{key} has a control character in its value.", hint=hint)
+
+
+def is_pem(value: str) -> bool:
+    """Tell whether a value is text in PEM (RFC 7468), as front ends tell certificates, in several lines.
+
+    nginx puts a tab before each but the first in ``$ssl_client_cert``, and none in ``$ssl_client_raw_cert``.
+    """
+    return _PEM(value) is not None
 
 
 def check_host(value: str) -> None:

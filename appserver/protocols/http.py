@@ -17,6 +17,7 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
     CODING,
     HOSTS,
+    ONE_LINE,
     USUAL_METHODS,
     check_host,
     check_method,
@@ -136,7 +137,9 @@ class HttpCodec(HttpAnswers):
         error = stranger("HTTP", data)
         if error.hint:
             return error
-        return ProtocolError(BAD_REQUEST, "A line of the head ends without CRLF or has a control character.")
+        hint = ONE_LINE if b": -----BEGIN " in data else ""
+        why = "A line of the head ends without CRLF or has a control character."
+        return ProtocolError(BAD_REQUEST, why, hint=hint)
 
     def _exchange(self, head: bytes) -> Exchange:
         fields = head.decode("latin-1").split("\r\n")

@@ -87,6 +87,23 @@ def test_the_host_is_the_one_asked_for_with_its_port(site, path, target, host, t
 
 
 @pytest.mark.parametrize("pass_", ["uwsgi", "fastcgi", "scgi"])
+@pytest.mark.parametrize("between", [r"\n", r"\n\t"])
+def test_a_certificate_of_the_client_arrives(start, pass_, between):
+    """What nginx has as $ssl_client_raw_cert, and with tabs as $ssl_client_cert."""
+    lines = ("-----BEGIN CERTIFICATE-----", "MIIBszCCAVmgAwIBAgIUe+/=", "-----END CERTIFICATE-----")
+    start.configs.edit(
+        "nginx.conf", "own.conf",
+        (rf"({pass_}_param HTTP_HOST [^;]+;)",
+         lambda found: f'{found[1]} {pass_}_param SSL_CLIENT_CERT "{between.join(lines)}";'),
+    )  # fmt: skip
+    start("site.ini", "--wsgi-file", APPS)
+    start(Nginx, "own.conf")
+    port = {"uwsgi": 8101, "fastcgi": 8102, "scgi": 8103}[pass_]
+    reply = get(start.configs.url(port, "/environ"))
+    assert reply.json["SSL_CLIENT_CERT"].split() == " ".join(lines).split()
+
+
+@pytest.mark.parametrize("pass_", ["uwsgi", "fastcgi", "scgi"])
 def test_unix_sockets(start, pass_):
     """nginx's workers are another user: they may connect because of chmod-socket."""
     option = {"uwsgi": "socket", "fastcgi": "fastcgi-socket", "scgi": "scgi-socket"}[pass_]

@@ -52,3 +52,12 @@ def test_a_refusal_of_head_has_no_body(reader, method, rest, body):
     answer = codec.refuse(caught.value)
     assert answer.endswith(b"\r\n\r\n") is not body
     assert b"\r\nContent-Length: " in answer
+
+
+def test_a_certificate_of_several_lines_is_refused_with_a_hint(reader):
+    """nginx sends it so with ``proxy_set_header X-SSL-Cert $ssl_client_cert``."""
+    pem = b"-----BEGIN CERTIFICATE-----\n\tMIIB\n\t-----END CERTIFICATE-----"
+    head = b"GET / HTTP/1.1\r\nHost: h\r\nX-SSL-Cert: " + pem + b"\r\n\r\n"
+    with pytest.raises(ProtocolError, match="without CRLF") as caught:
+        HttpCodec(BASE, READERS[reader]).receive(head)
+    assert "$ssl_client_escaped_cert" in caught.value.hint

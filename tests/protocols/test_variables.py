@@ -117,6 +117,38 @@ def test_a_control_character_is_refused_each_time(known, codec, packet):
             codec(dict(OURS)).receive(packet(GET | {"HTTP_USER_AGENT": "a\x01b"}))
 
 
+LINES = ("-----BEGIN CERTIFICATE-----", "MIIBszCCAVmgAwIBAgIUe+/=", "-----END CERTIFICATE-----")
+PEM = {
+    "raw": "\n".join(LINES),
+    "tabs": "\n\t".join(LINES),
+    "CR": "\r\n".join(LINES),
+    "chain": "\n".join([*LINES, *LINES, ""]),
+}
+
+
+@FRONTS
+@pytest.mark.parametrize("pem", PEM.values(), ids=list(PEM))
+def test_a_certificate_has_lines_in_what_only_a_front_end_can_set(known, codec, packet, pem):
+    for _ in range(3):
+        x = codec(dict(OURS)).receive(packet(GET | {"SSL_CLIENT_CERT": pem, "MY_CERT": pem}))
+        assert (x.environ["SSL_CLIENT_CERT"], x.environ["MY_CERT"]) == (pem, pem)
+
+
+@FRONTS
+@pytest.mark.parametrize("pem", PEM.values(), ids=list(PEM))
+def test_a_certificate_in_a_field_is_refused_with_a_hint(known, codec, packet, pem):
+    with pytest.raises(ProtocolError, match="HTTP_X has a control character") as caught:
+        codec(dict(OURS)).receive(packet(GET | {"HTTP_X": pem}))
+    assert "$ssl_client_escaped_cert" in caught.value.hint
+
+
+@FRONTS
+@pytest.mark.parametrize("value", ["\n".join([*LINES, ":"]), "\n".join(["x", *LINES]), "a\nb", "\n"])
+def test_other_lines_are_refused(known, codec, packet, value):
+    with pytest.raises(ProtocolError, match="control character"):
+        codec(dict(OURS)).receive(packet(GET | {"SSL_CLIENT_CERT": value}))
+
+
 @FRONTS
 def test_a_flood_is_forgotten(known, codec, packet):
     for number in range(MOST + 5):
