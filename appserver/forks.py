@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import gevent
+from gevent import monkey
 from gevent.exceptions import LoopExit
 from greenlet import getcurrent, greenlet
 
@@ -85,7 +86,8 @@ def _hold_signals() -> None:
     But for SIGCHLD: gevent's os.fork asks for it when the child is there, which may have ended by then, and
     would be waited for without end.
     """
-    hub = None if _serving or os.fork is _fork else _hub_if_exists()
+    # Others may stand around gevent's, or Python's.
+    hub = _hub_if_exists() if not _serving and monkey.is_object_patched("os", "fork") else None
     if hub is not None and hub.loop.default:
         hub.loop.install_sigchld()
     _masks[_get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)

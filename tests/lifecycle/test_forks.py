@@ -353,3 +353,37 @@ def application(environ, start_response):
 @SERVERS
 def test_a_child_may_end_before_its_fork_has_returned(start, options):
     assert start({**options, "warm-up": "false"}, QUICK).told("/fork") == 5
+
+
+WRAPPED = """
+import os, signal, time
+
+ended = 0
+real = os.fork
+os.fork = lambda: real()
+
+def note(number, frame):
+    global ended
+    ended += 1
+
+signal.signal(signal.SIGCHLD, note)
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    before = ended
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    while ended == before:
+        time.sleep(0.005)
+    return [str(ended).encode()]
+"""
+
+
+@pytest.mark.parametrize("master", ["true", "false"])
+@pytest.mark.parametrize("more", [{}, {"threads": 2}, {"gevent": 10, "gevent_monkey_patch": "false"}])
+def test_whose_fork_is_wrapped_hears_of_its_children(start, master, more):
+    """As tracers wrap it, which is not gevent's patch: that takes SIGCHLD from the application."""
+    site = start({"master": master, "warm-up": "false", **more}, WRAPPED)
+    assert [site.told(), site.told()] == [1, 2]
