@@ -131,6 +131,7 @@ class Generation:
         self._ledger = ledger
         self.startup = 0.0  # seconds that loading the application took, where that is done once
         self.mercy = configuration.settings.of(StopOptions).worker_reload_mercy  # seconds; inf = no limit
+        self._limited = asyncio.Event()  # what finishes without a limit has one from now on
         self.followed = True  # others accept from all of its sockets when a worker of it leaves
         self._preloader: Child | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -292,6 +293,7 @@ class Generation:
         for worker in self.workers:
             if worker.stopping:
                 self._say_stop(worker)
+        self._limited.set()
         return self.mercy
 
     def _say_stop(self, worker: Serving) -> None:
@@ -301,12 +303,16 @@ class Generation:
         self._say_stop(worker)
         if not worker.board.serves:  # it looks for that word before it does
             worker.kill()
-        hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
+        loop = asyncio.get_running_loop()
+        hurry, limited = loop.create_task(self._hurry.wait()), loop.create_task(self._limited.wait())
         try:
+            if self.mercy == inf:
+                await first(worker.exited, hurry, limited)
             longest = self.mercy + _MORE_MERCY if self.mercy < inf else None
             await first(worker.exited, hurry, timeout=longest)
         finally:
             hurry.cancel()
+            limited.cancel()
         if worker.exited.done():
             return
         worker.send("stop 0")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from math import inf
 from types import SimpleNamespace
 
 import pytest
@@ -170,3 +171,26 @@ def test_a_worker_that_is_to_end_before_it_serves_does_not_begin_to(how):
         [sys.executable, "-c", WORKER, how, *CONFIGURATION],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60,
     )  # fmt: skip
+
+
+def test_a_worker_that_finishes_without_a_limit_may_get_one(monkeypatch):
+    """As an ordinary stop behind a drain says; the rest of the server need not hurry for that."""
+    monkeypatch.setattr("appserver.lifecycle.generation._MORE_MERCY", 0)
+    monkeypatch.setattr("appserver.lifecycle.generation._AT_ONCE", 0)
+    monkeypatch.setattr(Serving, "kill", lambda worker: worker.exited.set_result(9))
+
+    async def main():
+        configuration = Configuration([*CONFIGURATION, "--worker-reload-mercy=0.001"])
+        generation = Generation(1, configuration, None, Children(), asyncio.Event(), ledger=None)
+        worker = Serving(Children(), generation, 1)
+        worker.board.note_service()
+        generation.workers.add(worker)
+        generation.mercy = inf
+        ending = generation.end(worker)
+        await asyncio.sleep(0)
+        assert generation.limit() == 0.001
+        await asyncio.wait_for(ending, 30)
+        worker.close()
+        worker.board.close()
+
+    asyncio.run(main())
