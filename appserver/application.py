@@ -192,12 +192,13 @@ def _surrounded(settings: Settings, app: Application) -> Application:
     static, headers = settings.of(StaticOptions), settings.of(HeaderOptions)
     if "uwsgi" in sys.modules:
         app = WithLogvars(app)
+    ruled = partial(Routes, settings) if settings.of(RouteOptions) != RouteOptions() else None
     if static.static_map or static.static_map2 or static.check_static:
         from appserver.static.service import Static  # noqa: PLC0415  (it parses dates with email's help)
 
-        app = Static(static, app)
-    if settings.of(RouteOptions) != RouteOptions():  # around files as well: a rule may refuse them
-        app = Routes(settings, app)
+        app = Static(static, app, ruled)  # around files as well: a rule may refuse them
+    elif ruled is not None:
+        app = ruled(app)
     return Headers(headers, app) if headers != HeaderOptions() else app
 
 

@@ -26,6 +26,7 @@ class Found:
     path: str  # without symbolic links
     status: os.stat_result
     below: str  # the part of the path that the client has chosen; "" where the file itself is mapped
+    index: str = ""  # the name of the file that stands for its directory, where that was asked for
 
 
 class Roots:
@@ -74,6 +75,7 @@ class Roots:
             for index in self._index:
                 found = self._open(root, os.path.join(root + rest, index))
                 if found is not None and self._allowed(found):
+                    found.index = index
                     return found
             return None
         return found if self._allowed(found) else None

@@ -65,8 +65,10 @@ class StaticOptions:
         aliases=("static-check",), expects="directory", convert=path,
     )  # fmt: skip
     static_index: tuple[str, ...] = option(
-        (), "Serve this file for its directory.", expects="file", example="index.html"
-    )
+        (), "Serve this file for its directory.", expects="file", example="index.html",
+        note="Rules of `route` see the path of that file, as there. A POST is the application's: its path"
+        " stays that of the directory.",
+    )  # fmt: skip
     static_safe: tuple[str, ...] = option(
         (), "Symbolic links may lead here, too.", expects="directory", convert=path, example="/srv/shared"
     )

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from appserver.dates import http_date
 from appserver.exchange import ANSWERED_BY
+from appserver.options import octets
 from appserver.static.conditions import Unsatisfiable, changed, part, takes_gzip, unchanged
 from appserver.static.files import Found, Roots
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from appserver.wsgi import Application
 
 _BLOCK = 65536
+# In the environ, while rules are tried: the file that is served unless one of them answers.
+_FOUND = "appserver.found"
 _UNKNOWN = "application/octet-stream"
 # Paths that mean the same to all front ends: lighttpd unescapes an X-Sendfile, and so does mod_xsendfile 1,
 # but 0.12 does not.
@@ -45,11 +48,21 @@ class _Part:
 
 
 class Static:
-    """Serve the files that the options name, and call *app* where there is none."""
+    """Serve the files that the options name, and call *app* where there is none.
 
-    def __init__(self, options: StaticOptions, app: Application) -> None:
+    *ruled* puts the rules of ``route`` around an application. They see the path of the file that is served,
+    which for a directory is that of its index, as in uWSGI.
+    """
+
+    def __init__(
+        self,
+        options: StaticOptions,
+        app: Application,
+        ruled: Callable[[Application], Application] | None = None,
+    ) -> None:
         self._options = options
-        self._app = app
+        self._app = ruled(app) if ruled else app
+        self._file = ruled(self._answer) if ruled else self._answer
         self._roots = Roots(options)
         self._gzip_directories = tuple(
             os.path.realpath(each).rstrip("/") + "/" for each in options.static_gzip_dir
@@ -66,9 +79,21 @@ class Static:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return self._app(environ, start_response)
-        found = self._roots.find(environ.get("PATH_INFO", ""))
+        path = environ.get("PATH_INFO", "")
+        found = self._roots.find(path)
         if found is None:
             return self._app(environ, start_response)
+        if found.index:
+            environ["PATH_INFO"] = f"{path}{'' if path.endswith('/') else '/'}{octets(found.index)}"
+        environ[_FOUND] = found
+        try:
+            return self._file(environ, start_response)
+        finally:
+            if _FOUND in environ:  # a rule has answered
+                os.close(environ.pop(_FOUND).fd)
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        found: Found = environ.pop(_FOUND)
         environ[ANSWERED_BY] = "static"
         kind, coding = self._types.guess_type(found.path)
         if coding and (own := self._own_type(found.path)):

@@ -37,6 +37,8 @@ wsgi-file = app.py
 static-map = /s=files
 static-map2 = /t=mapped
 check-static = files
+static-index = index.html
+route = \\.html$ basicauth:A realm,me:pass,word
 route = ^/basic basicauth:A realm,me:pass,word
 route = ^/chain basicauth-next:A,me:pass,word
 route = ^/chain basicauth-next:B,you:pass
@@ -59,6 +61,7 @@ route = ^/to/ redirect:/\u00e9
 TARGETS = [
     "/", "/s/a.txt", "/a.txt", "/t/a.txt", "/s/refused.txt", "/refused.txt", "/t/odd.txt", "/s/none", "/s/refused/none",
     "/moved", "/s/gone", "/last", "/last.txt", "/s/last.txt",
+    "/s/dir", "/s/dir/", "/dir", "/s/dir/index.html", "/t/dir",
     "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/", "/returned",
 ]  # fmt: skip
 FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Matched", "Content-Type")
@@ -68,7 +71,8 @@ FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Match
 def servers(tmp_path_factory):
     """Return the ports of a real uWSGI and of ours, which have read the same file."""
     directory = tmp_path_factory.mktemp("site")
-    for name in ("files/a.txt", "files/refused.txt", "files/last.txt", "mapped/t/a.txt", "mapped/t/odd.txt"):
+    for name in ("files/a.txt", "files/refused.txt", "files/last.txt", "mapped/t/a.txt", "mapped/t/odd.txt",
+                 "files/dir/index.html", "mapped/t/dir/index.html"):  # fmt: skip
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

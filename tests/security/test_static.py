@@ -24,7 +24,7 @@ def tree(tmp_path_factory):
         "static/.well-known/security.txt": b"public", "static/.well-known/.env": SECRET,
         "staticfoo/a.txt": SECRET, "secret": SECRET, "outside/s.txt": SECRET, ".hidden/b.txt": b"public",
         "mapped.py": b"public", "static/refused.txt": SECRET, ".hidden/refused.txt": SECRET,
-        "static/private/x": SECRET,
+        "static/private/x": SECRET, "static/closed/index.html": SECRET,
     }  # fmt: skip
     for name, data in files.items():
         path = top / name
@@ -47,7 +47,7 @@ def files(request, tree, tmp_path_factory):
     options = {
         "http_parser": request.param, "static_map": f"/static={tree}/static", "static_map2": f"/hid={tree}/.hidden",
         "static-map": f"/mapped={tree}/mapped.py", "check_static": f"{tree}/.hidden", "static_index": "index.html",
-        "route": "^(/static)?/(refused|private/) break:403",
+        "route": "^(/static)?/(refused|private/|closed/index\\.html$) break:403",
     }  # fmt: skip
     site = Site(tmp_path_factory.mktemp("static"), "noting:app", ["http"], **options)
     yield Door(site)
@@ -113,8 +113,12 @@ def test_S7_what_is_meant_is_served(files, target, body):
 
 @pytest.mark.parametrize("how", CUTS)
 @pytest.mark.parametrize(
-    "target", ["/static/refused.txt", "/refused.txt", "/static/ref%75sed.txt", "/static/private/x"]
-)
+    "target",
+    [
+        "/static/refused.txt", "/refused.txt", "/static/ref%75sed.txt", "/static/private/x",
+        "/static/closed/index.html", "/static/closed/", "/static/closed", "/static/clos%65d",
+    ],
+)  # fmt: skip
 def test_S9_a_rule_refuses_a_file(files, target, how):
     answer = get(files, target, how)
     assert (answer.status, answer.body) == (403, b"Forbidden\n")

@@ -49,7 +49,7 @@ class Answer:
         self.body = body
 
 
-def ask(options, path, method="GET", query="", **fields):
+def ask(options, path, method="GET", query="", ruled=None, **fields):
     """Return the answer, or None where the application was asked."""
     told = []
 
@@ -63,7 +63,7 @@ def ask(options, path, method="GET", query="", **fields):
         "REQUEST_METHOD": method, "PATH_INFO": path, "REQUEST_URI": path + query, "wsgi.file_wrapper": FileWrapper,
         **{f"HTTP_{name.upper()}": value for name, value in fields.items()},
     }  # fmt: skip
-    result = Static(options, app)(environ, start_response)
+    result = Static(options, app, ruled)(environ, start_response)
     if result is None:
         assert not told
         return None
@@ -132,6 +132,41 @@ def test_an_index_is_served_for_its_directory(tree):
     options = StaticOptions(static_map=MAP.static_map, static_index=("none.html", "index.html"))
     assert ask(options, "/static/sub/").body == b"<p>"
     assert ask(options, "/static/") is None
+
+
+def ruled(app):
+    """Refuse indexes, and tell the path of what else is asked for."""
+
+    def rules(environ, start_response):
+        if environ["PATH_INFO"].endswith("index.html"):
+            start_response("403 Forbidden", [("X-Path", environ["PATH_INFO"])])
+            return []
+        return app(environ, start_response)
+
+    return rules
+
+
+@pytest.mark.parametrize("path", ["/static/sub/", "/static/sub", "/static/sub/index.html", "/static/sub//"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"static_map": (("/static", "static"),)},
+        {"static_map2": (("/static", "."),)},
+        {"check_static": (".",)},
+    ],
+)
+def test_rules_see_the_path_of_the_index(tree, options, path):
+    options = StaticOptions(**options, static_index=("none.html", "index.html"))
+    answer = ask(options, path, ruled=ruled)
+    assert (answer.status, answer.headers["X-Path"][:12], answer.body) == (403, "/static/sub/", b"")
+    assert answer.headers["X-Path"].endswith("/index.html")
+    assert ask(options, "/static/a.txt", ruled=ruled).body == b"hello, world"
+
+
+def test_the_path_of_an_index_is_as_wsgi_has_it(tree):
+    (tree / "static" / "\u00e9.index.html").write_text("x")
+    options = StaticOptions(static_map=MAP.static_map, static_index=("\u00e9.index.html",))
+    assert ask(options, "/static", ruled=ruled).headers["X-Path"] == "/static/\u00c3\u00a9.index.html"
 
 
 def test_endings_are_skipped(tree):
@@ -464,4 +499,6 @@ def test_no_descriptor_is_left_open(tree):
         ):
             for method in ("GET", "HEAD"):
                 ask(options, f"/static/{path}", method, **fields)
+    indexed = StaticOptions(static_map=MAP.static_map, static_index=("index.html",))
+    assert ask(indexed, "/static/sub", ruled=ruled).status == 403
     assert len(os.listdir("/proc/self/fd")) == before
