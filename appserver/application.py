@@ -21,7 +21,7 @@ from appserver.headers import HeaderOptions, Headers
 from appserver.hooks import HookError, HookOptions, run
 from appserver.lifecycle.privileges import named_user
 from appserver.loading import watched
-from appserver.mounts import MountOptions, Mounts
+from appserver.mounts import Managed, MountOptions, Mounts
 from appserver.options import BadValue, option
 from appserver.routing import RouteOptions, Routes
 from appserver.static.options import StaticOptions
@@ -175,7 +175,7 @@ def _load(options: ApplicationOptions, mounted: MountOptions) -> Application:
             prefix: _application("mount", what, options.callable, is_file=_is_file(what))
             for prefix, what in mounted.mount
         }
-        app = Mounts(apps, app, manage=mounted.manage_script_name)
+        app = Mounts(apps, app)
     assert app is not None
     return app
 
@@ -190,6 +190,7 @@ def _run(stage: str, settings: Settings) -> None:
 def _surrounded(settings: Settings, app: Application) -> Application:
     """Return the application behind what answers in its place, or changes its answers."""
     static, headers = settings.of(StaticOptions), settings.of(HeaderOptions)
+    mounted = settings.of(MountOptions)
     if "uwsgi" in sys.modules:
         app = WithLogvars(app)
     ruled = partial(Routes, settings) if settings.of(RouteOptions) != RouteOptions() else None
@@ -199,7 +200,11 @@ def _surrounded(settings: Settings, app: Application) -> Application:
         app = Static(static, app, ruled)  # around files as well: a rule may refuse them
     elif ruled is not None:
         app = ruled(app)
-    return Headers(headers, app) if headers != HeaderOptions() else app
+    if headers != HeaderOptions():
+        app = Headers(headers, app)
+    if mounted.manage_script_name and mounted.mount:  # first: rules are for what is behind the prefix
+        app = Managed([prefix for prefix, _ in mounted.mount], app)
+    return app
 
 
 def mountpoints(settings: Settings) -> list[str]:

@@ -38,41 +38,42 @@ class MountOptions:
     )  # fmt: skip
     manage_script_name: bool = option(
         False, "Choose by the path instead, and move the prefix from PATH_INFO to SCRIPT_NAME.",
+        note="As there it is moved first: rules of `route` and `static-map` see the path behind it.",
     )  # fmt: skip
 
 
-class Mounts:
-    """Give each request to the application that is mounted where it goes, or to *default*.
+class Managed:
+    """Move the longest of the prefixes that the path has, up to a slash, to SCRIPT_NAME, and call *app*."""
 
-    *apps* are the applications by prefix, which has no slash at its end. Without *manage* the front
-    end has set SCRIPT_NAME; with it the longest prefix of the path counts, up to a slash.
-    """
-
-    def __init__(self, apps: dict[str, Application], default: Application | None, *, manage: bool) -> None:
-        named = {"": default, **apps}
-        self._apps = {octets(prefix): (prefix, app) for prefix, app in named.items()}
-        self._manage = manage
-        self._longest_first = sorted(filter(None, self._apps), key=len, reverse=True)
+    def __init__(self, prefixes: Iterable[str], app: Application) -> None:
+        self._longest_first = sorted(map(octets, filter(None, prefixes)), key=len, reverse=True)
+        self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        prefix, app = self._apps[self._managed(environ) if self._manage else self._chosen(environ)]
-        if app is None:
-            start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-            return [_NOTHING]
-        environ[MOUNT] = prefix
-        return app(environ, start_response)
-
-    def _managed(self, environ: dict[str, Any]) -> str:
-        """Return the prefix of the path that counts, which becomes SCRIPT_NAME."""
         path = environ["PATH_INFO"]
         for prefix in self._longest_first:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
                 environ["SCRIPT_NAME"] = prefix
                 environ["PATH_INFO"] = path[len(prefix) :]
-                return prefix
-        return ""
+                break
+        return self._app(environ, start_response)
 
-    def _chosen(self, environ: dict[str, Any]) -> str:
-        """Return the prefix that the front end has named by SCRIPT_NAME."""
-        prefix: str = environ.get("SCRIPT_NAME", "").rstrip("/")
-        return prefix if prefix in self._apps else ""
+
+class Mounts:
+    """Give each request to the application that is mounted at its SCRIPT_NAME, or to *default*.
+
+    *apps* are the applications by prefix, which has no slash at its end.
+    """
+
+    def __init__(self, apps: dict[str, Application], default: Application | None) -> None:
+        named = {"": default, **apps}
+        self._apps = {octets(prefix): (prefix, app) for prefix, app in named.items()}
+        self._default = self._apps[""]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        prefix, app = self._apps.get(environ.get("SCRIPT_NAME", "").rstrip("/"), self._default)
+        if app is None:
+            start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+            return [_NOTHING]
+        environ[MOUNT] = prefix
+        return app(environ, start_response)

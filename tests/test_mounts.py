@@ -8,7 +8,7 @@ import pytest
 
 from appserver.application import ApplicationOptions, LoadError, load, mountpoints
 from appserver.configuration import Configuration
-from appserver.mounts import MOUNT, Mounts, mount
+from appserver.mounts import MOUNT, Managed, Mounts, mount
 from appserver.options import BadValue
 from appserver.surroundings import prepare
 
@@ -26,6 +26,11 @@ def ask(mounts, path, script_name="", environ=None):
     environ |= {"SCRIPT_NAME": script_name, "PATH_INFO": path}
     answer = mounts(environ, lambda status, _: told.append(status))
     return told[0][:3] if told else tuple(answer)
+
+
+def mounted(apps, default, manage):
+    mounts = Mounts(apps, default)
+    return Managed(apps, mounts) if manage else mounts
 
 
 APPS = {"/a": app("a"), "/a/b": app("b"), "/long": app("l")}
@@ -46,7 +51,7 @@ APPS = {"/a": app("a"), "/a/b": app("b"), "/long": app("l")}
     ],
 )
 def test_the_longest_prefix_counts_where_the_server_manages_script_names(path, expected):
-    assert ask(Mounts(APPS, app("d"), manage=True), path) == expected
+    assert ask(mounted(APPS, app("d"), manage=True), path) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,31 +59,54 @@ def test_the_longest_prefix_counts_where_the_server_manages_script_names(path, e
     [("/a", "a"), ("/a/", "a"), ("/a/b", "b"), ("", "d"), ("/nope", "d"), ("/a/b/c", "d")],
 )
 def test_the_front_end_chooses_otherwise(script_name, expected):
-    answer = ask(Mounts(APPS, app("d"), manage=False), "/a/b/c", script_name)
+    answer = ask(mounted(APPS, app("d"), manage=False), "/a/b/c", script_name)
     assert answer == (expected, script_name, "/a/b/c")
+
+
+def test_what_has_no_prefix_is_still_the_front_end_s():
+    assert ask(mounted(APPS, app("d"), manage=True), "/x", "/long") == ("l", "/long", "/x")
+
+
+def test_rules_and_files_are_for_what_is_behind_the_prefix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a.txt").write_text("file")
+    (tmp_path / "behind.py").write_text(
+        "def application(environ, start_response):\n    return [environ['SCRIPT_NAME'], environ['PATH_INFO']]\n"
+    )
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nhttp = :0\nmount = /one=behind.py\nmanage-script-name\nstatic-map = /s=files\n"
+        "route = ^/admin break:403 Forbidden\nroute = ^/s/ break:404\nroute = ^/one/ break:500\n"
+    )
+    served = load(Configuration(["site.ini"]).settings)
+    for path in ("/one/admin", "/admin"):
+        assert ask(served, path, environ={"REQUEST_METHOD": "GET"}) == "403"
+    for path in ("/one/s/a.txt", "/s/a.txt"):
+        assert ask(served, path, environ={"REQUEST_METHOD": "GET"}) == "404"
+    assert ask(served, "/one/x", environ={"REQUEST_METHOD": "GET"}) == ("/one", "/x")
 
 
 @pytest.mark.parametrize("manage", [False, True])
 def test_what_is_mounted_nowhere_is_not_found(manage):
-    assert ask(Mounts(APPS, None, manage=manage), "/x") == "404"
+    assert ask(mounted(APPS, None, manage=manage), "/x") == "404"
 
 
 @pytest.mark.parametrize("manage", [False, True])
 def test_an_application_at_the_root_is_the_default(manage):
-    assert ask(Mounts({**APPS, "": app("root")}, None, manage=manage), "/x") == ("root", "", "/x")
+    assert ask(mounted({**APPS, "": app("root")}, None, manage=manage), "/x") == ("root", "", "/x")
 
 
 @pytest.mark.parametrize("manage", [False, True])
 @pytest.mark.parametrize("prefix", ["/a", "/a/b", ""])
 def test_whose_request_it_is_is_noted(manage, prefix):
     environ = {}
-    ask(Mounts(APPS, app("d"), manage=manage), prefix if manage else "/x", prefix, environ)
+    ask(mounted(APPS, app("d"), manage=manage), prefix if manage else "/x", prefix, environ)
     assert environ[MOUNT] == prefix
 
 
 def test_a_request_of_nobody_is_noted_as_nobodys():
     environ = {}
-    assert ask(Mounts(APPS, None, manage=True), "/x", environ=environ) == "404"
+    assert ask(mounted(APPS, None, manage=True), "/x", environ=environ) == "404"
     assert MOUNT not in environ
 
 
@@ -113,7 +141,7 @@ def test_values(text, pair):
 def test_a_prefix_is_found_as_the_bytes_that_the_file_has(text, manage):
     sent = text.encode("utf-8", "surrogateescape").decode("latin-1")
     environ = {}
-    mounts = Mounts({text: app("u")}, None, manage=manage)
+    mounts = mounted({text: app("u")}, None, manage=manage)
     path, script_name = (f"{sent}/x", "") if manage else ("/x", sent)
     assert ask(mounts, path, script_name, environ) == ("u", sent, "/x")
     assert environ[MOUNT] == text

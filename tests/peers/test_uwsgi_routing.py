@@ -27,13 +27,16 @@ pytestmark = [
 APP = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"app ", environ["PATH_INFO"].encode("latin-1"), b" ", environ.get("SEEN", "").encode("latin-1"),
+    return [b"app ", environ["PATH_INFO"].encode("latin-1"), b" ",
+            environ.get("SCRIPT_NAME", "").encode(), environ.get("SEEN", "").encode("latin-1"),
             environ.get("REMOTE_USER", "").encode("latin-1")]
 """
 FILE = """[uwsgi]
 plugins = python3,router_redirect,router_basicauth
 http-socket = 127.0.0.1:$(PORT)
 wsgi-file = app.py
+mount = /in=app.py
+manage-script-name = true
 static-map = /s=files
 static-map2 = /t=mapped
 check-static = files
@@ -62,6 +65,7 @@ TARGETS = [
     "/", "/s/a.txt", "/a.txt", "/t/a.txt", "/s/refused.txt", "/refused.txt", "/t/odd.txt", "/s/none", "/s/refused/none",
     "/moved", "/s/gone", "/last", "/last.txt", "/s/last.txt",
     "/s/dir", "/s/dir/", "/dir", "/s/dir/index.html", "/t/dir",
+    "/in", "/in/basic", "/in/s/a.txt", "/in/s/refused.txt", "/in/moved", "/in/s/dir", "/inner", "/in/in/basic",
     "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/", "/returned",
 ]  # fmt: skip
 FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Matched", "Content-Type")

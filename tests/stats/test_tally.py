@@ -18,7 +18,7 @@ from appserver.lifecycle.board import Board
 from appserver.listeners.listener import Service
 from appserver.listeners.mongrel2 import Mongrel2Listener
 from appserver.listeners.share import Share
-from appserver.mounts import Mounts
+from appserver.mounts import Managed, Mounts
 from appserver.static.options import StaticOptions
 from appserver.static.service import Static
 from appserver.stats.ledger import Ledger, by_listener, counted
@@ -156,10 +156,10 @@ def test_each_application_that_is_mounted_counts_for_itself():
     """What nobody was given counts for none."""
     board = Board(1, cores=3, listeners=2, mounts=["", "/hello", "/no"])
     managed = {"/hello": failing(RuntimeError("x")), "/no": application}
-    served(board, Mounts(managed, application, manage=True), core=2)
+    served(board, Managed(managed, Mounts(managed, application)), core=2)
     for core in (1, 2, 3):
-        served(board, Mounts({"/no": application}, application, manage=True), core=core, listener=1)
-    served(board, Mounts({"/no": application}, None, manage=True))
+        served(board, Managed(["/no"], Mounts({"/no": application}, application)), core=core, listener=1)
+    served(board, Managed(["/no"], Mounts({"/no": application}, None)))
     served(board, failing(RuntimeError("x")))
     tally = board.tally(0)
     assert tally.of_application("") == {"requests": 3, "exceptions": 0}
