@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from appserver.foreign import ELSEWHERE, FOREIGN
 from appserver.masking import masked
+from appserver.pcre import RegexError, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -254,10 +255,10 @@ def octets(text: str) -> str:
 
 
 def regex(text: str) -> re.Pattern[str]:
-    """Convert a regular expression."""
+    """Convert a regular expression of PCRE's."""
     try:
-        return re.compile(text)
-    except re.error as error:
+        return compiled(text)
+    except RegexError as error:
         raise BadValue(f"a regular expression; {error}") from None
 
 

@@ -29,6 +29,9 @@ have no value. The last value of an option counts; those that *repeat* add up. A
 *kept until a restart*, and says so where they have changed. The column *uWSGI* says what is not as there: *same* is the same
 name and meaning, *own* is a name that uWSGI does not have.
 
+Regular expressions are PCRE's, as there: `\\d` and `[[:alpha:]]` are of ASCII, `(?i)` may stand anywhere. What
+Python's `re` cannot do (`\\K`, `\\R`, `\\p{{L}}`, `(?R)`), or would take for something else (`{{,2}}`), is an error.
+
 `appserver --check site.ini` tells all this about the lines of your file.
 """
 

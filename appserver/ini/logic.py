@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appserver.ini.error import IniError
+from appserver.pcre import RegexError, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,8 +61,8 @@ def _opt(wanted: str, facts: Facts) -> Found:
 
 def _matches(pattern: str, _: Facts) -> Found:
     try:
-        return re.search(pattern, socket.gethostname()) is not None, pattern
-    except re.error as error:
+        return compiled(pattern).search(socket.gethostname()) is not None, pattern
+    except RegexError as error:
         raise IniError(f"{pattern} is no regular expression: {error}") from None
 
 

@@ -49,6 +49,9 @@ route = ^/chain basicauth:B,
 route = ^/returned return:418
 route = ^/moved redirect:/s/a.txt?${PATH_INFO}
 route = ^/s/gone redirect-permanent:/s/a.txt
+route = ^/posix[[:digit:]]+$ break:403 Forbidden
+route-if = regexp:${PATH_INFO};^/cond[^[:alnum:]_]$ break:403 Forbidden
+route = ^/word\\w$ break:403 Forbidden
 route = refused break:403 Forbidden
 route-if-not = ipv4in:${REMOTE_ADDR};127.0.0.0/8 break:403 Forbidden
 route-if = startswith:${PATH_INFO};/t/odd break:404 Not Found
@@ -66,6 +69,7 @@ TARGETS = [
     "/moved", "/s/gone", "/last", "/last.txt", "/s/last.txt",
     "/s/dir", "/s/dir/", "/dir", "/s/dir/index.html", "/t/dir",
     "/in", "/in/basic", "/in/s/a.txt", "/in/s/refused.txt", "/in/moved", "/in/s/dir", "/inner", "/in/in/basic",
+    "/posix12", "/posixd", "/posix:", "/cond-", "/cond_", "/word1", "/word%C3", "/cond%C3",
     "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/", "/returned",
 ]  # fmt: skip
 FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Matched", "Content-Type")
