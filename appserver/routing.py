@@ -29,6 +29,7 @@ _SUBJECTS = {
     "route-user-agent": "HTTP_USER_AGENT", "route-remote-addr": "REMOTE_ADDR",
     "route-remote-user": "REMOTE_USER", "route-referer": "HTTP_REFERER",
 }  # fmt: skip
+_INSTEAD = {"HTTP_HOST": "SERVER_NAME"}  # for the request that lacks it
 _REDIRECTS = {
     "redirect": "302 Found", "redirect-302": "302 Found", "redirect-permanent": "301 Moved Permanently",
     "redirect-301": "301 Moved Permanently",
@@ -137,12 +138,15 @@ def _credentials(name: str, text: str) -> tuple[str, str]:
     return realm, credentials
 
 
-def _rules(of: str, example: str) -> Any:
+_LACKING = "As there, a request without one matches no pattern, not even `^$`. "
+
+
+def _rules(of: str, example: str, note: str = "") -> Any:
     return option(
         (), f"Do an action for the requests whose {of} matches, before a file or the application answers.",
         convert=rule, expects="regex action:argument", example=example,
-        note="Few of the actions are known; `--check` names them. A rule that guards and cannot be obeyed"
-        " keeps the server from starting.",
+        note=f"{note}Few of the actions are known; `--check` names them. A rule that guards and cannot be"
+        " obeyed keeps the server from starting.",
     )  # fmt: skip
 
 
@@ -156,10 +160,12 @@ class RouteOptions:
         "host", r"^www\.example\.com$ redirect-permanent:https://example.com${REQUEST_URI}"
     )
     route_qs: tuple[Rule, ...] = _rules("query", "debug=1 break:403")
-    route_user_agent: tuple[Rule, ...] = _rules("User-Agent", "^kube-probe/ donotlog:")
+    route_user_agent: tuple[Rule, ...] = _rules("User-Agent", "^kube-probe/ donotlog:", _LACKING)
     route_remote_addr: tuple[Rule, ...] = _rules("client's address", r"^127\.0\.0\.1$ donotlog:")
-    route_remote_user: tuple[Rule, ...] = _rules("user", "^guest$ break:403")
-    route_referer: tuple[Rule, ...] = _rules("Referer", r"^https?://([^/]+\.)?spam\.example/ break:403")
+    route_remote_user: tuple[Rule, ...] = _rules("user", "^guest$ break:403", _LACKING)
+    route_referer: tuple[Rule, ...] = _rules(
+        "Referer", r"^https?://([^/]+\.)?spam\.example/ break:403", _LACKING
+    )
     route_if: tuple[Rule, ...] = option(
         (), "Do an action for the requests for which a condition holds.", convert=conditional,
         expects="condition:text action:argument", example="equal:${REQUEST_METHOD};PUT break:405",
@@ -200,7 +206,10 @@ class Routes:
         added = []
         known = False  # whether a rule has had the right password; REMOTE_USER may be what a client has said
         for subject, each in self._rules:
-            match = each.match(environ.get(subject, "") if subject else "", environ)
+            text = environ.get(subject) if subject else ""
+            if text is None and (other := _INSTEAD.get(subject)):
+                text = environ.get(other)
+            match = None if text is None else each.match(text, environ)  # what a request lacks is not ""
             if match is None:
                 continue
             if each.action == "donotlog":

@@ -16,7 +16,7 @@ from appserver.routing import Routes, conditional, negated, rule, unconditional
 HEAD = ["--http", ":0", "--module", "x"]
 
 
-def ask(*rules, **environ):
+def ask(*rules, without="", **environ):
     """Return the status, the fields, and the environ that the application has had, if it was asked."""
     told = []
 
@@ -32,6 +32,7 @@ def ask(*rules, **environ):
         "HTTP_HOST": "www.example",
         "QUERY_STRING": "c=d",
     } | environ
+    environ.pop(without, None)
     answer = Routes(configuration.settings, app)(
         environ, lambda status, headers, *_: told.append((status, headers))
     )
@@ -43,12 +44,34 @@ def ask(*rules, **environ):
     "option, regex, matches",
     [
         ("route", "^/a", True), ("route", "^/b", False), ("route", "b$", True), ("route-uri", r"\?c=", True), ("route-host", "^www", True),
-        ("route-qs", "^c=d$", True), ("route-user-agent", "^$", True), ("route-user-agent", "bot", False), ("route-remote-addr", "^10", False),
+        ("route-qs", "^c=d$", True), ("route-user-agent", "^$", False), ("route-user-agent", "bot", False), ("route-remote-addr", "^10", False),
     ],
 )  # fmt: skip
 def test_a_rule_is_for_what_matches(option, regex, matches):
     _, _, environ = ask(f"--{option}={regex} donotlog:")
     assert (UNLOGGED in environ) is matches
+
+
+@pytest.mark.parametrize(
+    "option, name",
+    [("route-user-agent", "HTTP_USER_AGENT"), ("route-remote-user", "REMOTE_USER"), ("route-referer", "HTTP_REFERER"), ("route-qs", "QUERY_STRING")],
+)  # fmt: skip
+def test_what_a_request_lacks_matches_nothing(option, name):
+    """What it has, and is empty, does."""
+    for regex in ("^$", "^(?!good)"):
+        rules = [f"--{option}={regex} donotlog:", f"--route-if=regexp:${{{name}}};{regex} addvar:SEEN=1"]
+        _, _, environ = ask(*rules, **{name: ""})
+        assert environ[UNLOGGED]
+        _, _, environ = ask(*rules, without=name)
+        assert UNLOGGED not in environ
+        assert environ["SEEN"] == "1"
+
+
+def test_the_host_of_a_request_without_one_is_the_server_s_name():
+    rule = "--route-host=^(?!good$) break:400"
+    assert ask(rule, without="HTTP_HOST", SERVER_NAME="127.0.0.1")[0] == "400 Bad Request"
+    assert ask(rule, without="HTTP_HOST", SERVER_NAME="good")[0] == "200 OK"
+    assert ask(rule, HTTP_HOST="bad", SERVER_NAME="good")[0] == "400 Bad Request"
 
 
 @pytest.mark.parametrize(

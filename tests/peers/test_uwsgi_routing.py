@@ -52,6 +52,11 @@ route = ^/s/gone redirect-permanent:/s/a.txt
 route = ^/posix[[:digit:]]+$ break:403 Forbidden
 route-if = regexp:${PATH_INFO};^/cond[^[:alnum:]_]$ break:403 Forbidden
 route = ^/word\\w$ break:403 Forbidden
+route-referer = ^$ addheader:X-Referer: none
+route-referer = ^(?!https://www\\.example/) break:403 Forbidden
+route-user-agent = ^(?!curl) break:403 Forbidden
+route-remote-user = ^(?!admin$) break:403 Forbidden
+route-host = ^(?!127\\.0\\.0\\.1:|www\\.example$) break:400 Bad Request
 route = refused break:403 Forbidden
 route-if-not = ipv4in:${REMOTE_ADDR};127.0.0.0/8 break:403 Forbidden
 route-if = startswith:${PATH_INFO};/t/odd break:404 Not Found
@@ -115,6 +120,20 @@ def test_answers_are_the_same(servers, target):
         assert ours.body == theirs.body
     for name in FIELDS if theirs.status == 200 else FIELDS[:-1]:
         assert ours.header(name) == theirs.header(name), name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-H", "Referer: https://www.example/"], ["-H", "Referer: https://spam.example/"], ["-H", "Referer;"],
+        ["-H", "User-Agent:"], ["-A", "wget"], ["-H", "User-Agent;"], ["-H", "Host: www.example"], ["-H", "Host: spam"],
+        ["-0", "-H", "Host:"],
+    ],
+)  # fmt: skip
+def test_what_is_lacking_is_not_what_is_empty(servers, arguments):
+    theirs, ours = (get(f"http://127.0.0.1:{port}/", *arguments) for port in servers)
+    assert ours.status == theirs.status
+    assert ours.header("X-Referer") == theirs.header("X-Referer")
 
 
 @pytest.mark.parametrize(
