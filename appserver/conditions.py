@@ -9,27 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.ip import address_of, network_of
 from appserver.options import BadValue, UnsupportedValue, regex
+from appserver.placeholders import checked, filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Environ = dict[str, Any]
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}|\$([0-9])")
-_OTHER_VARIABLE = re.compile(r"\$\{[^}]*[^A-Za-z0-9_}][^}]*\}")
 _YES = re.compile("")
-
-
-def filled(text: str, match: re.Match[str], environ: Environ) -> str:
-    """Replace ``$1`` and ``${HTTP_HOST}``; line breaks of a client are no part of a header."""
-
-    def found(each: re.Match[str]) -> str:
-        if each[1]:
-            return str(environ.get(each[1], ""))
-        number = int(each[2])
-        return (match[number] or "") if number <= match.re.groups else ""
-
-    return re.sub(r"[\r\n\x00]", "", _VARIABLE.sub(found, text)) if "$" in text else text
 
 
 def _number(text: str) -> int:
@@ -100,8 +87,7 @@ def condition(text: str) -> Condition:
     name = _ALIASES.get(name, name)
     if not colon or name not in NAMES:
         raise UnsupportedValue(f"a condition of {', '.join(NAMES)}")
-    if other := _OTHER_VARIABLE.search(rest):
-        raise UnsupportedValue(f"a variable of the request, such as ${{HTTP_HOST}}, not {other[0]}")
+    checked(rest)
     if name in _OF_ONE:
         return Condition(name, rest)
     one, semicolon, two = rest.partition(";")

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from appserver.conditions import NAMES, Condition, condition, filled
+from appserver import placeholders
+from appserver.conditions import NAMES, Condition, condition
 from appserver.exchange import ANSWERED_BY, FIELD_NAME, NO_FIELD_VALUE
 from appserver.headers import HeaderOptions, Headers, field
 from appserver.log.access import UNLOGGED
 from appserver.options import BadValue, Kind, UnsupportedValue, octets, option, regex
+from appserver.placeholders import checked, filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +37,7 @@ _REDIRECTS = {
     "redirect-301": "301 Moved Permanently",
 }  # fmt: skip
 _EVERYTHING = re.compile("")
+_FILLED = frozenset({"addheader", "addvar", *_REDIRECTS})  # placeholders in the argument are replaced
 _STATUSES = frozenset({"break", "break-with-status", "return"})  # answer with a status
 _PASSWORDS = frozenset({"basicauth", "basicauth-next"})  # ask for a user and a password
 _ACTIONS = (
@@ -73,6 +76,8 @@ def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = F
                 f"{told}; {name} guards what it matches, which would be open: try basicauth or the front end"
             )
         raise UnsupportedValue(told)
+    if name in _FILLED:
+        checked(argument)
     if name == "addheader":
         field(argument)
     if name == "addvar" and "=" not in argument:
@@ -154,7 +159,10 @@ def _rules(of: str, example: str, note: str = "") -> Any:
 class RouteOptions:
     """Routing."""
 
-    route: tuple[Rule, ...] = _rules("path", "^/health donotlog:")
+    route: tuple[Rule, ...] = _rules(
+        "path", "^/health donotlog:",
+        f"Arguments may have `$1`, `${{HTTP_HOST}}` and, in `${{}}`, {', '.join(placeholders.NAMES)}. ",
+    )  # fmt: skip
     route_uri: tuple[Rule, ...] = _rules("target", r"^/old/(.*) redirect-permanent:/new/$1")
     route_host: tuple[Rule, ...] = _rules(
         "host", r"^www\.example\.com$ redirect-permanent:https://example.com${REQUEST_URI}"
@@ -229,7 +237,10 @@ class Routes:
                     return _unauthorized(each, added, start_response)
             else:
                 environ[ANSWERED_BY] = "route"
-                return _answer(each.action, filled(each.argument, match, environ), added, start_response)
+                argument = each.argument
+                if each.action in _FILLED:
+                    argument = filled(argument, match, environ)
+                return _answer(each.action, argument, added, start_response)
         if added:
             return Headers(HeaderOptions(add_header=tuple(added)), self._app)(environ, start_response)
         return self._app(environ, start_response)

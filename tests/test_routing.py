@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
 
 import pytest
 
@@ -103,6 +105,52 @@ def test_fields_are_added():
 def test_variables_are_added_with_the_groups_of_the_match():
     _, _, environ = ask("--route=^/(.)/(.) addvar:SEEN=$2$1$3${NOPE}")
     assert environ["SEEN"] == "ba"
+
+
+PLACEHOLDERS = [
+    ("${cookie[a]}", "1"), ("${cookie[b]}", "x=y"), ("${cookie[c]}", ""), ("${cookie[d]}", "4"), ("${cookie[ a]}", ""), ("${cookie[]}", ""),
+    ("${qs[c]}", "d"), ("${qs[e]}", "f%20g"), ("${qs[h]}", ""), ("${qs[i]}", ""), ("<${qs[c]}${cookie[a]}$1>", "<d1a>"),
+    ("${uwsgi[wid]}", "7"), ("${time[unix]}", "1600000000"), ("${time[micros]}", "1600000000500000"),
+    ("${httptime[60]}", "Sun, 13 Sep 2020 12:27:40 GMT"), ("${httptime[]}", "Sun, 13 Sep 2020 12:26:40 GMT"),
+    ("${HTTP_HOST", "${HTTP_HOST"), ("$x$", "$x$"), ("${NOPE}", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, value", PLACEHOLDERS)
+def test_placeholders(text, value, monkeypatch):
+    monkeypatch.setattr("appserver.placeholders.time", lambda: 1_600_000_000.5)
+    monkeypatch.setattr("appserver.identity._worker", 7)
+    sent = {"HTTP_COOKIE": "a=1;\tb=x=y ; c=; d=; d=4", "QUERY_STRING": "c=d&e=f%20g&h&i=&c=2"}
+    match = "--route=^/(.) "
+    status, headers, environ = ask(f"{match}addheader:X: {text}", f"{match}addvar:SEEN={text}", **sent)
+    assert (status, headers, environ["SEEN"]) == ("200 OK", [("A", "app"), ("X", value)], value)
+    assert ask(f"{match}redirect:/{text}", **sent)[1] == [("Location", f"/{value}")]
+    if "$1" not in text and " " not in text + value:  # which ends a condition
+        assert ask(f"--route-if=equal:{text};{value} break:403", **sent)[0] == "403 Forbidden"
+
+
+def test_the_process_of_a_request():
+    assert ask("--route-run=addvar:ID=${uwsgi[pid]}")[2]["ID"] == str(os.getpid())
+
+
+def test_no_two_requests_have_the_same_uuid():
+    found = {ask("--route-run=addvar:ID=${uwsgi[uuid]}")[2]["ID"] for _ in range(2)}
+    assert len(found) == 2
+    assert all(re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in found)
+
+
+@pytest.mark.parametrize("action", ["addheader:X: {}", "addvar:X={}", "redirect:/{}", "redirect-301:/{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["${geoip[a]}", "${uwsgi[status]}", "${time[x]}", "${httptime[x]}", "${httptime[-1]}", "${mime[PATH_INFO]}", "${cookie}x${b64[a]}", "${a-b}", "${}", "${qs[a]b}"],
+)  # fmt: skip
+def test_placeholders_that_are_not_here(action, text):
+    with pytest.raises(UnsupportedValue, match=r"^a variable of the request, .* not \$\{"):
+        unconditional(action.format(text))
+
+
+def test_the_text_behind_a_status_is_nobodys():
+    assert ask("--route-run=break:403 ${geoip[a]}")[::2] == ("403 Forbidden", b"Forbidden\n")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +259,7 @@ def test_bad_rules(text):
         ("route", "^/a return:", "expected return:STATUS"),
         ("route-run", "return:soon", "expected return:STATUS"),
         ("route-if", "lord:x return:403", "without the rule what its return guards would be open"),
-        ("route-if", "equal:${qs[a]};b break:403", "without the rule what its break guards would be open"),
+        ("route-if", "equal:${geoip[a]};b break:403", "without the rule what its break guards would be open"),
         (
             "route-if-not",
             "lord:x basicauth:R,u:p",
@@ -332,7 +380,7 @@ def test_more_subjects(option, name):
         ("lord:x", "a condition of equal, startswith"),
         ("status:404", "a condition of"),
         ("equal", "a condition of"),
-        ("equal:${qs[a]};b", r"not \$\{qs\[a\]\}"),
+        ("equal:${geoip[a]};b", r"not \$\{geoip\[a\]\}"),
     ],
 )
 def test_conditions_that_are_not_here(text, why):

@@ -62,6 +62,9 @@ route-if-not = ipv4in:${REMOTE_ADDR};127.0.0.0/8 break:403 Forbidden
 route-if = startswith:${PATH_INFO};/t/odd break:404 Not Found
 route-run = addheader:X-Frame-Options: DENY
 route = ^/(.*) addheader:X-Path: $1
+route = ^/(given) addheader:X-Given: ${cookie[a]}|${cookie[b]}|${qs[c]}|${qs[d]}|${NOPE}|$0
+route-if = equal:${qs[c]};no addheader:X-Given: no
+route = ^/given redirect:/${cookie[a]}/${qs[c]}
 route = ^/last last:
 route-run = addheader:X-Last: no
 add-header = X-Price: 5 \u20ac
@@ -76,8 +79,18 @@ TARGETS = [
     "/in", "/in/basic", "/in/s/a.txt", "/in/s/refused.txt", "/in/moved", "/in/s/dir", "/inner", "/in/in/basic",
     "/posix12", "/posixd", "/posix:", "/cond-", "/cond_", "/word1", "/word%C3", "/cond%C3",
     "/%C3%89t%C3%A9", "/%C3%A0", "/%80%9f", "/a%09b", "/moved/%C3%89", "/%C3%A9", "/to/", "/returned",
+    "/given", "/given?c=1&d=", "/given?d&c=&c=%20x&d=2=3", "/?c=no",
 ]  # fmt: skip
-FIELDS = ("Location", "X-Frame-Options", "X-Last", "X-Path", "X-Price", "X-Matched", "Content-Type")
+FIELDS = (
+    "Location",
+    "X-Frame-Options",
+    "X-Last",
+    "X-Path",
+    "X-Price",
+    "X-Matched",
+    "X-Given",
+    "Content-Type",
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +127,7 @@ def servers(tmp_path_factory):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_answers_are_the_same(servers, target):
-    theirs, ours = (get(f"http://127.0.0.1:{port}{target}") for port in servers)
+    theirs, ours = (get(f"http://127.0.0.1:{port}{target}", "-b", "a=1; b=; c=3;b=4") for port in servers)
     assert ours.status == theirs.status
     if theirs.status == 200:
         assert ours.body == theirs.body
