@@ -22,7 +22,7 @@ from appserver.hooks import HookError, HookOptions, run
 from appserver.lifecycle.privileges import named_user
 from appserver.loading import watched
 from appserver.mounts import Managed, MountOptions, Mounts
-from appserver.options import BadValue, option
+from appserver.options import BadValue, Kind, option
 from appserver.routing import RouteOptions, Routes
 from appserver.static.options import StaticOptions
 
@@ -123,6 +123,8 @@ OPTIONS: tuple[type, ...] = (
     LockOptions,
 )
 
+_MOUNTING = frozenset({"mount", "worker-mount"})
+
 
 class LoadError(Exception):
     """Say why there is no application; the cause is the exception of its code, if any.
@@ -153,7 +155,7 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
     if hooks:
         _run("pre-app", settings)
     with watched(named(settings)):
-        app = _load(options, mounted)
+        app = _load(settings)
     app = _surrounded(settings, app)
     if hooks:
         _run("post-app", settings)
@@ -162,7 +164,8 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
     return app
 
 
-def _load(options: ApplicationOptions, mounted: MountOptions) -> Application:
+def _load(settings: Settings) -> Application:
+    options, mounted = settings.of(ApplicationOptions), settings.of(MountOptions)
     for name in options.import_:
         _loaded("import", name, partial(_module, name, "import"))
     app: Application | None = None
@@ -175,9 +178,15 @@ def _load(options: ApplicationOptions, mounted: MountOptions) -> Application:
             prefix: _application("mount", what, options.callable, is_file=_is_file(what))
             for prefix, what in mounted.mount
         }
-        app = Mounts(apps, app)
+        app = Mounts(apps, app, _instead(settings, mounted))
     assert app is not None
     return app
+
+
+def _instead(settings: Settings, mounted: MountOptions) -> str:
+    """Return the prefix of the application that uWSGI gives what is mounted nowhere; empty for none."""
+    first = next(each for each in settings.given if each.name in _MOUNTING and each.kind is Kind.OPTION)
+    return mounted.mount[0][0] if first.lenient and not mounted.no_default_app else ""
 
 
 def _run(stage: str, settings: Settings) -> None:

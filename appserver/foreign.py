@@ -26,7 +26,7 @@ Threads of the application always run.
 There is one interpreter in each process.
     single-interpreter
 The server never starts without its application.
-    need-app? no-default-app
+    need-app?
 SIGTERM always finishes what is in hand and stops.
     die-on-term
 Locks are the kernel's, and need nothing to be set up.

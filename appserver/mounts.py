@@ -34,7 +34,13 @@ class MountOptions:
         (), "An application for the requests whose SCRIPT_NAME is this prefix.", aliases=("worker-mount",),
         convert=mount, expects="/prefix=application", example="/blog=blog.wsgi:application",
         note="Every application is loaded as `module` and `wsgi-file` are, all into one interpreter; a"
-        " file that is mounted twice is run once.",
+        " file that is mounted twice is run once. What is mounted nowhere goes to the application that has no"
+        " mount, or to that of `/`. Where there is neither it goes to the first one, as there, but in"
+        " `[appserver]` and on the command line it is answered 404.",
+    )  # fmt: skip
+    no_default_app: bool = option(
+        False, "Answer 404 to what is mounted nowhere, instead of giving it to the first application.",
+        note="It is 500 there. Of `[appserver]` it is the rule.",
     )  # fmt: skip
     manage_script_name: bool = option(
         False, "Choose by the path instead, and move the prefix from PATH_INFO to SCRIPT_NAME.",
@@ -62,12 +68,15 @@ class Managed:
 class Mounts:
     """Give each request to the application that is mounted at its SCRIPT_NAME, or to *default*.
 
-    *apps* are the applications by prefix, which has no slash at its end.
+    *apps* are the applications by prefix, which has no slash at its end. Where there is no default either,
+    the one at *instead* is.
     """
 
-    def __init__(self, apps: dict[str, Application], default: Application | None) -> None:
+    def __init__(self, apps: dict[str, Application], default: Application | None, instead: str = "") -> None:
         named = {"": default, **apps}
         self._apps = {octets(prefix): (prefix, app) for prefix, app in named.items()}
+        if named[""] is None:
+            self._apps[""] = self._apps[octets(instead)]
         self._default = self._apps[""]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -169,7 +169,41 @@ def test_applications_are_loaded_as_module_and_file(tmp_path, monkeypatch):
     mounts = load(configuration.settings)
     assert ask(mounts, "/one/x") == ("mod_m1", "/one")
     assert ask(mounts, "/two") == ("appserver_wsgi_mod_m2", "/two")
-    assert ask(mounts, "/") == "404"
+
+
+FIRST, ROOT = ("first", "", "/x"), ("second", "", "/x")
+
+
+@pytest.mark.parametrize("manage", ["manage-script-name = true", ""])
+@pytest.mark.parametrize(
+    "lines, found",
+    [
+        ("[uwsgi]\nmount = /one=first.py\nmount = /two=second.py", FIRST),
+        ("[uwsgi]\nworker-mount = /one/=first.py\nmount = /two=second.py\nno-default-app = false", FIRST),
+        ("[uwsgi]\nmount = /one=first.py\nno-default-app = true", "404"),
+        ("[uwsgi]\nmount = /one=first.py\nmount = /=second.py", ROOT),
+        ("[uwsgi]\nmount = /one=first.py\nmount = /=second.py\nno-default-app = true", ROOT),
+        ("[uwsgi]\nmount = /one=first.py\nwsgi-file = second.py\nno-default-app = true", ROOT),
+        ("[appserver]\nmount = /one=first.py", "404"),
+        ("[appserver]\nmount = /one=first.py\n[uwsgi]\nmount = /two=second.py", "404"),
+        ("[appserver]\nmount = /one=first.py\nmount = /=second.py", ROOT),
+        ("[appserver]\nmount = /one=first.py\nno-default-app = true", "404"),
+    ],
+)
+def test_what_is_mounted_nowhere_goes_to_the_default(tmp_path, monkeypatch, lines, found, manage):
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.py").write_text(
+            "def application(environ, start_response):\n"
+            f"    return ['{name}', environ['SCRIPT_NAME'], environ['PATH_INFO']]\n"
+        )
+    (tmp_path / "site.ini").write_text(f"{lines}\nhttp = :0\n{manage}\n")
+    configuration = Configuration(["site.ini"])
+    assert configuration.problems == []
+    served, environ = load(configuration.settings), {}
+    assert ask(served, "/x", environ=environ) == found
+    assert environ.get(MOUNT) == {FIRST: "/one", ROOT: "", "404": None}[found]
+    assert ask(served, "/one" if manage else "/", "/one")[0] == "first"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,19 +94,13 @@ FIELDS = (
 )
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """Return the ports of a real uWSGI and of ours, which have read the same file."""
-    directory = tmp_path_factory.mktemp("site")
-    for name in ("files/a.txt", "files/refused.txt", "files/last.txt", "mapped/t/a.txt", "mapped/t/odd.txt",
-                 "files/dir/index.html", "mapped/t/dir/index.html"):  # fmt: skip
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+@contextmanager
+def served(directory, text):
+    """Run a real uWSGI and ours, which read the same file, and return their ports."""
     (directory / "app.py").write_text(APP)
     ports = [free_port(), free_port()]
     for name, port in zip(("theirs.ini", "ours.ini"), ports, strict=True):
-        (directory / name).write_text(FILE.replace("$(PORT)", str(port)), encoding="utf-8")
+        (directory / name).write_text(text.replace("$(PORT)", str(port)), encoding="utf-8")
     with (directory / "uwsgi.log").open("wb") as log:
         theirs = subprocess.Popen(
             [UWSGI, "--die-on-term", "theirs.ini"],
@@ -123,6 +118,31 @@ def servers(tmp_path_factory):
     finally:
         theirs.terminate()
         theirs.wait(20)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("site")
+    for name in ("files/a.txt", "files/refused.txt", "files/last.txt", "mapped/t/a.txt", "mapped/t/odd.txt",
+                 "files/dir/index.html", "mapped/t/dir/index.html"):  # fmt: skip
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    with served(directory, FILE) as ports:
+        yield ports
+
+
+@pytest.mark.parametrize("manage", ["true", "false"])
+def test_what_is_mounted_nowhere_goes_to_the_first_application(tmp_path, manage):
+    (tmp_path / "other.py").write_text(APP.replace("app ", "other "))
+    with served(
+        tmp_path,
+        "[uwsgi]\nplugins = python3\nhttp-socket = 127.0.0.1:$(PORT)\nmount = /one=app.py\nmount = /two=other.py\n"
+        f"manage-script-name = {manage}\n",
+    ) as ports:
+        for target in ("/", "/x", "/one/x", "/two/x", "/twofold"):
+            theirs, ours = (get(f"http://127.0.0.1:{port}{target}") for port in ports)
+            assert (ours.status, ours.body) == (theirs.status, theirs.body), target
 
 
 @pytest.mark.parametrize("target", TARGETS)
