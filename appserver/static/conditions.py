@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from math import nan
 
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*")  # more bytes no file has
-_CODING = re.compile(r"\s*(gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNORECASE)
+_CODING = re.compile(r"\s*(gzip|br|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNORECASE)
 
 
 class Unsatisfiable(Exception):
@@ -56,14 +56,14 @@ def part(
     return first, end
 
 
-def takes_gzip(accepted: str | None) -> bool:
-    """Tell whether ``Accept-Encoding`` allows gzip."""
+def takes(wanted: str, accepted: str | None) -> bool:
+    """Tell whether ``Accept-Encoding`` allows a coding, ``gzip`` or ``br``."""
     qualities = {}
     for coding in (accepted or "").split(","):
         match = _CODING.fullmatch(coding)
         if match is not None:
             qualities[match[1].lower()] = float(match[2]) if _is_number(match[2]) else 1.0
-    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+    return qualities.get(wanted, qualities.get("*", 0.0)) > 0
 
 
 def _is_number(text: str | None) -> bool:

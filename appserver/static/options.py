@@ -113,17 +113,17 @@ class StaticOptions:
         expects="type=seconds", example="text/css=86400",
     )  # fmt: skip
     static_gzip: tuple[re.Pattern[str], ...] = option(
-        (), "Serve file.gz in the place of files whose names match, where the client takes gzip.",
+        (), "Serve file.br or file.gz in the place of files whose names match, where the client takes it.",
         convert=regex, expects="regex", example="\\.js$",
     )  # fmt: skip
-    static_gzip_all: bool = option(False, "Serve file.gz in the place of every file that has one.")
+    static_gzip_all: bool = option(False, "Serve file.br or file.gz in the place of every file that has one.")
     static_gzip_dir: tuple[str, ...] = option(
-        (), "Serve file.gz in the place of files below this directory.", aliases=("static-gzip-prefix",),
-        expects="directory", convert=path,
+        (), "Serve file.br or file.gz in the place of files below this directory.",
+        aliases=("static-gzip-prefix",), expects="directory", convert=path,
     )  # fmt: skip
     static_gzip_ext: tuple[str, ...] = option(
-        (), "Serve file.gz in the place of files whose names end so.", aliases=("static-gzip-suffix",),
-        convert=suffix, expects="suffix", example=".css",
+        (), "Serve file.br or file.gz in the place of files whose names end so.",
+        aliases=("static-gzip-suffix",), convert=suffix, expects="suffix", example=".css",
     )  # fmt: skip
     mimefile: tuple[str, ...] = option(
         (), "Take the types of files from here, too.", aliases=("mime-file",), expects="file",

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from appserver.dates import http_date
 from appserver.exchange import ANSWERED_BY
 from appserver.options import octets
-from appserver.static.conditions import Unsatisfiable, changed, part, takes_gzip, unchanged
+from appserver.static.conditions import Unsatisfiable, changed, part, takes, unchanged
 from appserver.static.files import Found, Roots
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BLOCK = 65536
 # In the environ, while rules are tried: the file that is served unless one of them answers.
 _FOUND = "appserver.found"
+_CODINGS = (("br", ".br"), ("gzip", ".gz"))  # the first that the client takes, and that there is
 _UNKNOWN = "application/octet-stream"
 # Paths that mean the same to all front ends: lighttpd unescapes an X-Sendfile, and so does mod_xsendfile 1,
 # but 0.12 does not.
@@ -106,12 +107,13 @@ class Static:
             return []
         if self._may_be_zipped(found):
             headers.append(("Vary", "Accept-Encoding"))
-            if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING")) and (
-                zipped := self._roots.beside(found, ".gz")
-            ):
-                os.close(found.fd)
-                found = zipped
-                headers.append(("Content-Encoding", "gzip"))
+            accepted = environ.get("HTTP_ACCEPT_ENCODING")
+            for coding, ending in _CODINGS:
+                if takes(coding, accepted) and (zipped := self._roots.beside(found, ending)):
+                    os.close(found.fd)
+                    found = zipped
+                    headers.append(("Content-Encoding", coding))
+                    break
         return _answer(found, headers, environ, start_response)
 
     def _own_type(self, path: str) -> str | None:

@@ -326,6 +326,20 @@ class TestGzip:
         assert (plain.body, plain.headers["Vary"]) == (b"hello, world", "Accept-Encoding")
         assert plain.headers["ETag"] != answer.headers["ETag"]
 
+    @pytest.mark.parametrize("options", OPTIONS)
+    @pytest.mark.parametrize(
+        "accepted, coding",
+        [("gzip, br", "br"), ("br;q=0.1, gzip", "br"), ("BR", "br"), ("*", "br"), ("*, br;q=0", "gzip"), ("gzip", "gzip"), ("brotli", None)],
+    )  # fmt: skip
+    def test_brotli_comes_first(self, tree, options, accepted, coding):
+        (tree / "static/a.txt.br").write_text("brotli")
+        options = StaticOptions(static_map=MAP.static_map, **options)
+        answer = ask(options, "/static/a.txt", accept_encoding=accepted)
+        assert answer.headers.get("Content-Encoding") == coding
+        assert (answer.headers["Content-Type"], answer.headers["Vary"]) == ("text/plain", "Accept-Encoding")
+        if coding == "br":
+            assert answer.body == b"brotli"
+
     @pytest.mark.parametrize(
         "accepted, zipped",
         [("gzip", 1), ("GZIP;q=0.5", 1), ("gzip;q=0", 0), ("*", 1), ("*;q=0", 0), ("gzip;q=0, *", 0), ("", 0), ("x-gzip", 0), ("gzip;q=.", 1)],
