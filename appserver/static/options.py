@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appserver.options import BadValue, octets, one_of, option, path, regex
+from appserver.options import BadValue, octets, option, path, regex
 
 if TYPE_CHECKING:
     import re
+
+_MODES = {
+    "direct": "direct", "x-sendfile": "x-sendfile", "xsendfile": "x-sendfile",
+    "x-accel-redirect": "x-accel-redirect", "xaccelredirect": "x-accel-redirect", "nginx": "x-accel-redirect",
+}  # fmt: skip
 
 
 def mapping(text: str) -> tuple[str, str]:
@@ -38,6 +43,14 @@ def expiry_of_type(text: str) -> tuple[str, int]:
     if "/" not in kind or not (count.isascii() and count.isdigit()):
         raise BadValue("type/subtype=seconds")
     return kind.strip().lower(), int(count)
+
+
+def serve_mode(text: str) -> str:
+    """Convert ``file-serve-mode``: the name of a field, or uWSGI's other words for it, in any case."""
+    mode = _MODES.get(text.lower())
+    if mode is None:
+        raise BadValue("direct, x-sendfile or x-accel-redirect")
+    return mode
 
 
 def suffix(text: str) -> str:
@@ -132,7 +145,7 @@ class StaticOptions:
     file_serve_mode: str = option(
         "direct", "Who sends the files: this server, or the front end that is told the path.",
         aliases=("fileserve-mode",), expects="direct, x-sendfile or x-accel-redirect",
-        convert=one_of("direct", "x-sendfile", "x-accel-redirect"), example="x-accel-redirect",
+        convert=serve_mode, example="x-accel-redirect",
         note="X-Accel-Redirect has the path escaped, as nginx wants it; what not all front ends read alike "
         "in X-Sendfile, such as a name with a %, is sent by this server.",
     )  # fmt: skip

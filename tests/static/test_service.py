@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import pytest
 
 from appserver.file_wrapper import FileWrapper
-from appserver.options import options_of
-from appserver.static.options import StaticOptions, expiry, expiry_of_type
+from appserver.options import BadValue, options_of
+from appserver.static.options import StaticOptions, expiry, expiry_of_type, serve_mode
 from appserver.static.service import Static
 
 PAST = 1_600_000_000
@@ -393,6 +393,23 @@ def test_there_is_one_time_of_expiry(tree):
         expires = ask(options, "/static/x.css").headers["Expires"]
         assert expires == formatdate(PAST + count, usegmt=True)
         del rules[name]
+
+
+@pytest.mark.parametrize(
+    "text, mode",
+    [
+        ("direct", "direct"), ("X-Sendfile", "x-sendfile"), ("xsendfile", "x-sendfile"), ("NGINX", "x-accel-redirect"),
+        ("XAccelRedirect", "x-accel-redirect"), ("X-Accel-Redirect", "x-accel-redirect"),
+    ],
+)  # fmt: skip
+def test_who_sends_files_has_several_names(text, mode):
+    assert serve_mode(text) == mode
+
+
+@pytest.mark.parametrize("text", ["", "apache", "x-accel"])
+def test_nobody_else_sends_files(text):
+    with pytest.raises(BadValue, match=r"^direct, x-sendfile or x-accel-redirect$"):
+        serve_mode(text)
 
 
 @pytest.mark.parametrize(
