@@ -73,7 +73,7 @@ def own(frame: FrameType) -> FrameType:
 def described(frame: FrameType) -> str:
     """Return where the stack that ends with *frame* blocks: the application's own line, then all of it."""
     place = own(frame)
-    source = linecache.getline(place.f_code.co_filename, place.f_lineno, place.f_globals).strip()
+    source = linecache.getline(place.f_code.co_filename, stacks.line_of(place), place.f_globals).strip()
     within = f", within {_named(frame)}" if place is not frame else ""
     return f"{_named(place)}: {source or '(no source)'}{within}; {stacks.described('its stack', frame)}"
 
@@ -81,4 +81,4 @@ def described(frame: FrameType) -> str:
 def _named(frame: FrameType) -> str:
     code = frame.f_code
     module = frame.f_globals.get("__name__", "?")
-    return f"{module} ({code.co_filename}:{frame.f_lineno}, in {code.co_name})"
+    return f"{module} ({code.co_filename}:{stacks.line_of(frame)}, in {code.co_name})"

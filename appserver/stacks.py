@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import dis
 import gc
 import logging
 import sys
@@ -64,11 +65,30 @@ def request_line(x: Exchange) -> str:
     return ascii(f"{x.method} {x.uri} {x.protocol}")[1:-1]
 
 
+def line_of(frame: FrameType) -> int:
+    """Return the line that *frame* is in, or that it comes to next where a jump belongs to none.
+
+    In CPython 3.11 that is the jump back of a loop that ends with an ``if``; threads are switched just there.
+    """
+    line: int | None = frame.f_lineno
+    if line is not None:
+        return line
+    code, at = frame.f_code, frame.f_lasti
+    for each in dis.get_instructions(code):
+        if each.offset == at and each.opcode in dis.hasjrel:
+            at = each.argval
+            break
+    lines = (line for _, end, line in code.co_lines() if end > at and line is not None)
+    return next(lines, code.co_firstlineno)
+
+
 def described(what: str, frame: FrameType) -> str:
     """Return the stack that ends with *frame* as lines of text, and whose request it serves."""
     call = call_on(frame)
     request = f", serving {request_line(call.x)}" if call is not None else ""
-    return f"{what}{request}:\n{''.join(traceback.format_stack(frame)).rstrip()}"
+    stack = traceback.StackSummary.extract((each, line_of(each)) for each, _ in traceback.walk_stack(frame))
+    stack.reverse()
+    return f"{what}{request}:\n{''.join(stack.format()).rstrip()}"
 
 
 def all_stacks() -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 from gevent import get_hub
@@ -58,3 +60,34 @@ def test_the_loop_writes_them_where_there_can_be_no_more_threads(monkeypatch, ca
     get_hub().loop.run_callback_threadsafe(written.set)
     assert written.wait(GUARD)
     assert "in test_the_loop_writes_them_where_there_can_be_no_more_threads" in caplog.text
+
+
+def search(rows):
+    for row in rows:
+        if row < 0:
+            row.found()
+
+
+def without_line(code, at):
+    """Return what looks like a frame that is where no line is told."""
+    return SimpleNamespace(
+        f_code=code, f_lineno=None, f_lasti=at, f_back=None, f_globals=globals(), f_locals={}
+    )
+
+
+def test_the_line_of_a_jump_back_is_the_one_that_it_leads_to():
+    code = search.__code__
+    jumps = [each.offset for each in dis.get_instructions(code) if each.opname == "JUMP_BACKWARD"]
+    assert jumps
+    for at in jumps:
+        frame = without_line(code, at)
+        assert stacks.line_of(frame) == code.co_firstlineno + 1
+        told = stacks.described("its stack", frame)
+        assert told.endswith(
+            f'test_stacks.py", line {code.co_firstlineno + 1}, in search\n    for row in rows:'
+        )
+
+
+def test_where_no_line_follows_the_first_one_is_told():
+    code = search.__code__
+    assert stacks.line_of(without_line(code, len(code.co_code))) == code.co_firstlineno

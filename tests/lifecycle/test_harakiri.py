@@ -15,11 +15,16 @@ from tests.support.fronts import poll
 from tests.support.server import Server
 
 APP = """
-import json, os, pathlib, sqlite3, sys, threading, time
+import itertools, json, os, pathlib, sqlite3, sys, threading, time
 
 def spin():
     while True:
         pass
+
+def search():
+    for number in itertools.count():
+        if number < 0:
+            number += 1
 
 def stubborn():
     while True:
@@ -93,7 +98,7 @@ loaded.names, loaded.conn = ["first"], object()
 WAYS = {
     "block": block, "read": read,
     "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
-    "forgiving": forgiving, "cleaning": cleaning, "asyncio": in_asyncio,
+    "forgiving": forgiving, "cleaning": cleaning, "asyncio": in_asyncio, "search": search,
 }
 
 def application(environ, start_response):
@@ -288,6 +293,16 @@ def test_a_blocking_call_is_told_once_for_each_place(limited):
     fifo.write_bytes(b"")
     assert second()[0] == 200
     assert [site.count(f"in {name}): ") for name in ("block", "read")] == [1, 1]
+
+
+def test_a_loop_whose_jump_back_has_no_line_is_told_as_any_other(limited):
+    site = limited(harakiri=0, gevent=10, gevent_block_limit="0.5", gevent_block_warning="0.1")
+    assert site.get("/stuck?search")[0] == 504
+    place = r" by app \(\S+/app.py:\d+, in search\): (for number in itertools.count\(\)|if number < 0):; its stack"
+    site.wait_until(place.replace(" by", r"WARNING a call keeps .* \(told once a place\):"))
+    site.wait_until(r"ERROR the loop has been blocked for \S+ s" + place)
+    assert "line None" not in site.log
+    assert "the watchdog failed" not in site.log
 
 
 def test_what_blocks_is_interrupted_without_a_warning_before(limited):
