@@ -42,13 +42,13 @@ class StreamedBody(RawIOBase):
         self._taken = 0
         self._whole = False
         self._error: OSError | None = None
-        self._waiter: greenlet | None = None
         self._signal: Any = None  # a lock that is free when a native thread shall look again
         if native:
             self._signal = _Lock()
             self._signal.acquire()
         self.size = 0
         self.waiting = False  # the application does
+        self.waiter: greenlet | None = None  # which of its greenlets, unless cores are native
 
     # The listener's side
 
@@ -87,12 +87,12 @@ class StreamedBody(RawIOBase):
         if self._signal is not None:
             if self._signal.locked():
                 self._signal.release()
-        elif self._waiter is not None:
+        elif self.waiter is not None:
             self._hub.loop.run_callback(self._go_on)
 
     def _go_on(self) -> None:
-        if self._waiter is not None:
-            self._waiter.switch()
+        if self.waiter is not None:
+            self.waiter.switch()
 
     # The application's side, below a BufferedReader
 
@@ -150,12 +150,12 @@ class StreamedBody(RawIOBase):
                 while not self._signal.acquire(timeout=_LOOK):
                     pass
             else:
-                self._waiter = getcurrent()
+                self.waiter = getcurrent()
                 self._wanted()
                 self._hub.switch()
         finally:  # a time limit may be raised here
             self.waiting = False
-            self._waiter = None
+            self.waiter = None
 
     def close(self) -> None:
         """Forget what nobody reads; safe twice."""

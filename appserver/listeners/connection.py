@@ -346,14 +346,15 @@ class Connection(Channel):
         if self.state != RUN or x is None or x.ended:
             return
         self.gone = True
-        waits = False  # in what tells it
+        core = x.core
+        hears = False  # by what it waits for; what else of the application waits there is another greenlet
         if self.inlet is not None:
-            waits = self.inlet.waits
+            hears = self.inlet.holds(core)
             self.inlet.leave()
         if self.sender is not None and self.sender.paces:
-            waits = True
+            hears = hears or self.sender.holds(core)
             self.sender.wake()
-        if waits:
+        if hears:
             x.spared = True
         else:
             self.service.cores.withdraw(self)

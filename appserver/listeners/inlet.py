@@ -12,6 +12,8 @@ from appserver.listeners.patience import Patience
 from appserver.streamed import StreamedBody
 
 if TYPE_CHECKING:
+    from greenlet import greenlet
+
     from appserver.exchange import Exchange
     from appserver.listeners.connection import Connection
 
@@ -50,6 +52,10 @@ class Inlet:
     def waits(self) -> bool:
         """Whether the application waits for more."""
         return type(self._body) is StreamedBody and self._body.waiting
+
+    def holds(self, core: greenlet | None) -> bool:
+        """Tell whether it is the greenlet *core* that waits for more."""
+        return core is not None and type(self._body) is StreamedBody and self._body.waiter is core
 
     @property
     def full(self) -> bool:

@@ -69,6 +69,10 @@ class Sender:
         """Whether a greenlet waits for the client."""
         return self._waiter is not None
 
+    def holds(self, core: greenlet | None) -> bool:
+        """Tell whether the greenlet *core* does."""
+        return core is not None and self._waiter is core
+
     def wrote(self, count: int) -> None:
         """Note what the connection has given the kernel by itself, as nothing waited."""
         self._outbox.flushed += count

@@ -68,6 +68,17 @@ def test_an_answer_that_waits_is_cancelled_and_closed_once(client, site, token, 
     assert site.count(rf"\?{token} HTTP") == 1
 
 
+@over(*STREAM_FRONTS)
+def test_a_call_that_waits_is_cancelled_while_another_greenlet_writes(client, site, token):
+    """What it writes is not read, so that only the end of what the client says tells that it leaves."""
+    client.send("GET", f"/beside/writes?{token}")
+    site.log(rf"{token} waits")
+    client.sock.shutdown(SHUT_WR)
+    site.log(rf"{token} has raised ClientGone beside it")
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+
+
 @pytest.mark.parametrize("where", ["call", "pieces"])
 def test_what_a_cancelled_call_has_kept_is_not_for_the_next_one(serve, token, where):
     """As a connection to a database in the middle of a reply would be; what others have kept is."""

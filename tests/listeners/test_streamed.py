@@ -197,6 +197,19 @@ def test_a_client_whose_body_nobody_reads_is_found_to_have_gone(client, site, to
     gone(site, token)
 
 
+@pytest.mark.parametrize("leave", ["close", "shutdown", "reset"])
+@over(*STREAM_FRONTS)
+def test_a_call_ends_whose_body_another_greenlet_reads(client, site, token, leave):
+    if site.mode != "gevent":
+        return
+    begun(client, f"/beside/reads?{token}", body_of(100_000), 50_000)
+    site.log(rf"{token} waits")
+    {"close": client.close, "shutdown": lambda: client.sock.shutdown(SHUT_WR), "reset": client.drop}[leave]()
+    site.log(rf"{token} has raised ClientGone beside it")
+    site.log(rf"{token} raised Cancelled")
+    gone(site, token)
+
+
 @over("fastcgi", "fastcgi-kept")
 def test_abort_within_a_body(client, site, token):
     begun(client, f"/careless?{token}", body_of(100_000), 32_000)

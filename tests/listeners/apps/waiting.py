@@ -10,6 +10,8 @@ import tempfile
 import threading
 import time
 
+import gevent
+
 TEXT = [("Content-Type", "text/plain")]
 BLOCK = bytes(range(256)) * 256  # 64 KiB
 ROUTES = {}
@@ -99,6 +101,27 @@ def wait(environ, start_response, where):
         forever()
     start_response("200 OK", [*TEXT, ("Content-Length", "9")])
     return Closing(environ, pieces())
+
+
+@route
+def beside(environ, start_response, what):
+    """Wait for ever, while a greenlet beside the call reads the body, or writes more than the kernel takes."""
+    write = start_response("200 OK", TEXT)
+
+    def work():
+        try:
+            environ["wsgi.input"].read() if what == "reads" else write(BLOCK * 1024)
+        except OSError as error:
+            tell(environ, f"has raised {type(error).__name__} beside it")
+
+    gevent.spawn(work)
+    gevent.sleep()  # until it waits
+    tell(environ, "waits")
+    try:
+        threading.Event().wait()
+    except BaseException as error:
+        tell(environ, f"raised {type(error).__name__}")
+        raise
 
 
 @route
