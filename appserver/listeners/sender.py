@@ -45,7 +45,7 @@ class Sender:
     A connection makes one when the kernel first takes less than all. It is true while anything waits.
     """
 
-    __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiter", "_watcher")
+    __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiters", "_watcher")
 
     def __init__(self, connection: Channel) -> None:
         self._connection = connection
@@ -54,7 +54,7 @@ class Sender:
         self._patience = Patience(limits, limits.send)
         self._taken = -self._queued()  # bytes that the client has taken since
         self._watcher: Any = None
-        self._waiter: greenlet | None = None
+        self._waiters: list[greenlet] = []  # one, unless greenlets of the application write beside each other
 
     def __bool__(self) -> bool:
         return bool(self._outbox)
@@ -67,11 +67,11 @@ class Sender:
     @property
     def paces(self) -> bool:
         """Whether a greenlet waits for the client."""
-        return self._waiter is not None
+        return self._waiters != []
 
     def holds(self, core: greenlet | None) -> bool:
         """Tell whether the greenlet *core* does."""
-        return core is not None and self._waiter is core
+        return core in self._waiters
 
     def wrote(self, count: int) -> None:
         """Note what the connection has given the kernel by itself, as nothing waited."""
@@ -93,14 +93,16 @@ class Sender:
             self._poll()
         else:
             self.drain()
+            waiter = getcurrent()
+            self._waiters.append(waiter)
             try:
                 while self._outbox.size > _HIGH_WATER and not connection.gone:
-                    self._waiter = getcurrent()
                     connection.listener.hub.switch()
             finally:  # a time limit may be raised here
-                self._waiter = None
-                connection.deadline = inf
-                self._patience.rest()
+                self._waiters.remove(waiter)
+                if not self._waiters and connection.running:
+                    connection.deadline = inf
+                    self._patience.rest()
         if connection.gone:
             raise ClientGone
 
@@ -164,7 +166,7 @@ class Sender:
     def _writable(self) -> None:
         connection = self._connection
         self._flush()
-        if self._waiter is not None and (self._outbox.size <= _HIGH_WATER or connection.gone):
+        if self._outbox.size <= _HIGH_WATER or connection.gone:
             self.wake()
         if not self._outbox or connection.gone:
             self._watcher.stop()
@@ -189,12 +191,13 @@ class Sender:
 
     def wake(self) -> None:
         """Let the application go on, if it waits here, in the loop's next turn."""
-        if self._waiter is not None:
+        if self._waiters:
             self._connection.listener.loop.run_callback(self._go_on)
 
     def _go_on(self) -> None:
-        if self._waiter is not None:
-            self._waiter.switch()
+        for waiter in self._waiters.copy():
+            if waiter in self._waiters:
+                waiter.switch()
 
     def close(self) -> None:
         """Release everything; safe twice."""

@@ -110,3 +110,11 @@ def test_a_connection_is_kept_behind_such_an_answer(several, kind, tmp_path):
         released.touch()
         assert (len(answer.body), answer.complete) == (8 << 20, True)
         assert client.request("GET", "/ok").body == b"ok"
+
+
+@over(*STREAM_FRONTS)
+def test_two_greenlets_of_a_call_write(client, site):
+    """Each piece is more than the kernel takes, so that both wait for the client."""
+    if site.mode == "gevent":
+        answer = client.request("GET", "/duet")
+        assert (len(answer.body), answer.complete) == (64 << 20, True)

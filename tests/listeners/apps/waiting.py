@@ -356,6 +356,16 @@ def many_blocks(environ, start_response):
 
 
 @route
+def duet(environ, start_response):
+    """Write 32 MiB in one piece, and beside this greenlet another one does."""
+    write = start_response("200 OK", TEXT)
+    other = gevent.spawn(write, BLOCK * 512)
+    write(BLOCK * 512)
+    other.join()
+    return []
+
+
+@route
 def writes(environ, start_response, count):
     """Answer with so many blocks by write()."""
     write = start_response("200 OK", TEXT)
