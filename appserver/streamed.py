@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import get_hub, getcurrent
 
 from appserver.body import too_long
+from appserver.errors import ClientGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,10 @@ class StreamedBody(RawIOBase):
             self.waiter = None
 
     def close(self) -> None:
-        """Forget what nobody reads; safe twice."""
+        """Forget what nobody reads, and have whoever still waits hear of the end; safe twice."""
         super().close()
-        self._pieces.clear()
-        self._taken = self.size
+        if self._pieces:
+            self._pieces.clear()
+            self._taken = self.size
+            self._whole = False  # for whoever has begun to read it
+        self.fail(ClientGone("The request has ended."))

@@ -8,9 +8,12 @@ import struct
 from contextlib import suppress
 from socket import SHUT_WR
 
+import gevent
 import pytest
 
+from appserver.errors import ClientGone
 from appserver.protocols.fastcgi import pair, record
+from appserver.streamed import StreamedBody
 from tests.listeners.conftest import STREAM_FRONTS, over, serving
 from tests.listeners.test_cancel import alone, gone, turn
 from tests.support.fronts import poll
@@ -339,6 +342,29 @@ def test_the_body_of_a_request_that_is_over(client, site):
     if site.mode == "threads":  # one may be there before the loop has closed the body
         poll(lambda: told() == "ValueError", "the body is still open")
     assert told() == "ValueError"
+
+
+@over(*STREAM_FRONTS)
+def test_who_still_reads_a_body_hears_that_its_request_is_over(client, site, token):
+    """The client stays, and sends no more."""
+    if site.mode == "one":  # nothing else could read
+        return
+    begun(client, f"/reads-on?{token}", body_of(100_000), 50_000)
+    assert client.receive().body == b"impatient"
+    site.log(rf"{token} has raised ClientGone beside it: The request has ended\.")
+
+
+def test_the_rest_that_a_closed_body_forgets_is_missed_by_its_reader():
+    """The reader has not gone on yet when both the body and its request end."""
+    body = StreamedBody(0, 4, lambda: None, native=False)
+    reader = gevent.spawn(body.readall)
+    gevent.sleep()
+    assert body.waiting
+    body.add(b"word")
+    body.end()
+    body.close()
+    with pytest.raises(ClientGone):
+        reader.get()
 
 
 # Expect: 100-continue

@@ -319,6 +319,24 @@ def keep(environ, start_response):
 
 
 @route
+def reads_on(environ, start_response):
+    """Answer while a greenlet or thread beside the call reads the body."""
+
+    def read():
+        tell(environ, "reads")
+        try:
+            environ["wsgi.input"].read()
+        except OSError as error:
+            tell(environ, f"has raised {type(error).__name__} beside it: {error}")
+
+    threading.Thread(target=read).start()
+    while not environ["wsgi.input"].raw.waiting:
+        time.sleep(0.005)
+    start_response("200 OK", TEXT)
+    return [b"impatient"]
+
+
+@route
 def read_kept(environ, start_response):
     try:
         data = kept[-1].read()
