@@ -103,13 +103,17 @@ class Inlet:
             for piece in pieces:
                 body.add(piece)
             return
-        if body.waiting and self._patience is not None:
-            self._patience.rest()
-            self._connection.deadline = inf
+        waited, size = body.waiting, body.size  # before a native thread takes what is added
         for piece in pieces:
             body.add(piece)
         if not x.body_left:
             body.end()
+        if waited and self._patience is not None:
+            if body.size > size or not x.body_left:
+                self._patience.rest()
+                self._connection.deadline = inf
+            else:  # only what is around the bytes of a chunk or record
+                self._connection.deadline = self._patience.until()
 
     def until(self) -> float:
         """Return when more must have come, as of now."""

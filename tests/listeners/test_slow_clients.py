@@ -30,6 +30,7 @@ def impatient(request, tmp_path_factory):
     """Return a server that soon tires of bodies and readers, for each kind of core, and one that reads bodies ahead."""
     mode = {} if request.param == "ahead" else {"post_buffering": 0, **MODES[request.param]}
     with serving(tmp_path_factory.mktemp("impatient"), "waiting:app", NAMES, **HASTY, **mode) as found:
+        found.streams = request.param != "ahead"
         yield found
 
 
@@ -145,6 +146,25 @@ def trickle_records(client, record, count):
         with suppress(ConnectionError):
             client.sock.sendall(record)
     return False
+
+
+@pytest.mark.parametrize("front", ["http", "fastcgi"])
+def test_a_body_of_which_no_byte_comes_with_its_frame(impatient, front, token):
+    """A size of a chunk, or the head of a record, is no piece of the body: the application waits on."""
+    with impatient.client(front) as client:
+        if front == "http":
+            head = client.encode("POST", f"/strict?{token}", [("Transfer-Encoding", "chunked")])
+            begun = b"5\r\n"
+        else:
+            head = client.encode("POST", f"/strict?{token}")[: -len(client.record(5, b""))]
+            begun = client.record(5, b"hello")[:8]
+        client.start(head)
+        if impatient.streams:
+            impatient.log(rf"{token} reads")
+        client.sock.sendall(begun)
+        client.methods.append("POST")
+        answer = client.receive()
+    assert (answer.status, answer.body) == (408, b"The request did not come in time.\n")
 
 
 @pytest.mark.parametrize("front", NAMES)
