@@ -28,16 +28,26 @@ class StreamedBody(RawIOBase):
     """Hand a body's pieces from the loop to the application, which waits for them in its core.
 
     The listener adds pieces, and says how the body ends; all in the loop's thread. *wanted* is called
-    there when the application waits for more; how much is ``held`` for it the listener decides.
+    there when the application waits for more, *broken_off* when an exception has ended that; how much is
+    ``held`` for it the listener decides.
     *limit* and *announced* are those of `Body`. Cores that are threads of their own are *native*.
     """
 
-    def __init__(self, limit: int, announced: int, wanted: Callable[[], None], *, native: bool) -> None:
+    def __init__(
+        self,
+        limit: int,
+        announced: int,
+        wanted: Callable[[], None],
+        broken_off: Callable[[], None],
+        *,
+        native: bool,
+    ) -> None:
         if 0 < limit < announced:
             raise too_long(limit)
         super().__init__()
         self._limit = limit
         self._wanted = wanted
+        self._broken_off = broken_off
         self._hub = get_hub()
         self._pieces: deque[Piece] = deque()
         self._taken = 0
@@ -154,7 +164,13 @@ class StreamedBody(RawIOBase):
                 self.waiter = getcurrent()
                 self._wanted()
                 self._hub.switch()
-        finally:  # a time limit may be raised here
+        except BaseException:  # a time limit, the server's or the application's own
+            if self._signal is not None:
+                self._hub.loop.run_callback_threadsafe(self._broken_off)
+            else:
+                self._broken_off()
+            raise
+        finally:
             self.waiting = False
             self.waiter = None
 

@@ -41,7 +41,9 @@ class Inlet:
             self._body = Body(options.post_buffering, options.limit_post, x.body_left)
         else:
             native = connection.service.cores.native
-            self._body = StreamedBody(options.limit_post, x.body_left, self._wanted, native=native)
+            self._body = StreamedBody(
+                options.limit_post, x.body_left, self._wanted, self._broken_off, native=native
+            )
 
     @property
     def streams(self) -> bool:
@@ -124,10 +126,18 @@ class Inlet:
 
     def _wanted(self) -> None:
         """Have the connection read on, as the application waits."""
+        body = self._body
+        if type(body) is not StreamedBody or not body.waiting or body.held:
+            return  # a native thread has been given something meanwhile
         if self._connection.wanted(self._x):
             self._connection.deadline = self.until()
         else:
             self.leave()
+
+    def _broken_off(self) -> None:
+        """Stop the clock: what the application does now is not up to the client."""
+        if self._patience is not None:
+            self._patience.rest()
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make the body ``wsgi.input``."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from math import inf
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from appserver.exchange import Exchange
+from appserver.listeners import patience
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.patience import Limits
 from appserver.protocols.codec import Codec
@@ -44,6 +47,8 @@ def inlet(codec, announced, buffering=1 << 20):
         listener=SimpleNamespace(options=options, limits=LIMITS),
         service=SimpleNamespace(cores=cores),
         codec=codec,
+        wanted=lambda x: True,
+        deadline=inf,
     )
     x = Exchange(dict(ENVIRON), codec, body_left=announced)
     return Inlet(connection, x), x
@@ -131,3 +136,56 @@ def test_the_length_of_a_body_that_is_empty(chunked, buffering, length):
     environ = {}
     found.give_to(environ)
     assert environ.get("CONTENT_LENGTH") == length
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time as `Patience` sees it."""
+    found = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(patience, "monotonic", lambda: found.now)
+    return found
+
+
+def reading(environ):
+    """Return a greenlet that waits for the body."""
+    found = gevent.spawn(environ["wsgi.input"].read)
+    gevent.sleep()
+    return found
+
+
+def test_the_time_after_a_read_that_is_broken_off_is_not_the_clients(clock):
+    found, _ = inlet(UwsgiCodec({}), 10, buffering=0)
+    found.give_to(environ := {})
+    first = reading(environ)
+    assert found._connection.deadline == 60
+    clock.now = 10.0
+    first.kill()
+    clock.now = 1000.0
+    second = reading(environ)
+    assert found._connection.deadline == 1050, "10 s of its 60 were the client's"
+    second.kill()
+
+
+def test_the_time_goes_on_while_no_byte_of_the_body_comes(clock):
+    codec = UwsgiCodec({})
+    codec.chunks = ChunkedBody()
+    found, _ = inlet(codec, -1, buffering=0)
+    found.give_to(environ := {})
+    reader = reading(environ)
+    clock.now = 10.0
+    found.take(b"5\r\n")
+    assert 60 < found._connection.deadline < 61
+    found.take(b"hello")
+    assert found._connection.deadline == inf
+    found.take(b"\r\n0\r\n\r\n")
+    assert reader.get() == b"hello"
+
+
+def test_the_time_does_not_begin_where_a_native_thread_has_something_by_then():
+    """It has waited in vain when it asked, and not any more when the loop hears of that."""
+    found, _ = inlet(UwsgiCodec({}), 10, buffering=0)
+    found.take(b"hello")
+    found._wanted()
+    found._body.waiting = True  # not gone on yet
+    found._wanted()
+    assert found._connection.deadline == inf
