@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import _thread
 from collections import deque
-from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
 from appserver.body import too_long
 from appserver.errors import ClientGone
+from appserver.reader import Reader, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _BUFFER = 16384  # bytes for the lines of a body; larger reads go past it
 _LOOK = 1.0  # seconds after which a native thread that waits can be interrupted
 
 
-class StreamedBody(RawIOBase):
+class StreamedBody(Source):
     """Hand a body's pieces from the loop to the application, which waits for them in its core.
 
     The listener adds pieces, and says how the body ends; all in the loop's thread. *wanted* is called
@@ -92,7 +92,7 @@ class StreamedBody(RawIOBase):
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make it ``wsgi.input``; CONTENT_LENGTH is there where the client has announced it."""
-        environ["wsgi.input"] = BufferedReader(self, _BUFFER)
+        environ["wsgi.input"] = Reader(self, _BUFFER)
 
     def _wake(self) -> None:
         if self._signal is not None:
@@ -105,12 +105,9 @@ class StreamedBody(RawIOBase):
         if self.waiter is not None:
             self.waiter.switch()
 
-    # The application's side, below a BufferedReader
+    # The application's side, below a Reader
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def fill(self, buffer: Any) -> int:
         """Fill *buffer* with what there is, at least a byte, and return how much; 0 at the end of the body.
 
         `ClientGone` says that there is no end because the client has left, `BodyError` all else.
@@ -133,13 +130,22 @@ class StreamedBody(RawIOBase):
         return at
 
     def readall(self) -> bytes:
-        """Return all that comes."""
+        """Return all that comes, before something breaks that off if need be."""
         found: list[Piece] = []
-        while self._more():
-            piece = self._pieces.popleft()
-            self._taken += len(piece)
-            found.append(piece)
+        try:
+            while self._more():
+                piece = self._pieces.popleft()
+                self._taken += len(piece)
+                found.append(piece)
+        except BaseException as error:  # noqa: BLE001  (the reader raises it)
+            self.broken[getcurrent()] = error
         return b"".join(found)
+
+    def unread(self, data: bytes) -> None:
+        """Have *data* be what comes next."""
+        if not self.closed:
+            self._pieces.appendleft(data)
+            self._taken -= len(data)
 
     def _more(self) -> bool:
         """Wait for a piece; return False at the end of the body."""

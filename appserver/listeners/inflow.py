@@ -7,7 +7,6 @@ credit that has been given (src/upload.c).
 from __future__ import annotations
 
 from collections import deque
-from io import RawIOBase
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from appserver.errors import BodyError, ClientGone
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.mongrel2 import LAST, OFFSET
+from appserver.reader import Source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -27,7 +27,7 @@ _WINDOW = 131072  # bytes that may be on their way or wait to be read
 _ROUND = 1 << 32  # Mongrel2 counts no further
 
 
-class Inflow(RawIOBase):
+class Inflow(Source):
     """The body of *request*, of which *first* has the beginning, to be read by its application.
 
     *size* is its length, or None where only its end tells. A read waits for the client. It raises
@@ -36,6 +36,7 @@ class Inflow(RawIOBase):
     """
 
     def __init__(self, first: Message, size: int | None, limit: int, timeout: float) -> None:
+        super().__init__()
         self.finished = False  # all of it has come
         self._size = size
         self._limit = limit
@@ -100,13 +101,9 @@ class Inflow(RawIOBase):
         if self._request.order(credits=room):
             self._credit += room
 
-    # What the application calls, through a buffer
+    # What the application calls, through a `Reader`
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def fill(self, buffer: WriteableBuffer) -> int:
         """Take what has come, waiting for it; return 0 at the end."""
         request = self._request
         assert request is not None
@@ -133,6 +130,12 @@ class Inflow(RawIOBase):
         self._unread -= count
         self._grant()
         return count
+
+    def unread(self, data: bytes) -> None:
+        """Have *data* be what comes next."""
+        if not (self._discards or self._ended):
+            self._pieces.appendleft(memoryview(data))
+            self._unread += len(data)
 
     # After the application
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from io import BufferedReader, BytesIO
+from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
 from gevent import get_hub
@@ -31,6 +31,7 @@ from appserver.protocols.mongrel2 import (
     sender,
 )
 from appserver.protocols.upgrade import Upgrade
+from appserver.reader import Reader
 from appserver.websocket.frames import CLOSE, closing
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class Intake:
         listener = self.listener
         length = x.environ.get("CONTENT_LENGTH")
         inflow = Inflow(message, int(length) if length else None, listener.limit_post, listener.timeout)
-        body = x.environ["wsgi.input"] = BufferedReader(inflow, _BUFFER)
+        body = x.environ["wsgi.input"] = Reader(inflow, _BUFFER)
         error = None
         if length and 0 < listener.limit_post < int(length):
             error = too_long(listener.limit_post)

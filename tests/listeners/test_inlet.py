@@ -146,9 +146,9 @@ def clock(monkeypatch):
     return found
 
 
-def reading(environ):
+def reading(environ, size=-1):
     """Return a greenlet that waits for the body."""
-    found = gevent.spawn(environ["wsgi.input"].read)
+    found = gevent.spawn(environ["wsgi.input"].read, size)
     gevent.sleep()
     return found
 
@@ -164,6 +164,19 @@ def test_the_time_after_a_read_that_is_broken_off_is_not_the_clients(clock):
     second = reading(environ)
     assert found._connection.deadline == 1050, "10 s of its 60 were the client's"
     second.kill()
+
+
+@pytest.mark.parametrize("size", [-1, 10])
+def test_what_a_read_that_is_broken_off_has_taken_is_read_again(size):
+    found, _ = inlet(UwsgiCodec({}), 10, buffering=0)
+    found.give_to(environ := {})
+    found.take(b"hel")
+    for more in (b"lo", b"world"):
+        reader = reading(environ, size)
+        assert found.waits
+        reader.kill()
+        found.take(more)
+    assert environ["wsgi.input"].read(size) == b"helloworld"
 
 
 def test_the_time_goes_on_while_no_byte_of_the_body_comes(clock):

@@ -357,7 +357,8 @@ def test_who_still_reads_a_body_hears_that_its_request_is_over(client, site, tok
 def test_the_rest_that_a_closed_body_forgets_is_missed_by_its_reader():
     """The reader has not gone on yet when both the body and its request end."""
     body = StreamedBody(0, 4, lambda: None, lambda: None, native=False)
-    reader = gevent.spawn(body.readall)
+    body.give_to(environ := {})
+    reader = gevent.spawn(environ["wsgi.input"].read)
     gevent.sleep()
     assert body.waiting
     body.add(b"word")
