@@ -206,20 +206,24 @@ class Watchdog:
         while True:
             try:
                 self._beat()
-                if self._spoilt:
-                    self._surrender("a request was interrupted in a thread that others share")
-                now = monotonic()
-                for run in list(self._running.values()):
-                    if now - run.since < self._limit:
-                        break
-                    self._overdue(run, now)
-                if self._pings:
-                    for thread, loop in self._loops.items():
-                        if thread not in self._ended:
-                            self._ping(loop, now)
+                self._look()
             except Exception:  # nobody else would tell that nothing is watched any more
                 log.exception("the watchdog failed")
             _sleep(min(_LOOK, self._idle) if self._running else self._idle)
+
+    def _look(self) -> None:
+        """Look at what runs, and keep none of it afterwards."""
+        if self._spoilt:
+            self._surrender("a request was interrupted in a thread that others share")
+        now = monotonic()
+        for run in list(self._running.values()):
+            if now - run.since < self._limit:
+                break
+            self._overdue(run, now)
+        if self._pings:
+            for thread, loop in self._loops.items():
+                if thread not in self._ended:
+                    self._ping(loop, now)
 
     def _overdue(self, run: Running, now: float) -> None:
         if not run.told:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import weakref
 from contextlib import suppress
 
 import pytest
 
+from appserver import harakiri
 from appserver.blocking import BlockingOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
@@ -359,6 +361,32 @@ def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):
     assert status == 504
     site.wait_until("cannot be freed")
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+def test_what_was_looked_at_is_not_kept(monkeypatch):
+    class Done(BaseException):
+        pass
+
+    class Channel:
+        pass
+
+    options = HarakiriOptions(harakiri=1000.0)
+    watchdog = Watchdog(options, BlockingOptions(), list, list, pings=False)
+    watchdog.attach()
+    (thread,) = watchdog._loops
+    channel = Channel()
+    known = weakref.ref(channel)
+    running = [watchdog.begin(None, channel, thread)]
+    del channel
+
+    def between_looks(_):
+        watchdog.finish(running.pop())
+        assert known() is None
+        raise Done
+
+    monkeypatch.setattr(harakiri, "_sleep", between_looks)
+    with pytest.raises(Done):
+        watchdog._watch()
 
 
 def test_a_loop_that_cannot_be_freed_is_told_once(caplog):
