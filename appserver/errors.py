@@ -11,10 +11,11 @@ class ClientGone(ConnectionError):
 
 
 class ConnectionClosed(ClientGone):
-    """Say that a WebSocket has ended, with which code and why (RFC 6455 section 7.1.5)."""
+    """Say that the WebSocket of the exchange *x* has ended, with which code and why (RFC 6455, 7.1.5)."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, x: object) -> None:
         super().__init__(f"the WebSocket has ended: {code} {reason}".rstrip())
+        self.x = x
         self.code = code
         self.reason = reason
 

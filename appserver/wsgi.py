@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from appserver.answer import answer, log_error, request_of
-from appserver.errors import ApplicationError, BodyError, ClientGone
+from appserver.errors import ApplicationError, BodyError, ClientGone, ConnectionClosed
 from appserver.exchange import FAILED, Channel, Exchange
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ def _fail_switched(x: Exchange, channel: Channel, error: BaseException) -> None:
     """
     if type(error) is ConnectionError and not error.args:
         return
-    if not isinstance(error, (ClientGone, Interrupted)):
+    gone = isinstance(error, ClientGone)
+    if isinstance(error, ConnectionClosed) and error.x is not x:  # another call's, which was sent something
+        gone = False
+    if not gone and not isinstance(error, Interrupted):
         log_error(x, f"the application raised {type(error).__name__}", error)
-    if not isinstance(error, (ClientGone, Cancelled, Ended)):
+    if not gone and not isinstance(error, (Cancelled, Ended)):
         channel.abort()

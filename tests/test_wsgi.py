@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appserver.errors import ConnectionClosed
 from appserver.protocols.upgrade import Upgrade
 from appserver.wsgi import respond
 from tests.protocols.answering import exchange
@@ -95,6 +96,23 @@ def test_a_call_that_has_a_websocket_may_end_without_an_answer(caplog, error, to
     respond(app, x, channel, None)
     assert [each.message for each in caplog.records] == ([f"-: GET /: {told}"] if told else [])
     assert aborted == ([error] if told else [])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_end_of_another_call_s_websocket_is_a_failure(caplog, own):
+    """Of its own a call may let it through; the client of this one has not left."""
+    plain = exchange()
+    x, channel, aborted = Upgrade(plain.environ, plain.codec), plain.channel, []
+    channel.abort = lambda: aborted.append(True)
+
+    def app(environ, start_response):
+        x.switched = True
+        raise ConnectionClosed(1006, "", x if own else exchange())
+
+    respond(app, x, channel, None)
+    told = [] if own else ["-: GET /: the application raised ConnectionClosed"]
+    assert [each.message for each in caplog.records] == told
+    assert bool(aborted) is not own
 
 
 def test_what_has_items_is_iterable(caplog):

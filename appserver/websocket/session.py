@@ -149,7 +149,7 @@ class Session:
         self.wire.write(data)
 
     def _told(self) -> ConnectionClosed:
-        return ConnectionClosed(self.close_code, self.close_reason)
+        return ConnectionClosed(self.close_code, self.close_reason, self.wire.x)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame, unless one has been sent or has come."""

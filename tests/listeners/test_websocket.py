@@ -311,6 +311,22 @@ def test_an_application_that_fails(client, site, path, code):
     site.log("RuntimeError: the application fails")
 
 
+@only("http", "threads", "mongrel2", "mongrel2-shared")
+def test_one_that_fails_because_another_client_has_left(site, client, token):
+    """Its own client has not, and is told; the log says why."""
+    with client_of(site) as other:
+        other.connect_to(f"/relay?{token}other")
+        other.say("here")
+        assert other.message() == "here"
+        other.say_close()
+        assert other.closed()[0] == 1000
+    leaves(site, f"{token}other", 1000)
+    client.connect_to(f"/relay?{token}")
+    client.say("there")
+    assert client.closed() == (1011, "")
+    site.log(f"{token}: the application raised ConnectionClosed")
+
+
 def test_an_application_that_fails_before_it_accepts(client):
     assert client.ask("/fail-early").status == 500
 

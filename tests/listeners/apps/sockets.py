@@ -14,6 +14,7 @@ from appserver.errors import ApplicationError, ConnectionClosed
 TEXT = [("Content-Type", "text/plain")]
 ROUTES = {}
 TOLD = threading.Event()
+GUESTS = []
 
 
 def route(function):
@@ -135,6 +136,16 @@ def close_with(environ, socket):
 def fail(environ, socket):
     socket.receive()
     raise RuntimeError("the application fails")
+
+
+@route
+def relay(environ, socket):
+    """Send what comes to all who are there, and fail where one of them has left."""
+    GUESTS.append(socket)
+    tell(environ, "joined")
+    for message in socket:
+        for each in GUESTS:
+            each.send(message)
 
 
 @route
