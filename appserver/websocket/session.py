@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
+from functools import cache
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -32,6 +34,12 @@ _READ_AHEAD = 262144  # bytes of messages that wait for the application before t
 _MOST_AHEAD = 4194304  # the same where the client cannot be made to wait: more ends the connection
 _CLOSE_TIMEOUT = 5.0  # seconds that a client has to answer a close frame
 NORMAL, _GOING_AWAY, _LOST, _POLICY, _FAILED, _LATER = 1000, 1001, 1006, 1008, 1011, 1013
+
+
+@cache
+def _also(error: type[Exception]) -> type[ConnectionClosed]:
+    """Return a `ConnectionClosed` that is a library's *error* as well."""
+    return type("ConnectionClosed", (ConnectionClosed, error), {"__module__": ConnectionClosed.__module__})
 
 
 class Session:
@@ -129,18 +137,18 @@ class Session:
             wire.open(x.switch([*answer, *x.headers]), self)
         except ClientGone:
             self._ended(_LOST, "", cancels=False)
-            raise
+            raise self.told() from None
 
     def send(self, data: str | bytes) -> None:
         """Send a message; raise `ConnectionClosed` where it has ended."""
         if self.state != OPEN:
-            raise self._told()
+            raise self.told()
         self.put(self.messages.message(data))
 
     def put(self, data: bytes) -> None:
         """Send a frame; raise `ConnectionClosed` where it has ended."""
         if self.state != OPEN:
-            raise self._told()
+            raise self.told()
         self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -148,8 +156,11 @@ class Session:
         self.wire.x.sent += len(data)
         self.wire.write(data)
 
-    def _told(self) -> ConnectionClosed:
-        return ConnectionClosed(self.close_code, self.close_reason, self.wire.x)
+    def told(self) -> ConnectionClosed:
+        """Return what is raised after the end; users of gevent-websocket catch that library's own error."""
+        library = sys.modules.get("geventwebsocket.exceptions")
+        kind = ConnectionClosed if library is None else _also(library.WebSocketError)
+        return kind(self.close_code, self.close_reason, self.wire.x)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame, unless one has been sent or has come."""
@@ -177,7 +188,7 @@ class Session:
     def subscribe(self, channel: str) -> None:
         """Have what is published to *channel* sent from now on."""
         if self.state != OPEN or self._room is None:
-            raise self._told()
+            raise self.told()
         self._room.subscribe(self, channel)
 
     def unsubscribe(self, channel: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import gevent
 from gevent import getcurrent
 
-from appserver.errors import ApplicationError
+from appserver.errors import ApplicationError, ConnectionClosed
 from appserver.websocket import frames
 from appserver.websocket.frames import frame, payload_of
 from appserver.websocket.handshake import offered
@@ -18,6 +19,8 @@ from appserver.websocket.session import CONNECTING, NORMAL, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from greenlet import greenlet
 
     from appserver.websocket.options import WebSocketOptions
     from appserver.websocket.wire import Wire
@@ -47,6 +50,7 @@ class WebSocket:
     def __init__(self, wire: Wire, options: WebSocketOptions) -> None:
         self.environ = wire.x.environ
         self._session = Session(wire, options)
+        self._told: WeakSet[greenlet] | None = None  # who has been told of the end, once it has come
 
     @property
     def subprotocol(self) -> str | None:
@@ -97,7 +101,7 @@ class WebSocket:
     def accept(self, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Accept, with one of the subprotocols that the client offers, and *headers* in the answer.
 
-        `ApplicationError` says what is wrong with them, `ClientGone` that nobody is there any more.
+        `ApplicationError` says what is wrong with them, `ConnectionClosed` that nobody is there any more.
         """
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ApplicationError(f"the client does not offer the subprotocol {subprotocol!r}")
@@ -110,7 +114,8 @@ class WebSocket:
     def receive(self, timeout: float | None = None) -> str | bytes | None:
         """Return the next message, None after the last one; ``close_code`` tells then how it has ended.
 
-        Raise `TimeoutError` where none comes within *timeout* seconds.
+        Raise `TimeoutError` where none comes within *timeout* seconds, and `ConnectionClosed` for who has had
+        None: it would go on for ever, and without a turn of the loop.
         """
         session = self._begin()
         session.receives = True
@@ -124,22 +129,34 @@ class WebSocket:
                 event = session.pop()
             except IndexError:
                 if session.closed:
+                    self._tell_end()
                     return None
                 continue  # somebody else has got it
             if session.caught_up:
                 session.waiters.run(session.resume)
             return event.data
 
+    def _tell_end(self) -> None:
+        """Tell a greenlet or thread of the end; raise `ConnectionClosed` where it has been told."""
+        if self._told is None:
+            self._told = WeakSet()
+        reader = getcurrent()
+        if reader in self._told:
+            raise self._session.told()
+        self._told.add(reader)
+
     def __iter__(self) -> Iterator[str | bytes]:
-        while (message := self.receive()) is not None:
-            yield message
+        with suppress(ConnectionClosed):  # there are no more messages
+            while (message := self.receive()) is not None:
+                yield message
 
     def send(self, data: str | bytes) -> None:
         """Send a message: str as text, bytes as they are; wait where the client does not keep pace.
 
         Raise `ConnectionClosed` where it has ended.
         """
-        payload_of(data)  # a mistake is told here, with the caller's stack
+        if not self._session.closed:  # else it may be the None that tells of the end
+            payload_of(data)  # a mistake is told here, with the caller's stack
         session = self._begin()
         session.waiters.run(session.send, data)
         with self._resting():

@@ -352,6 +352,17 @@ def test_a_call_that_waits_for_something_else_is_cancelled(client, site, token, 
     assert "Traceback" not in site.server.log
 
 
+def test_who_asks_on_after_the_end_is_told(client, site, token):
+    """None comes once: such a call would go on for ever, and where it runs in the loop's thread nothing else would."""
+    client.connect_to(f"/until-told?{token}")
+    client.say("here")
+    assert client.message() == "here"
+    client.say_close()
+    assert client.closed() == (1000, "")
+    site.log(f"{token} received 1 None, then 1000")
+    leaves(site, token, 1000)
+
+
 def test_receiving_with_a_time_limit(client):
     client.connect_to("/late")
     assert [client.message() for _ in range(3)] == ["late"] * 3

@@ -121,6 +121,21 @@ def mistakes(environ, socket):
 
 
 @route
+def until_told(environ, socket):
+    """Answer until that is not possible any more, as libraries have it."""
+    nones = 0
+    try:
+        while True:
+            message = socket.receive()
+            if message is None:
+                nones += 1
+            else:
+                socket.send(message)
+    except ConnectionClosed as error:
+        tell(environ, f"received {nones} None, then {error.code}")
+
+
+@route
 def close_with(environ, socket):
     code, _, reason = environ["QUERY_STRING"].partition("&")
     socket.receive()
