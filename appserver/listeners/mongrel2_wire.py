@@ -31,7 +31,7 @@ _ANY_TIME = Limits(pause=inf, head=inf, body=inf, send=inf, rate=0, idle=inf)  #
 class Mongrel2Wire:
     """Carry frames for the client of *request*, which is *x*.
 
-    They are put together where there are many, as a client that has 16 messages to read is dropped (see
+    They are put together where there are many, as a client that has 16 messages to read may be dropped (see
     `portions`). Nothing can make a client wait: Mongrel2 reads whatever comes.
     """
 

@@ -421,9 +421,15 @@ class Request:
 
     def _tick_later(self) -> None:
         """Have the loop send what waits."""
-        if self.held and self.timer is None:
-            self.timer = self.intake.loop.timer(INTERVAL, INTERVAL)
-            self.timer.start(self._tick)
+        if self.portions is not None and self.held and self.timer is None:
+            self.timer = self.intake.loop.timer(self.portions.pause)
+            self.timer.start(self._due)
+
+    def _due(self) -> None:
+        """Send what waits, or have it wait on."""
+        self._end_timer()
+        self._tick()
+        self._tick_later()
 
     def _tick(self) -> None:
         """Send what a pausing application has left behind; called by the loop."""

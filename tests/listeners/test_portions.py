@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appserver.listeners import portions
 from appserver.listeners.portions import INTERVAL, Portions
+from appserver.listeners.request import Request
 
 MIB = 1 << 20
 OUTSTANDING = 16  # messages with which Mongrel2 has a client
@@ -69,6 +72,97 @@ def test_a_large_message_takes_a_client_longer(clock):
     assert not held.room()
     clock.now += 0.11
     assert held.room()
+
+
+@pytest.mark.parametrize("size", [0, MIB])
+def test_where_mongrel2_counts_bytes_messages_are_only_not_too_many(clock, size):
+    """It has no limit of 16 messages then: 5,000 a second may leave, of any size."""
+    held = Portions(None, credited=True)
+    for _ in range(8):
+        assert held.room()
+        held.spend(size)
+    for _ in range(3):
+        assert not held.room()
+        assert held.pause <= 0.0002
+        clock.now += 0.00021
+        assert held.room()
+        held.spend(size)
+    clock.now += 0.002
+    assert sum(held.room() and held.spend(size) is None for _ in range(20)) == 8
+
+
+def test_the_next_try_is_when_there_is_room(clock):
+    held = Portions(None, credited=False)
+    assert held.room()
+    assert held.pause == INTERVAL, "there is; who does not take it now may take it then"
+    while held.room():
+        held.spend(0)
+    assert held.pause == INTERVAL
+    clock.now += INTERVAL / 4
+    assert not held.room()
+    assert held.pause == pytest.approx(INTERVAL * 3 / 4)
+
+
+class Loop:
+    """Keep timers, which a test has come."""
+
+    def __init__(self):
+        self.timers = []
+
+    def timer(self, after, repeat=0.0):
+        made = SimpleNamespace(
+            after=after, repeat=repeat, active=False, close=lambda: self.timers.remove(made)
+        )
+        made.start = lambda callback: vars(made).update(active=True, callback=callback)
+        made.stop = lambda: vars(made).update(active=False)
+        self.timers.append(made)
+        return made
+
+
+class Answer:
+    """A WebSocket's request, its loop, and what has left for Mongrel2; *takes* says whether it takes that."""
+
+    def __init__(self, *, credited):
+        self.loop, self.sent, self.takes = Loop(), [], True
+        intake = SimpleNamespace(
+            loop=self.loop, credited=lambda _: credited, held_up=lambda _: False, try_send=self.try_send
+        )
+        self.request = Request(intake, 1, (b"uuid", b"7"), SimpleNamespace(length=None))
+        self.request.wire = SimpleNamespace(sent=lambda: None)
+
+    def try_send(self, request, pieces, last):
+        if self.takes:
+            self.sent.append(b"".join(pieces))
+        return self.takes
+
+    def due(self, clock):
+        """Let the time pass to the next timer, and return how much that is."""
+        (timer,) = self.loop.timers
+        assert timer.active
+        clock.now += timer.after + 1e-6
+        timer.callback()
+        return timer.after
+
+
+@pytest.mark.parametrize(("credited", "seconds"), [(True, 0.0002), (False, 0.1)])
+def test_a_frame_that_is_held_leaves_as_soon_as_it_may(clock, credited, seconds):
+    answer = Answer(credited=credited)
+    for number in range(10):
+        answer.request.post(b"%d" % number)
+    assert answer.sent == [b"%d" % number for number in range(8)]
+    assert answer.due(clock) == pytest.approx(seconds, rel=1e-4)
+    assert answer.sent[8:] == [b"89"]
+    assert not answer.loop.timers, "a connection that idles costs nothing"
+
+
+def test_what_mongrel2_does_not_take_is_not_tried_without_a_pause(clock):
+    answer = Answer(credited=True)
+    answer.takes = False
+    answer.request.post(b"a")
+    assert [answer.due(clock) for _ in range(3)] == [INTERVAL] * 3
+    answer.takes = True
+    answer.due(clock)
+    assert (answer.sent, answer.loop.timers) == ([b"a"], [])
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,24 @@ def test_it_is_one_message_for_up_to_128_clients_of_mongrel2(serve, front, flow)
     assert sorted(ids) == [22, 128]
 
 
+@pytest.mark.parametrize("front", MONGREL2)
+def test_answers_leave_one_by_one_where_mongrel2_controls_the_flow(serve, front):
+    """Else those beyond some burst leave together."""
+    site = start(serve, front)
+    received = []
+    keep = site.mongrel2._keep
+    site.mongrel2._keep = lambda message: (received.append(message), keep(message))
+    with client_of(site) as client:
+        client.more_fields = {"DOWNLOAD_CREDITS": "102400"}
+        client.connect_to("/echo")
+        for number in range(100):
+            client.say(f"message {number}")
+            with site.client("mongrel2") as other:  # has it seen to, and not waited for
+                assert other.request("GET", "/plain").status == 200
+        assert [client.message() for _ in range(100)] == [f"message {number}" for number in range(100)]
+    assert sum(b"message" in each for each in received) > 50
+
+
 @pytest.mark.parametrize("front", ["http", "mongrel2", "mongrel2-shared"])
 def test_one_that_does_not_read_holds_up_nobody_and_is_let_go(serve, front):
     """What waits for it is bounded. (Mongrel2 tells who reads if it controls the flow.)"""

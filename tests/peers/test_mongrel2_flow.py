@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
+from contextlib import contextmanager
 
+import pytest
+import zmq
+
+from tests.listeners.conftest import APPS as SOCKETS
 from tests.peers.client import Raw, curl, family, forget_peak, get, memory
 from tests.peers.conftest import APPS
 from tests.support.fronts import Mongrel2, poll
+from tests.support.ports import free_port
+from tests.support.websockets import HttpWebSocket
 
 pytestmark = pytest.mark.peers
 
@@ -82,6 +89,67 @@ def test_a_client_that_leaves_in_the_middle_ends_the_application(site, tmp_path)
             client.take(100_000 * number + 1)
         poll(lambda number=number: (tmp_path / str(number)).exists(), "the application goes on")
         site.server.wait_until(rf"GET /endless\S*/{number} .* 499 ")
+
+
+# Messages
+
+
+@contextmanager
+def relaying(recv_spec):
+    """Yield an endpoint in the place of Mongrel2's SUB, and the messages that have gone there over it."""
+    endpoint, passed = f"tcp://127.0.0.1:{free_port()}", []
+    context = zmq.Context()
+    ended = threading.Event()
+
+    def run():
+        with context.socket(zmq.XSUB) as ours, context.socket(zmq.XPUB) as theirs:
+            ours.linger = theirs.linger = 0
+            ours.bind(endpoint)
+            theirs.connect(recv_spec)
+            poller = zmq.Poller()
+            poller.register(ours, zmq.POLLIN)
+            poller.register(theirs, zmq.POLLIN)
+            while not ended.is_set():
+                for ready, _ in poller.poll(50):
+                    message = ready.recv()
+                    if ready is ours:
+                        passed.append(message)
+                        theirs.send(message)
+                    else:
+                        ours.send(message)  # a subscription
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield endpoint, passed
+    finally:
+        ended.set()
+        thread.join()
+        context.term()
+
+
+@pytest.mark.parametrize("dispatch", ["worker", "shared"])
+def test_small_messages_leave_one_by_one(start, dispatch):
+    """Else those beyond some burst leave together, late; that a client has 16 of them to read does not matter."""
+    start.configs.edit(
+        "mongrel2.conf", "flow.conf", ("settings = {", 'settings = {"download.flow_control": 1, ')
+    )
+    send_spec, recv_spec = start.configs.specs().split(",")
+    with relaying(recv_spec) as (endpoint, passed):
+        start(
+            None, "--zeromq", f"{send_spec},{endpoint}", "--zeromq-dispatch", dispatch, "--gevent", 20,
+            "--wsgi-file", SOCKETS / "sockets.py", "--callable", "app",
+        )  # fmt: skip
+        start(Mongrel2, "flow.conf")
+        port = start.configs.port(6767)
+        with HttpWebSocket(f"127.0.0.1:{port}") as client, Raw(port) as other:
+            client.connect_to("/echo")
+            for number in range(100):
+                client.say(f"message {number}")
+                assert other.get("/plain").status == 200
+            for number in range(100):
+                assert client.message() == f"message {number}"
+        assert sum(b"message" in each for each in passed) > 50
 
 
 # Uploads
