@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent import get_hub
 
-from appserver import __version__, activation, forks, stacks
+from appserver import __version__, activation, forks, leaving, stacks
 from appserver.blocking import BlockingOptions
 from appserver.compat.signals import SIGNALS
 from appserver.fairqueue import QueueOptions
@@ -42,8 +42,6 @@ log = logging.getLogger("appserver")
 # The real ones, also where gevent replaces them later.
 _start, _sleep, _Lock = _thread.start_new_thread, sleep, _thread.allocate_lock
 
-_MORE_MERCY = 2.0  # seconds more for the process to end by itself than it gives its requests
-_AT_ONCE = 1.0  # seconds that it has when it shall hurry
 _WORDS = 5.0  # seconds for words about the end: what takes them may hang, as files of a network do
 
 
@@ -61,13 +59,15 @@ class _End:
         self._mercy = mercy
         self._asked = False
         self._loop = get_hub().loop
-        self._what = "a request does"
+        self._came = False  # to the exit
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Begin to stop: after what is in hand for a first SIGTERM, else at once."""
         hurry = self._asked or number != signal.SIGTERM
         self._asked = True
-        how = signal.Signals(number), 0.0 if hurry else self._mercy
+        mercy = 0.0 if hurry else self._mercy
+        leaving.within(mercy)
+        how = signal.Signals(number), mercy
         try:
             _start(self._bring_about, how)
         except RuntimeError:  # there can be no more threads
@@ -75,12 +75,12 @@ class _End:
 
     def came(self) -> None:
         """Note that no request is in hand any more."""
-        self._what = "what runs at the exit does"
+        self._came = True
 
     def _bring_about(self, number: signal.Signals, mercy: float) -> None:
         _within(_WORDS, lambda: self._tell(number))
         self._loop.run_callback_threadsafe(self._stop, mercy)
-        _sleep(mercy + _MORE_MERCY if mercy else _AT_ONCE)
+        _sleep(leaving.limit(mercy))
         for listener in self._server.listeners:
             with suppress(Exception):  # the loop may be using it
                 listener.close()
@@ -88,7 +88,8 @@ class _End:
         os._exit(0)
 
     def _say_last_words(self) -> None:
-        log.error("%s not end; the process does", self._what)
+        what = "what runs at the exit" if self._came else "a request"
+        log.error("%s does not end; the process does", what)
         if self._server.access is not None:
             self._server.access.flush()
 
@@ -103,6 +104,8 @@ class _End:
             stacks.write()
 
     def _stop(self, mercy: float) -> None:
+        if self._came:
+            return
         log.info("stopping")
         SIGNALS.end()
         for listener in self._server.listeners:
@@ -164,7 +167,7 @@ def run(configuration: Configuration, logs: Log, app: Application, notifier: Not
         end = _End(server, options.worker_reload_mercy, notifier)
         stack.callback(end.came)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            stack.callback(signal.signal, number, signal.signal(number, end.ask))
+            signal.signal(number, end.ask)  # until the process has ended: what runs at its exit may take long
         for number, action, *arguments in (
             (signal.SIGHUP, _reload, notifier),
             (signal.SIGTTIN, log.warning, "there are no workers without a master; set master = true"),

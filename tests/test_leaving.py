@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from math import inf
 
 import pytest
 
@@ -15,6 +16,7 @@ def done(monkeypatch):
     found = []
     monkeypatch.setattr(leaving.atexit, "_run_exitfuncs", lambda: found.append("atexit"))
     monkeypatch.setattr(threading, "_threading_atexits", [])
+    monkeypatch.setattr(leaving, "_deadline", inf)
     return found
 
 
@@ -33,6 +35,18 @@ def test_a_pool_whose_work_does_not_end_holds_up_neither_others_nor_the_end(done
     leaving.finish()
     never.set()
     assert ended.wait(30)
+    assert done == ["atexit"]
+
+
+@pytest.mark.parametrize("soon", [True, False], ids=["before", "meanwhile"])
+def test_pools_leave_time_for_the_rest_where_the_process_is_ended_soon(done, monkeypatch, soon):
+    monkeypatch.setattr(leaving, "_PATIENCE", inf)
+    monkeypatch.setattr(leaving, "AT_ONCE", 0.1)
+    never = threading.Event()
+    threading._threading_atexits += [never.wait, lambda: soon or leaving.within(0)]
+    leaving.within(0 if soon else 1000)
+    leaving.finish()
+    never.set()
     assert done == ["atexit"]
 
 

@@ -11,6 +11,7 @@ from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from appserver import leaving
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.child import Child, Children, first, told
 from appserver.lifecycle.limits import Limits
@@ -32,10 +33,8 @@ log = logging.getLogger("appserver.lifecycle")
 
 _YOUNG = 10.0  # seconds of service below which a worker's death counts as part of a crash loop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds between starts in a crash loop
-_MORE_MERCY = 2.0  # seconds more for a worker to end by itself than it gives its requests
 _LIFELESS = 10.0  # seconds without a sign of life from a worker that has a watchdog
 _PAUSED = 2.0  # seconds between two looks at a worker; after more all processes may have been stopped
-_AT_ONCE = 1.0  # seconds that a worker has to end when it shall hurry
 
 
 class Failed(Exception):
@@ -95,7 +94,7 @@ class Serving(Child):
         if beats != self.beats or not beats or paused:
             self.beats, self.beaten, self._aborted = beats, now, None
         elif self._aborted is not None:
-            if now - self._aborted > _AT_ONCE:
+            if now - self._aborted > leaving.AT_ONCE:
                 self.kill()
         elif now - self.beaten > _LIFELESS:
             self._aborted = now
@@ -308,7 +307,7 @@ class Generation:
         try:
             if self.mercy == inf:
                 await first(worker.exited, hurry, limited)
-            longest = self.mercy + _MORE_MERCY if self.mercy < inf else None
+            longest = leaving.limit(self.mercy) if self.mercy < inf else None
             await first(worker.exited, hurry, timeout=longest)
         finally:
             hurry.cancel()
@@ -316,7 +315,7 @@ class Generation:
         if worker.exited.done():
             return
         worker.send("stop 0")
-        await asyncio.wait({worker.exited}, timeout=_AT_ONCE)
+        await asyncio.wait({worker.exited}, timeout=leaving.AT_ONCE)
         if not worker.exited.done():
             log.error("worker %d (pid %d) does not end and is killed", worker.number, worker.pid)
             worker.kill()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import get_hub
 
-from appserver import forks, hooks, stacks
+from appserver import forks, hooks, leaving, stacks
 from appserver.application import LoadError, load
 from appserver.blocking import BlockingOptions
 from appserver.compat import finder
@@ -175,12 +175,14 @@ class Worker:
             self._logs.reopen()
         elif verb == "stop":
             mercy, _, how = rest.partition(" ")
+            leaving.within(float(mercy))
             SIGNALS.end()
             server.stop(float(mercy), followed=how == "followed")
         elif not verb:
             log.warning("the master has gone: this worker finishes what it has in hand")
             self._orphaned = True
             self._watcher.stop()
+            leaving.within(self._mercy)
             SIGNALS.end()
             server.stop(self._mercy, orphaned=True)
         return bool(verb)

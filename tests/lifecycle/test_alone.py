@@ -180,6 +180,9 @@ def test_process_1_of_a_container_ends_while_its_application_is_loaded(site, num
         process.wait()
 
 
+PROCESSES = pytest.mark.parametrize(
+    "processes", [{}, {"master": "true", "lazy_apps": "true"}], ids=["alone", "master"]
+)
 POOL = """
 import atexit, multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -195,7 +198,7 @@ def application(environ, start_response):
 
 
 @KINDS
-@pytest.mark.parametrize("processes", [{}, {"master": "true", "lazy_apps": "true"}], ids=["alone", "master"])
+@PROCESSES
 def test_a_pool_of_processes_ends_with_the_server(alone, site, options, processes):
     """It ends before what is done at the exit, which waits for its processes."""
     with site.app.open("a") as file:
@@ -203,6 +206,61 @@ def test_a_pool_of_processes_ends_with_the_server(alone, site, options, processe
     site = alone(worker_reload_mercy=1000, **options, **processes)
     assert site.get()[0] == 200
     site.server.process.send_signal(signal.SIGTERM)
+    assert site.server.process.wait(30) == 0
+    assert (site.directory / "left").exists()
+
+
+WORK = """
+import atexit, threading
+from concurrent.futures import ThreadPoolExecutor
+
+pool = ThreadPoolExecutor(1)
+atexit.register(lambda: open(os.path.join(HERE, "left"), "w").close())
+answer = application
+
+def application(environ, start_response):
+    pool.submit(threading.Event().wait)
+    return answer(environ, start_response)
+"""
+
+
+@KINDS
+@PROCESSES
+@pytest.mark.parametrize(
+    "stop", [(signal.SIGINT, 1000), (signal.SIGTERM, 1), (signal.SIGTERM, 0)], ids=["INT", "soon", "at once"]
+)
+def test_work_of_pools_leaves_time_for_what_is_done_at_the_exit(alone, site, options, processes, stop):
+    number, mercy = stop
+    with site.app.open("a") as file:
+        file.write(WORK)
+    site = alone(worker_reload_mercy=mercy, **options, **processes)
+    assert site.get()[0] == 200
+    site.server.process.send_signal(number)
+    assert site.server.process.wait(30) == 0
+    assert (site.directory / "left").exists()
+
+
+PATIENT = """
+import sys
+from appserver import leaving
+
+leaving._PATIENCE = 1000
+threading._register_atexit(print, "pools end", file=sys.stderr, flush=True)
+"""
+
+
+@KINDS
+@PROCESSES
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_the_wait_for_pools(alone, site, options, processes, number):
+    """And what is done at the exit is."""
+    with site.app.open("a") as file:
+        file.write(WORK + PATIENT)
+    site = alone(worker_reload_mercy=1000, **options, **processes)
+    assert site.get()[0] == 200
+    site.server.process.send_signal(signal.SIGTERM)
+    site.wait_until("pools end$")
+    site.server.process.send_signal(number)
     assert site.server.process.wait(30) == 0
     assert (site.directory / "left").exists()
 
@@ -282,10 +340,10 @@ def test_signals_end_a_server_that_can_have_no_more_threads(alone, site, number)
 HANGING = """
 
 import logging
-from appserver import alone
+from appserver import alone, leaving
 from appserver.log.sinks import FileSink
 
-alone._WORDS = alone._AT_ONCE = 0.05
+alone._WORDS = leaving.AT_ONCE = 0.05
 put = FileSink._put
 
 def hang(sink, text):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from appserver import leaving
 from appserver.configuration import Configuration
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.child import Child, Children
@@ -175,8 +176,8 @@ def test_a_worker_that_is_to_end_before_it_serves_does_not_begin_to(how):
 
 def test_a_worker_that_finishes_without_a_limit_may_get_one(monkeypatch):
     """As an ordinary stop behind a drain says; the rest of the server need not hurry for that."""
-    monkeypatch.setattr("appserver.lifecycle.generation._MORE_MERCY", 0)
-    monkeypatch.setattr("appserver.lifecycle.generation._AT_ONCE", 0)
+    monkeypatch.setattr(leaving, "MORE_MERCY", 0)
+    monkeypatch.setattr(leaving, "AT_ONCE", 0)
     monkeypatch.setattr(Serving, "kill", lambda worker: worker.exited.set_result(9))
 
     async def main():
