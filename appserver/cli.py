@@ -17,7 +17,9 @@ from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
 from appserver.ini.written import written
+from appserver.lifecycle import privileges
 from appserver.lifecycle.error import StartError
+from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.log import zone
 from appserver.log.access import AccessOptions
 from appserver.log.destinations import Log, LogError
@@ -113,12 +115,11 @@ def _keep_standard_streams() -> None:
 def _check(configuration: Configuration) -> int:
     """Load the application and report what would be served, and what becomes of every line."""
     from appserver.check import Report
-    from appserver.lifecycle import privileges
-    from appserver.lifecycle.privileges import PrivilegeOptions
 
     unloadable = lacking = ""
     machine = "--json" in configuration.commands
     patching = _patch(configuration)
+    privileges.mask(configuration.settings.of(PrivilegeOptions))
     try:
         with _printing_to_stderr() if machine else nullcontext():
             _load(configuration, hooks=False)
@@ -169,6 +170,7 @@ def _run(configuration: Configuration) -> int:
     log: Log | None = None
     settings = configuration.settings
     zone.keep(dict(settings.of(ApplicationOptions).env).get("TZ"))
+    privileges.mask(settings.of(PrivilegeOptions))
     try:
         run_hooks(settings, "asap")
         if configuration.supervised:

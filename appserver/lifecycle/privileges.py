@@ -105,6 +105,12 @@ def drop(options: PrivilegeOptions) -> None:
         raise StartError(option, "root's rights could be had again; take CAP_SETUID from this process")
 
 
+def mask(options: PrivilegeOptions) -> None:
+    """Withhold permissions from the files that this process makes from now on, as ``umask`` says."""
+    if options.umask is not None:
+        os.umask(options.umask)
+
+
 def lacking(options: PrivilegeOptions) -> str:
     """Return why only root can do `drop`, where this process is not root's; raise `StartError`."""
     wanted = _wanted(options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -48,13 +47,11 @@ def run(configuration: Configuration) -> int:
     """
     settings = configuration.settings
     notifier = Notifier()
-    options = settings.of(PrivilegeOptions)
-    if options.umask is not None:
-        os.umask(options.umask)
     passed = activation.names_of_passed()  # to this process, not to the daemon that it may become
     daemon = None
     if settings.of(DaemonOptions).file:
-        chmod, owner = settings.of(LogOptions).logfile_chmod, privileges.owner(options)
+        chmod = settings.of(LogOptions).logfile_chmod
+        owner = privileges.owner(settings.of(PrivilegeOptions))
         daemon = daemonize(settings.of(DaemonOptions), chmod, owner)
     try:
         with ExitStack() as stack:

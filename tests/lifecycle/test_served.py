@@ -329,8 +329,15 @@ class TestPrivileges:
         assert "user 4000000000 has no account and so no group; set gid, too" in said
 
     def test_files_get_the_permissions_that_umask_leaves(self, site):
-        site.configure(umask="077").start()
+        """Also those of the first hooks, and of an application that is only loaded to be checked."""
+        early = {"hook_asap": "write:%dearly secret", "exec_asap": "echo secret > %dearlier"}
+        site.configure(umask="077", **early)
+        assert run(site, "--check", "--ini", site.ini)[0] == 0
         assert site.imports.stat().st_mode & 0o777 == 0o600
+        site.imports.unlink()
+        site.start()
+        for file in (site.imports, site.directory / "early", site.directory / "earlier"):
+            assert file.stat().st_mode & 0o777 == 0o600, file
 
 
 class TestCommands:
