@@ -165,6 +165,10 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
         (["-p"], "-p: a value is missing; expected number or auto"),
         (["-v"], "-v: a value is missing; expected text"),
         (["-y", "site.yaml"], "-y site.yaml: only ini files are read; write this one as an ini file"),
+        (["site.yaml"], "site.yaml: only ini files are read; write this one as an ini file"),
+        (["served.py"], "served.py: it is a Python file, not an ini file; set wsgi-file = served.py"),
+        (["served.py:app"],
+         "served.py: it is a Python file, not an ini file; set wsgi-file = served.py and callable = app"),
         (["-w"], "-w: a value is missing; expected module[:callable]"),
         (["--ini"], "--ini: a value is missing; expected a file"),
         (["--ini="], "--ini: a value is missing; expected a file"),
@@ -179,6 +183,8 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_explained(capsys, arguments, problem):
+    with open("site.yaml", "w") as file:
+        file.write("uwsgi:\n  http-socket: :0\n")
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert err == f"appserver: {problem}\n"

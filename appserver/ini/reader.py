@@ -30,6 +30,8 @@ SECTIONS = (OWN, "uwsgi")
 _INCLUDES = frozenset({"ini", "include", "config"})
 _PLACEHOLDERS = frozenset({"set", "set-placeholder", "set-ph"})
 _OTHER_FORMATS = frozenset({"yaml", "yml", "json", "js", "xml", "xmlconfig"})
+_ONLY_INI = "only ini files are read; write this one as an ini file"
+_PYTHON = frozenset({"py", "wsgi"})
 _INHERITS = "inherit"
 NAMES = LOGIC | _INCLUDES | _PLACEHOLDERS | _OTHER_FORMATS | {_INHERITS}
 
@@ -152,7 +154,7 @@ class Reader:
         elif name in _PLACEHOLDERS:
             self._set(setting)
         elif name in _OTHER_FORMATS:
-            raise IniError("only ini files are read; write this one as an ini file")
+            raise IniError(_ONLY_INI)
         elif name == "else":
             raise IniError("there is no condition before it")
         elif name in LOGIC and name not in ENDS:
@@ -225,6 +227,8 @@ class Reader:
             self.add(setting)
         if any(name in wanted for name in found):
             return ""
+        if not found:
+            _check_ending(path, section)
         has = f"it has {', '.join(f'[{name}]' for name in found)}" if found else "it has no section"
         return f"{path}: no section {' or '.join(f'[{name}]' for name in wanted)}; {has}"
 
@@ -268,6 +272,16 @@ class Reader:
 
 def _inherits(setting: Setting) -> bool:
     return setting.name == _INHERITS and setting.kind is Kind.OPTION
+
+
+def _check_ending(path: str, section: str) -> None:
+    """Raise `IniError` where the name of a file without sections tells that it is no ini file."""
+    ending = path.rpartition(".")[2].lower()
+    if ending in _OTHER_FORMATS:
+        raise IniError(f"{path}: {_ONLY_INI}")
+    if ending in _PYTHON:
+        more = f" and callable = {section}" if section else ""
+        raise IniError(f"{path}: it is a Python file, not an ini file; set wsgi-file = {path}{more}")
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -318,6 +318,27 @@ def test_mistakes_name_their_line(tmp_path, monkeypatch, line, problem):
         assert reader.problems == [f"site.ini:2: {written}: {problem}"]
 
 
+@pytest.mark.parametrize("name", ["site.yaml", "site.YML", "site.json", "site.js", "site.xml"])
+@pytest.mark.parametrize("option", ["ini", "include", "config", "inherit"])
+def test_a_file_of_another_format_is_no_ini_file_without_sections(tmp_path, monkeypatch, name, option):
+    """Nothing would be read of it, and uWSGI reads all."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text('{"uwsgi": {}}')
+    (tmp_path / "site.ini").write_text(f"[uwsgi]\n{option} = {name}\n")
+    reader = Reader()
+    reader.read("site.ini")
+    reader.settings()
+    told = f"{name}: only ini files are read; write this one as an ini file"
+    assert reader.problems == [f"site.ini:2: {option} = {name}: {told}"]
+    assert reader.warnings == []
+
+
+def test_the_name_of_an_ini_file_may_end_as_it_likes(load):
+    load("[uwsgi]\na = 1\n")
+    os.rename("site.ini", "site.yaml")
+    assert values(taken("site.yaml")) == [("a", "1")]
+
+
 def test_a_section_that_is_missing_is_only_told_where_uwsgi_does_no_more(load):
     load("[uwsgi]\na = 1\n")
     with open("site.ini", "w") as file:
