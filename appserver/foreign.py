@@ -88,7 +88,7 @@ Standard input is left alone, and descriptors that systemd passes are used where
     honour-stdin no-fd-passing safe-fd= fd-safe= daemons-honour-stdin
 Modules are compiled as the interpreter was told to: set PYTHONOPTIMIZE.
     optimize=
-The effective configuration is printed by appserver --show-config.
+The effective configuration is printed by appserver --show-config, which serves nothing.
     show-config dump-options
 The only event loop is that of gevent.
     loop= greenlet ugreen stackless fiber coroae=

@@ -35,7 +35,7 @@ is threads = 4 before all others.
                          Exit with 2 if it would not start; with --strict, which refuses unknown
                          options in [uwsgi], too, with 1 for warnings.
   --json                 With --check: for machines.
-  --show-config          Print the options that result, as an ini file.
+  --show-config          Print the options that result, as an ini file, and exit; uWSGI serves then.
   --uwsgi-env            Take options from UWSGI_* variables, too, and say which.
   --version              Print the version.
   -h, --help [TOPIC]     Print this, or tell of an area or an option, also of one of uWSGI's.
