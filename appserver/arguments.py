@@ -12,7 +12,7 @@ from appserver.ini.reader import Reader
 from appserver.options import Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from appserver.options import Catalogue
 
@@ -35,6 +35,7 @@ class CommandLine:
 
     Later settings count more, so the order is: ``APPSERVER_*`` variables (and ``UWSGI_*`` if
     ``--uwsgi-env`` asks for them), then the arguments as they stand, each file where it is named.
+    ``unread`` are ``UWSGI_*`` variables that would be options if it did.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class CommandLine:
         self._own: list[str] = []
         self._catalogue = catalogue
         self._rest = list(arguments)
+        self.unread: list[str] = []
         self._environment({} if environ is None else environ)
         while self._rest:
             self._take(self._rest.pop(0))
@@ -64,16 +66,15 @@ class CommandLine:
         asked = environ.get(_ASKS_FOR_UWSGI, "false").lower() not in {"", "0", "no", "off", "false"}
         if asked or "--uwsgi-env" in self._rest:
             prefixes.insert(0, _UWSGI_PREFIX)
+        else:
+            named = _named(environ, _UWSGI_PREFIX)
+            self.unread = [
+                each for each, name in named if name in LANGUAGE or name in self._catalogue.by_name
+            ]
         for prefix in prefixes:
-            for variable, value in sorted(environ.items()):
-                rest = variable.removeprefix(prefix)
-                if rest == variable or variable in _NO_OPTIONS:
-                    continue
-                if prefix == _UWSGI_PREFIX and rest in _RESERVED:
-                    continue
+            for variable, name in _named(environ, prefix):
                 # Lenient: others name variables so, too, as Kubernetes does for a service of that name.
-                name = rest.lower().replace("_", "-")
-                self._reader.add(Setting(name, value, f"${variable}", lenient=True))
+                self._reader.add(Setting(name, environ[variable], f"${variable}", lenient=True))
 
     def _take(self, argument: str) -> None:
         if argument in COMMANDS:
@@ -155,3 +156,12 @@ class CommandLine:
 
     def _add(self, name: str, value: str | None, place: str) -> None:
         self._reader.add(Setting(name, value, place))
+
+
+def _named(environ: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield each variable that begins so, in order, and the option that it names."""
+    for variable in sorted(environ):
+        rest = variable.removeprefix(prefix)
+        if rest == variable or variable in _NO_OPTIONS or (prefix == _UWSGI_PREFIX and rest in _RESERVED):
+            continue
+        yield variable, rest.lower().replace("_", "-")

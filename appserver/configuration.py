@@ -70,6 +70,7 @@ _OWN = (
     StopOptions,
 )
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
+_UNREAD = "UWSGI_* variables are read only with --uwsgi-env or APPSERVER_UWSGI_ENV=true"
 
 
 class ConfigurationError(Exception):
@@ -179,7 +180,8 @@ class Configuration:
         ]
         self.problems += self._twice()
         if not self.listeners and not self.problems:
-            self.problems.append(_NOTHING)
+            unread = f"; {' and '.join(line.unread)}: {_UNREAD}" if line.unread else ""
+            self.problems.append(f"{_NOTHING}{unread}")
         least, most = self.settings.of(CheaperOptions).cheaper, self.settings.of(ConcurrencyOptions).processes
         if least > most:
             expected = f"expected no more than the option processes says, {most}"

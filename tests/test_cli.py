@@ -191,6 +191,24 @@ def test_a_wrong_command_line_is_explained(capsys, arguments, problem):
     assert out == ""
 
 
+def test_variables_of_uwsgi_are_told_that_are_not_read(capsys, monkeypatch):
+    """Those that would be options; Kubernetes sets others for a service of that name."""
+    nothing = "appserver: nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
+    monkeypatch.setenv("UWSGI_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("UWSGI_RELOADS", "1")
+    assert main([]) == 1
+    assert capsys.readouterr().err == f"{nothing}\n"
+    monkeypatch.setenv("UWSGI_INI", "site.ini")
+    monkeypatch.setenv("UWSGI_HTTP", ":0")
+    assert main([]) == 1
+    told = "UWSGI_* variables are read only with --uwsgi-env or APPSERVER_UWSGI_ENV=true"
+    assert capsys.readouterr().err == f"{nothing}; UWSGI_HTTP and UWSGI_INI: {told}\n"
+    monkeypatch.delenv("UWSGI_INI")
+    monkeypatch.setenv("UWSGI_HTTP", "")
+    assert main(["--uwsgi-env"]) == 1
+    assert told not in capsys.readouterr().err
+
+
 def test_the_value_of_an_unknown_option_is_no_file(capsys):
     assert main(["--thread", "8", "--unknwon=3", "--nope", "--vacuum=7"]) == 1
     assert [line.split(":")[1] for line in capsys.readouterr().err.splitlines()] == [
