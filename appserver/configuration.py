@@ -16,10 +16,12 @@ from appserver.arguments import CommandLine
 from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
+from appserver.lifecycle import cheaper, recycling
 from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
+from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.log.access import AccessOptions
 from appserver.log.options import LogOptions, astray
@@ -243,12 +245,18 @@ class Configuration:
             log.warning("%s", warning)
 
     def dangers(self) -> list[str]:
-        """Return warnings about whom the listeners let in and whom they believe, and where no line goes."""
+        """Return warnings about whom the listeners let in and whom they believe, and what is in vain."""
+        settings = self.settings
+        processes = settings.of(ConcurrencyOptions).processes
+        beside = cheaper.astray(settings.of(CheaperOptions), processes) + recycling.astray(
+            settings.of(RecyclingOptions)
+        )
+        in_vain = astray(settings.of(LogOptions)) + [(option, "", why) for option, why in beside]
         return [
             self.secrets.hidden(f"{setting.place}: {danger}")
             for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True)
             for danger in listener.dangers()
-        ] + [self._placed(option, name, why) for option, name, why in astray(self.settings.of(LogOptions))]
+        ] + [self._placed(option, name, why) for option, name, why in in_vain]
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""

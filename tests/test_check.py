@@ -292,6 +292,32 @@ def test_what_the_application_prints_is_not_in_it(tmp_path, end):
     assert {"loading", "child", "leaving"} <= set(done.stderr.splitlines())
 
 
+ALWAYS = "without cheaper there are always 3, as processes says; set cheaper, or remove this"
+CLAMPED = "the server begins with {}, as uWSGI does: no less than cheaper, 2, and no more than processes, 3"
+
+
+@pytest.mark.parametrize(
+    "lines, told",
+    [
+        (["cheaper-initial = 2"], ALWAYS),
+        (["cheaper-step = 2"], ALWAYS),
+        (["cheaper-initial = 3", "cheaper = 2"], ""),
+        (["cheaper-initial = 4", "cheaper = 2"], CLAMPED.format(3)),
+        (["cheaper-initial = 1", "cheaper = 2"], CLAMPED.format(2)),
+        (["min-worker-lifetime = 8", "max-worker-lifetime = 2"],
+         "max-worker-lifetime is less, 2, and only that counts; uWSGI does not start so; make it less than that"),
+        (["min-worker-lifetime = 8", "max-worker-lifetime = 9"], ""),
+        (["min-worker-lifetime = 8"], ""),
+        (["max-worker-lifetime = 2"], ""),
+    ],
+)  # fmt: skip
+def test_what_is_in_vain_beside_other_options_is_told(capsys, lines, told):
+    ini("processes = 3", *lines)
+    assert main(["--check", "site.ini"]) == 0
+    warnings = [each for each in capsys.readouterr().out.splitlines() if each.startswith("warning: ")]
+    assert warnings == ([f"warning: site.ini:5: {lines[0]}: {told}"] if told else [])
+
+
 def test_what_reading_has_found_is_in_the_report(capsys):
     with open("other.ini", "w") as file:
         file.write("[elsewhere]\n")

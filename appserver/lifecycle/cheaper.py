@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appserver.options import option
+from appserver.options import changed, option
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,18 @@ class CheaperOptions:
         "Seconds for which a worker must be to spare before it is ended.",
         note="In uWSGI's development version only.",
     )
+
+
+def astray(options: CheaperOptions, most: int) -> list[tuple[str, str]]:
+    """Return options that are in vain beside each other and *most* processes, and why."""
+    least, first = options.cheaper, options.cheaper_initial
+    if not least:
+        why = f"without cheaper there are always {most}, as processes says; set cheaper, or remove this"
+        return [(each.name, why) for each in changed(CheaperOptions(), options)]
+    if not first or least <= first <= most:
+        return []
+    told = f"the server begins with {min(max(first, least), most)}, as uWSGI does"
+    return [("cheaper-initial", f"{told}: no less than cheaper, {least}, and no more than processes, {most}")]
 
 
 class Cheaper:

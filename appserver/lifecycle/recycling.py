@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appserver.options import BadValue, option, seconds, whole
+from appserver.options import BadValue, changed, option, seconds, whole
 
 
 def megabytes(text: str) -> int:
@@ -34,7 +34,11 @@ class RecyclingOptions:
         convert=whole, expects="number",
         example="500", note="Chance, not the worker's number; a tenth of max-requests without it.",
     )  # fmt: skip
-    min_worker_lifetime: float = option(10.0, "Seconds that a worker serves before it is replaced.")
+    min_worker_lifetime: float = option(
+        10.0,
+        "Seconds that a worker serves before it is replaced.",
+        note="A `max-worker-lifetime` that is less counts alone; uWSGI does not start with one.",
+    )
     max_worker_lifetime: float = option(
         0.0,
         "Replace a worker after so many seconds; 0 = never.",
@@ -66,3 +70,13 @@ class RecyclingOptions:
         expects="megabytes", example="4096",
         note="Its requests are lost; `reload-on-as` loses none.",
     )  # fmt: skip
+
+
+def astray(options: RecyclingOptions) -> list[tuple[str, str]]:
+    """Return options that are in vain beside each other, and why."""
+    least, most = options.min_worker_lifetime, options.max_worker_lifetime
+    given = [each.name for each in changed(RecyclingOptions(), options)]
+    if "min-worker-lifetime" not in given or not 0 < most < least:
+        return []
+    told = f"max-worker-lifetime is less, {most:g}, and only that counts; uWSGI does not start so"
+    return [("min-worker-lifetime", f"{told}; make it less than that")]
