@@ -73,7 +73,7 @@ class ApplicationOptions:
         note="`pidfile`, logs and `control-socket` are below the directory of the start, as files of"
         " configuration are.",
     )  # fmt: skip
-    chdir2: str = option("", "Working directory, set once the application is loaded.", expects="directory")
+    chdir2: str = option("", "Working directory, set once a worker has begun.", expects="directory")
     pythonpath: tuple[str, ...] = option(
         (), "Put this directory first on sys.path, or those that match: *, ? and [...] are those of a shell.",
         aliases=("python-path", "pp"), expects="directory",
@@ -159,9 +159,13 @@ def load(settings: Settings, *, hooks: bool = True) -> Application:
     app = _surrounded(settings, app)
     if hooks:
         _run("post-app", settings)
-    if options.chdir2:
-        change_directory("chdir2", options.chdir2)
     return app
+
+
+def settle(settings: Settings) -> None:
+    """Go where requests are served, once all has begun in this process; raise `LoadError`."""
+    if directory := settings.of(ApplicationOptions).chdir2:
+        change_directory("chdir2", directory)
 
 
 def _load(settings: Settings) -> Application:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from appserver import __version__, forks, hooks, leaving
 from appserver.address import AddressError
-from appserver.application import ApplicationOptions, LoadError, load
+from appserver.application import ApplicationOptions, LoadError, load, settle
 from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
@@ -123,6 +123,7 @@ def _check(configuration: Configuration) -> int:
     try:
         with _printing_to_stderr() if machine else nullcontext():
             _load(configuration, hooks=False)
+        settle(configuration.settings)
         lacking = privileges.lacking(configuration.settings.of(PrivilegeOptions))
     except (LoadError, StartError) as error:
         unloadable = configuration.told(error)
@@ -192,6 +193,7 @@ def _run(configuration: Configuration) -> int:
         app = _load(configuration)
         log.reclaim()
         finder.begin()
+        settle(settings)
         alone.run(configuration, log, app, notifier)
         hooks.run(settings.of(HookOptions), "as-user-atexit")  # in the application's process
     except (AddressError, LogError, StartError, HookError, LoadError) as error:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, variable
+from appserver.application import OPTIONS, ApplicationOptions, LoadError, load, settle, variable
 from appserver.cli import main
 from appserver.configuration import Configuration
 from appserver.options import BadValue, Settings
@@ -67,7 +67,9 @@ def loaded(**options):
         {owner: owner() for owner in OPTIONS} | {ApplicationOptions: ApplicationOptions(**options)}, []
     )
     prepare(settings)
-    return load(settings)({}, None)[0]
+    app = load(settings)
+    settle(settings)
+    return app({}, None)[0]
 
 
 def refused(**options):

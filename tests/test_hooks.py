@@ -155,18 +155,21 @@ def surrounded(tmp_path, *lines):
     """Write a site, each of whose hooks tells what surrounds it, and return its environment."""
     (tmp_path / "app" / "variables").mkdir(parents=True)
     (tmp_path / "app" / "variables" / "FILE").write_text("file")
-    (tmp_path / "app" / "app.py").write_text("def application(e, s):\n    s('200 OK', [])\n    return []\n")
+    (tmp_path / "served").mkdir()
+    surroundings = f"s$SET f$FILE g$GONE $(pwd) >> {tmp_path}/told"
+    (tmp_path / "app" / "app.py").write_text(
+        f"import os, uwsgi\nuwsgi.post_fork_hook = lambda: os.system('echo post_fork_hook {surroundings}')\n"
+        "def application(e, s):\n    s('200 OK', [])\n    return []\n"
+    )
     text = ["[uwsgi]", "wsgi-file = app.py", f"socket = {tmp_path}/sock", *lines]
-    text += ["chdir = app", "env = SET=set", "unenv = GONE", "envdir = %d/app/variables"]
+    text += ["chdir = app", f"chdir2 = {tmp_path}/served"]
+    text += ["env = SET=set", "unenv = GONE", "envdir = %d/app/variables"]
     for kind, stages in {"exec": STAGES, "hook": [*STAGES, "master-start", "post-fork"]}.items():
         do = "exec:" if kind == "hook" else ""
-        text += [
-            f"{kind}-{stage} = {do}echo {kind}-{stage} s$SET f$FILE g$GONE $(pwd) >> {tmp_path}/told"
-            for stage in stages
-        ]
+        text += [f"{kind}-{stage} = {do}echo {kind}-{stage} {surroundings}" for stage in stages]
     (tmp_path / "site.ini").write_text("\n".join(text))
     (tmp_path / "told").touch()
-    for path in (tmp_path, tmp_path / "app", tmp_path / "told"):
+    for path in (tmp_path, tmp_path / "app", tmp_path / "served", tmp_path / "told"):
         path.chmod(0o777)
     return {"PYTHONPATH": os.pathsep.join(sys.path), "GONE": "there"}
 
@@ -189,8 +192,10 @@ def test_hooks_have_the_variables_and_the_directory_of_the_application(tmp_path,
     for hook, rest in told.items():
         early = hook.endswith(("-as-root", "-as-user"))
         where = f"{tmp_path}" if early or hook.endswith("-asap") else f"{tmp_path}/app"
+        if hook.endswith("-as-user-atexit") and not master:  # the process that has served
+            where = f"{tmp_path}/served"
         assert rest == f"sset f{'' if hook.endswith('-asap') else 'file'} g {where}", hook
-    assert len(told) == 2 * len(STAGES) + 2 * master
+    assert len(told) == 2 * len(STAGES) + 2 * master + 1
 
 
 @pytest.mark.peers

@@ -14,7 +14,7 @@ import gevent
 from gevent import get_hub
 
 from appserver import forks, hooks, leaving, stacks
-from appserver.application import LoadError, load
+from appserver.application import LoadError, load, settle
 from appserver.blocking import BlockingOptions
 from appserver.compat import finder
 from appserver.compat.signals import SIGNALS
@@ -76,13 +76,14 @@ class Worker:
         try:
             with Sources(self._channel.send) if autoreload and app is None else nullcontext():
                 app = app or load(self._configuration.settings)
+            self._logs.reclaim()
+            SIGNALS.note = self._board.note_signal
+            finder.begin()
+            settle(self._configuration.settings)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
-        self._logs.reclaim()
-        SIGNALS.note = self._board.note_signal
-        finder.begin()
         plan = self._configuration.plan
         assert plan is not None
         settings = self._configuration.settings
