@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 from contextlib import suppress
 from threading import Thread, local
@@ -10,8 +11,12 @@ from weakref import ref
 
 from gevent import monkey
 
-# Copies of the data that stood in them when the application had been loaded, by name.
-_noted: list[tuple[ref[local], dict[str, Any]]] = []
+# The real ones, also where gevent replaces them later.
+_get_ident, _Lock = _thread.get_ident, _thread.allocate_lock
+
+# Copies of the data that stood in them when a thread had loaded the application, by name; for that thread.
+_noted: dict[int, list[tuple[ref[local], dict[str, Any]]]] = {}
+_changing = _Lock()  # classes, which are for all threads
 _ATOMS = {type(None), bool, int, float, complex, str, bytes}
 _PLURALS: set[type] = {list, tuple, set, frozenset}
 
@@ -22,16 +27,17 @@ def shared() -> bool:
 
 
 def note() -> None:
-    """Note what the application has put there while it was loaded, for requests to rely on.
+    """Note what the application has put there while this thread loaded it, for requests to rely on.
 
     It is data alone. Any other object, such as Django's of a database, may come to hold a connection later.
     """
     _noted.clear()
+    noted = _noted[_get_ident()] = []
     for each in _all():
         with suppress(Exception):  # of the __init__ of a class of the application's
             found = _data(vars(each))
             if found:
-                _noted.append((ref(each), found))
+                noted.append((ref(each), found))
 
 
 def forget() -> None:
@@ -43,10 +49,12 @@ def forget() -> None:
     for each in kept:
         with suppress(Exception):  # of what is given up with its last reference
             vars(each).clear()
-    for each, (given, named) in _arguments(kept):
+    with _changing:
+        asked = _arguments(kept)
+    for each, (given, named) in asked:
         with suppress(Exception):  # of the class
             type(each).__init__(each, *given, **named)
-    for known, found in _noted:
+    for known, found in _noted.get(_get_ident(), ()):
         if (there := known()) is not None:
             with suppress(Exception):
                 vars(there).update(_data(found))
@@ -56,19 +64,27 @@ def _arguments(kept: list[local]) -> list[tuple[local, tuple[tuple[Any, ...], di
     """Return those that each thread makes by an ``__init__`` of its own, and what that is called with.
 
     Only what calls it for another thread is told that: so such a one finds another class there, which asks.
+    Threads of the application that come to one meanwhile do so, too, and have theirs made.
     """
+    looking = 0
     asked: list[tuple[local, tuple[tuple[Any, ...], dict[str, Any]]]] = []
 
     class Asking(local):
         def __init__(self, *given: Any, **named: Any) -> None:
-            asked.append((self, (given, named)))
+            if _get_ident() == looking:
+                asked.append((self, (given, named)))
+            else:
+                super().__init__(*given, **named)
 
     changed: list[tuple[local, type]] = []
 
     def look() -> None:
+        nonlocal looking
+        looking = _get_ident()
         for each, _ in changed:
             with suppress(Exception):
                 vars(each)
+        looking = 0  # another thread may be called so next
 
     try:
         for each in kept:
