@@ -28,8 +28,10 @@ PIECE = 16_384
 READ = 1
 
 
-class Wire:
-    """Keep what is taken of a connection, and in which turn of the loop."""
+class Peer:
+    """Keep what comes over a connection, and in which turn of the loop."""
+
+    ended = False
 
     def __init__(self, connection, order):
         self.connection = connection
@@ -37,13 +39,11 @@ class Wire:
         self.taken = []
         self.mutes = False
 
-    def take(self, data):
+    def feed(self, data):
         self.taken.append(data)
         self.order.append((get_hub().loop.iteration, self.connection))
-        if not data:
-            self.connection.linger()
-        elif self.mutes:
-            self.connection.mute()
+        if self.mutes:
+            self.connection.wire.pause()
 
     def lost(self):
         pass
@@ -57,25 +57,26 @@ class Switched:
         self.order = []
         self.listener = SimpleNamespace(
             service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), muted=set(), full=False,
-            loop=get_hub().loop, quantum=Quantum(get_hub().loop),
+            loop=get_hub().loop, hub=get_hub(), quantum=Quantum(get_hub().loop),
+            options=SimpleNamespace(ignore_client_abort=False),
         )  # fmt: skip
         stack.callback(self.listener.quantum.close)
         stack.callback(self.listener.quantum.stop)
 
     def make(self, *, behind=b""):
-        """Return a client's end and our connection, which *behind* the request has read already."""
+        """Return a client's end, our connection, which *behind* the request has read already, and its peer."""
         client, ours = socket.socketpair()
         self.stack.enter_context(client)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         ours.setblocking(False)
         connection = Connection(self.listener, ours.detach(), None)
         self.stack.callback(connection.close)
-        connection.wire = Wire(connection, self.order)
+        connection.wire = StreamWire(connection, None)
         connection.codec.buffer, connection.backlog = behind[:100], behind[100:]
-        connection.switch()
+        peer = Peer(connection, self.order)
+        connection.wire.open(b"", peer)
         assert connection.state == SWITCHED
-        connection.hear_frames()
-        return client, connection
+        return client, connection, peer
 
     def run(self, count):
         """Let the loop turn until so many pieces have been taken."""
@@ -106,16 +107,15 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize("already", [0, 50_000, len(PINGS)])
 def test_frames_are_read_in_small_pieces(switched, already):
-    client, connection = switched.make(behind=PINGS[:already])
+    client, connection, peer = switched.make(behind=PINGS[:already])
     client.sendall(PINGS[already:])
     client.shutdown(socket.SHUT_WR)
-    switched.run(already // PIECE + (len(PINGS) - already) // PIECE + 1 + bool(already % PIECE))
+    switched.run(already // PIECE + (len(PINGS) - already) // PIECE + bool(already % PIECE))
     while connection.state == SWITCHED:
         gevent.sleep(1e-9)
-    taken = connection.wire.taken
-    assert max(map(len, taken)) == PIECE
-    assert b"".join(taken) == PINGS
-    assert (taken[-1], connection.state) == (b"", DRAIN)
+    assert max(map(len, peer.taken)) == PIECE
+    assert b"".join(peer.taken) == PINGS
+    assert connection.state == CLOSED
 
 
 @pytest.mark.usefixtures("slow")
@@ -126,7 +126,7 @@ def test_a_turn_of_the_loop_is_over_when_its_time_is(switched):
     other = get_hub().loop.io(reading, READ)
     seen = []
     other.start(lambda: seen.append(len(switched.order)) or os.read(reading, 1))
-    for client, _ in clients:
+    for client, _, _ in clients:
         client.sendall(PINGS[:PIECE])
     os.write(writing, b"x")
     get_hub().loop.run_callback_threadsafe(lambda: seen.append(len(switched.order)))
@@ -136,7 +136,7 @@ def test_a_turn_of_the_loop_is_over_when_its_time_is(switched):
     os.close(reading)
     os.close(writing)
     assert len({turn for turn, _ in switched.order}) == 5
-    assert {connection for _, connection in switched.order} == {connection for _, connection in clients}
+    assert {connection for _, connection in switched.order} == {connection for _, connection, _ in clients}
     assert len(seen) == 2
     assert max(seen) <= 1, "they had to wait"
 
@@ -144,7 +144,7 @@ def test_a_turn_of_the_loop_is_over_when_its_time_is(switched):
 @pytest.mark.usefixtures("quick")
 def test_those_that_take_no_time_are_taken_together(switched):
     clients = [switched.make() for _ in range(5)]
-    for client, _ in clients:
+    for client, _, _ in clients:
         client.sendall(PINGS[:PIECE])
     switched.run(5)
     assert len({turn for turn, _ in switched.order}) == 1
@@ -154,28 +154,28 @@ def test_those_that_take_no_time_are_taken_together(switched):
 def test_they_have_their_turns(switched):
     """One that says more than the others, or has done so behind its request, is not taken before them."""
     clients = [switched.make(), switched.make(), switched.make(behind=PINGS[: 3 * PIECE])]
-    for client, _ in clients[:2]:
+    for client, _, _ in clients[:2]:
         client.sendall(PINGS[: 3 * PIECE])
     switched.run(9)
     order = [connection for _, connection in switched.order]
-    assert Counter(order) == dict.fromkeys((connection for _, connection in clients), 3)
+    assert Counter(order) == dict.fromkeys((connection for _, connection, _ in clients), 3)
     assert len(set(order[:4])) == 3, "one comes again and again"
 
 
 @pytest.mark.usefixtures("slow")
 def test_one_that_is_muted_is_out_of_the_line(switched):
     """It goes on where it was, also with what had been read before."""
-    client, connection = switched.make(behind=PINGS[: 2 * PIECE])
+    client, connection, peer = switched.make(behind=PINGS[: 2 * PIECE])
     client.sendall(PINGS[2 * PIECE : 3 * PIECE])
-    connection.wire.mutes = True
+    peer.mutes = True
     for count in (1, 2, 3):
         switched.run(count)
         for _ in range(5):
             gevent.sleep(1e-9)
-        assert len(connection.wire.taken) == count
+        assert len(peer.taken) == count
         assert connection in switched.listener.muted
-        connection.hear_frames()
-    assert b"".join(connection.wire.taken) == PINGS[: 3 * PIECE]
+        connection.wire.resume()
+    assert b"".join(peer.taken) == PINGS[: 3 * PIECE]
 
 
 @pytest.mark.usefixtures("slow")
