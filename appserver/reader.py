@@ -75,6 +75,21 @@ class Reader(BufferedReader):
             self._go_back(data)
         return data
 
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        found: list[bytes] = []
+        size = 0
+        try:
+            while line := self.readline():
+                found.append(line)
+                size += len(line)
+                if hint is not None and 0 < hint <= size:
+                    break
+        except BaseException:  # raised where the buffer was empty
+            if found:
+                self._source.unread(b"".join(found))
+            raise
+        return found
+
     def peek(self, size: int = 0, /) -> bytes:
         data = _peek(self, size)
         if self._broken:

@@ -60,6 +60,20 @@ def test_it_goes_on_where_it_began(read):
     assert reader.read() == b""
 
 
+def test_lines_that_were_read_come_again():
+    reader = Reader(Script(b"one\ntw", Broken(), b"o\nthr", b"ee\n", Broken(), b"four"), 16)
+    for _ in range(2):
+        with pytest.raises(Broken):
+            reader.readlines()
+    assert reader.readlines() == [b"one\n", b"two\n", b"three\n", b"four"]
+    assert reader.readlines() == []
+
+
+def test_lines_up_to_a_number_of_bytes():
+    reader = Reader(Script(b"one\ntwo\nthree"), 16)
+    assert [reader.readlines(5), reader.readlines(0)] == [[b"one\n", b"two\n"], [b"three"]]
+
+
 @pytest.mark.parametrize("name", ["read1", "peek", "readinto1"])
 def test_what_waits_once_raises(name):
     read = read_into(name) if name == "readinto1" else lambda reader: getattr(reader, name)(9)
