@@ -111,11 +111,13 @@ class Inflow(Source):
         while not self._pieces:
             if self._failed:
                 raise self._failed
+            if self._discards or self._ended:
+                raise ClientGone("the request has ended")
             if self.finished:
                 return 0
-            if monotonic() >= deadline and not request.gone and not self._ended:
+            if monotonic() >= deadline and not request.gone:
                 request.drop()
-            if request.gone or self._ended:
+            if request.gone:
                 raise ClientGone("the client has left before the end of the request's body")
             self._grant()
             request.wait(deadline - monotonic())

@@ -183,6 +183,7 @@ class Request:
             self.timer = self.intake.loop.timer(_LINGER)
             self.timer.start(self.drop)
             self.inflow.discard()
+            self._wake_later()
         else:
             self.finish()
 
@@ -194,8 +195,7 @@ class Request:
             if not inflow.finished:
                 self.order(credits=RELEASE)
             inflow.end()
-            if self.waiters:  # another greenlet of the application still reads, and hears of the end
-                self.intake.loop.run_callback(self._wake)
+            self._wake_later()
         elif self.body is not None:
             self.body.close()
         self._end()
@@ -351,6 +351,11 @@ class Request:
             self._wake()
         elif self.switched:
             self._tick()
+
+    def _wake_later(self) -> None:
+        """Have another greenlet of the application, which still reads, hear of the end."""
+        if self.waiters:
+            self.intake.loop.run_callback(self._wake)
 
     def _wake(self) -> None:
         for waiter in list(self.waiters):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
+from appserver.errors import ClientGone
 from appserver.listeners.inflow import Inflow
 from appserver.protocols.mongrel2 import LAST, OFFSET
 from appserver.reader import Reader
@@ -27,3 +28,24 @@ def test_what_a_read_that_is_broken_off_has_taken_is_read_again(size):
             reader.read(size)
     inflow.feed(last)
     assert reader.read(size) == b"hello"
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["while it waits", "before"])
+def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(waits):
+    """What it has not read by then is read over; a rest of nothing would pass for the whole of a body."""
+    first = SimpleNamespace(body=b"hel", fields={})
+    last = SimpleNamespace(body=b"lo", fields={OFFSET: "3", LAST: "true"})
+
+    def over(*_):
+        inflow.discard()
+        inflow.feed(last)
+
+    inflow = Inflow(first, 5, 0, 60.0)
+    inflow.of(SimpleNamespace(gone=False, order=lambda **_: True, wait=over, go_on=lambda: None))
+    reader = Reader(inflow, 16)
+    if not waits:
+        assert reader.read(3) == b"hel"
+        over()
+    with pytest.raises(ClientGone, match="the request has ended"):
+        reader.read()
+    assert inflow.finished

@@ -134,6 +134,13 @@ def test_no_more_is_taken_than_is_read(peer, tmp_path):
     assert upload.all().answer().body == told(bytes(2 * MIB))
 
 
+def test_who_still_reads_when_the_answer_is_made_does_not_take_the_rest_for_the_end(peer, tmp_path):
+    upload = Upload(peer, BODY, f"/impatient?path={tmp_path}/outcome")
+    wait_for_file(tmp_path / "outcome")
+    assert (tmp_path / "outcome").read_text() == "ClientGone: the request has ended"
+    assert upload.all().answer().body == b"impatient"
+
+
 @pytest.mark.parametrize("catch", ["", "1"])
 def test_a_body_that_is_cut_raises(attached, tmp_path, catch):
     peer, server = attached
