@@ -182,7 +182,7 @@ def _load(settings: Settings) -> Application:
             prefix: _application("mount", what, options.callable, is_file=_is_file(what))
             for prefix, what in mounted.mount
         }
-        app = Mounts(apps, app, _instead(settings, mounted))
+        app = Mounts(apps, app, _instead(settings, mounted), strict=mounted.no_default_app)
     assert app is not None
     return app
 

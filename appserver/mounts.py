@@ -68,16 +68,25 @@ class Managed:
 class Mounts:
     """Give each request to the application that is mounted at its SCRIPT_NAME, or to *default*.
 
-    *apps* are the applications by prefix, which has no slash at its end. Where there is no default either,
-    the one at *instead* is.
+    *apps* are the applications by prefix, which has no slash at its end. Without a default it is that of the
+    root, without one of those that at *instead*. In a *strict* one only what names no mount goes there.
     """
 
-    def __init__(self, apps: dict[str, Application], default: Application | None, instead: str = "") -> None:
-        named = {"": default, **apps}
+    def __init__(
+        self,
+        apps: dict[str, Application],
+        default: Application | None,
+        instead: str = "",
+        *,
+        strict: bool = False,
+    ) -> None:
+        named = {"": None, **apps}
+        if default is not None:
+            named[""] = default
         self._apps = {octets(prefix): (prefix, app) for prefix, app in named.items()}
         if named[""] is None:
             self._apps[""] = self._apps[octets(instead)]
-        self._default = self._apps[""]
+        self._default = ("", None) if strict else self._apps[""]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         prefix, app = self._apps.get(environ.get("SCRIPT_NAME", "").rstrip("/"), self._default)

@@ -206,6 +206,30 @@ def test_what_is_mounted_nowhere_goes_to_the_default(tmp_path, monkeypatch, line
     assert ask(served, "/one" if manage else "/", "/one")[0] == "first"
 
 
+D, A, B = "d", "a", "b"  # of module, mounted at /a and at the root
+
+
+@pytest.mark.parametrize(
+    ("named", "roots", "strict", "found"),
+    [
+        ("", True, False, D), ("/a", True, False, A), ("/n", True, False, D),
+        ("", False, True, D), ("/a", False, True, A), ("/n", False, True, "404"), ("/n", False, False, D),
+    ],
+)  # fmt: skip
+def test_the_application_without_a_mount_comes_before_that_of_the_root(named, roots, strict, found):
+    """As in uWSGI; where what is mounted nowhere goes to none, that is a SCRIPT_NAME that nobody has."""
+    apps = {"/a": answering(A)} | ({"": answering(B)} if roots else {})
+    mounts = Mounts(apps, answering(D), strict=strict)
+    statuses = []
+    environ = {"SCRIPT_NAME": named, "PATH_INFO": "/x"}
+    said = list(mounts(environ, lambda status, headers: statuses.append(status[:3])))
+    assert (statuses or said) == [found]
+
+
+def answering(name):
+    return lambda environ, start_response: [name]
+
+
 @pytest.fixture
 def modules():
     """Have the modules of a test forgotten after it."""
