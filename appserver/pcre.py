@@ -230,7 +230,10 @@ class _Translation:
         return re.escape(self._character(at + 1)), True
 
 
-def _unlike(text: str, told: str = "not known here: write it with what Python's re has") -> RegexError:
+_UNKNOWN = "not taken here: Python's re has no such thing, or means another by it"
+
+
+def _unlike(text: str, told: str = _UNKNOWN) -> RegexError:
     return RegexError(f"{text} is {told}")
 
 

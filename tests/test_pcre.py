@@ -51,7 +51,7 @@ def test_it_matches_as_pcre_does(pattern, matched, others):
     "pattern, why",
     [
         ("a{,2}", r"^\{,2\} is no quantifier of PCRE's: write \\\{,2\} or \{0,2\}$"), ("{,}", r"or \{0,\}"),
-        (r"\K", r"^\\K is not known here: write it with what Python's re has$"), (r"\R", r"^\\R"), (r"\G", r"^\\G"), (r"\X", r"^\\X"),
+        (r"\K", r"^\\K is not taken here: Python's re has no such thing, or means another by it$"), (r"\R", r"^\\R"), (r"\G", r"^\\G"), (r"\X", r"^\\X"),
         (r"\C", r"^\\C"), (r"\p{L}", r"^\\p"), (r"\cA", r"^\\c"), (r"\g1", r"^\\g"), (r"\k<a>", r"^\\k"), (r"\u0041", r"^\\u"),
         (r"\N{DIGIT ONE}", r"^\\N"), (r"\x{100}", r"^\\x"), (r"[\Qa\E]", r"^\\Q"), (r"[\1]", r"^\\1"), (r"\10", r"^\\10 is a group or"),
         ("(?R)", r"^\(\?R\)"), ("(a)(?1)", r"^\(\?1\)"), ("(?|a)", r"^\(\?\|a"), ("(*FAIL)", r"^\(\*FA"), ("(?x)a", r"^\(\?x\)"),
@@ -84,7 +84,7 @@ def test_every_option_has_the_same_language(option, tmp_path):
         found = Configuration([str(file)]).problems
         assert len(found) == problems
         assert all(
-            f"{file}:4: " in each and r"a regular expression; \K is not known" in each for each in found
+            f"{file}:4: " in each and r"a regular expression; \K is not taken here" in each for each in found
         )
 
 
@@ -92,5 +92,5 @@ def test_names_of_hosts_are_matched_so(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "web7")
     assert "if-hostname-match" in CONDITIONS
     assert Block("if-hostname-match", "^web[[:digit:]]$", Facts(lambda _: None)).values("x") == ["x"]
-    with pytest.raises(IniError, match=r"\\K is no regular expression: \\K is not known here"):
+    with pytest.raises(IniError, match=r"\\K is no regular expression: \\K is not taken here"):
         Block("if-hostname-match", r"\K", Facts(lambda _: None)).values("x")
