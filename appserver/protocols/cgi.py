@@ -34,6 +34,7 @@ _DROPPED: Final = DROPPED - {"HTTP_TRANSFER_ENCODING", *_FRAMING} | {""}
 _ONCE: Final = {"CONTENT_LENGTH": "0", "REQUEST_METHOD": ""}  # and what an empty one is before another
 _OURS: Final = ("wsgi.", "appserver.")
 _NOT_NAME = re.compile(r"[\x00-\x1f\x7f]").search
+_CERTIFICATE = re.compile(r"(?!HTTP_).*CERT", re.IGNORECASE).match  # a client can set none of those names
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 _SLASH = re.compile("%(2[Ff])")  # an escaped one, which Apache can leave as it is
 
@@ -112,7 +113,7 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
     and of HTTP_HOST, which Debian's lists set, the last one counts, because front ends append the
     operator's own to a standard list. So an empty CONTENT_LENGTH behind a client's says that no body is
     passed on; two that differ leave open where a body ends, and two methods, one of which may be empty, what
-    was allowed. A value of several lines is a certificate in what no client can set.
+    was allowed. A value of several lines is a certificate in a variable for one.
     Raise `ProtocolError` for what no request may carry.
     """
     given: dict[str, Any] = {}
@@ -121,7 +122,7 @@ def merged(entries: Iterable[Entry]) -> dict[str, Any]:
             raise ProtocolError(BAD_REQUEST, f"{name[:80]!r} is no name of a variable.")
         if name.startswith(_OURS):
             continue
-        if name.startswith("HTTP_") or not is_pem(value):
+        if not (_CERTIFICATE(name) and is_pem(value)):
             check_value(name, value)
         if name in given:
             if name.startswith("HTTP_") and name != "HTTP_HOST":

@@ -143,6 +143,14 @@ def test_a_certificate_in_a_field_is_refused_with_a_hint(known, codec, packet, p
 
 
 @FRONTS
+@pytest.mark.parametrize("name", ["REMOTE_USER", "QUERY_STRING", "PATH_INFO", "MY_PARAM"])
+def test_what_a_client_may_have_said_has_no_lines(known, codec, packet, name):
+    """nginx's $remote_user is whatever Authorization says."""
+    with pytest.raises(ProtocolError, match="control character"):
+        codec(dict(OURS)).receive(packet(GET | {name: PEM["raw"]}))
+
+
+@FRONTS
 @pytest.mark.parametrize("value", ["\n".join([*LINES, ":"]), "\n".join(["x", *LINES]), "a\nb", "\n"])
 def test_other_lines_are_refused(known, codec, packet, value):
     with pytest.raises(ProtocolError, match="control character"):
