@@ -22,7 +22,7 @@ from appserver.hooks import HookError, HookOptions, run
 from appserver.lifecycle.privileges import named_user
 from appserver.loading import watched
 from appserver.mounts import Managed, MountOptions, Mounts
-from appserver.options import BadValue, Kind, option
+from appserver.options import BadValue, Kind, Setting, option
 from appserver.routing import RouteOptions, Routes
 from appserver.static.options import StaticOptions
 
@@ -124,19 +124,19 @@ OPTIONS: tuple[type, ...] = (
 )
 
 _MOUNTING = frozenset({"mount", "worker-mount"})
+_NO_DEFAULT = "no-default-app"
 
 
 class LoadError(Exception):
     """Say why there is no application; the cause is the exception of its code, if any.
 
-    ``option`` is the option to look at; no one ``value`` of it is.
+    ``option`` is the option to look at, and ``value`` is in the one of its values that counts, if it is one.
     """
-
-    value = ""
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(reason)
         self.option = option
+        self.value = ""
 
 
 def load(settings: Settings, *, hooks: bool = True) -> Application:
@@ -178,19 +178,41 @@ def _load(settings: Settings) -> Application:
     elif options.module:
         app = _application("module", options.module, options.callable, is_file=False)
     if mounted.mount:
-        apps = {
-            prefix: _application("mount", what, options.callable, is_file=_is_file(what))
-            for prefix, what in mounted.mount
-        }
+        apps = {prefix: _mounted(what, options.callable) for prefix, what in mounted.mount}
         app = Mounts(apps, app, _instead(settings, mounted), strict=mounted.no_default_app)
     assert app is not None
     return app
 
 
+def _mounted(what: str, name: str) -> Application:
+    try:
+        return _application("mount", what, name, is_file=_is_file(what))
+    except LoadError as error:
+        error.value = what
+        raise
+
+
 def _instead(settings: Settings, mounted: MountOptions) -> str:
     """Return the prefix of the application that uWSGI gives what is mounted nowhere; empty for none."""
-    first = next(each for each in settings.given if each.name in _MOUNTING and each.kind is Kind.OPTION)
-    return mounted.mount[0][0] if first.lenient and not mounted.no_default_app else ""
+    if any(each.name == _NO_DEFAULT for each in settings.given):
+        return "" if mounted.no_default_app else mounted.mount[0][0]
+    return mounted.mount[0][0] if implied(settings) else ""
+
+
+def implied(settings: Settings) -> list[Setting]:
+    """Return what a section ``[uwsgi]`` says by being one, as a section ``[appserver]`` would have to."""
+    options = settings.of(ApplicationOptions)
+    mounts = [each for each in settings.given if each.name in _MOUNTING and each.kind is Kind.OPTION]
+    if (
+        not mounts
+        or options.module
+        or options.wsgi_file
+        or not mounts[0].lenient
+        or mounts[0].place.startswith("$APPSERVER_")
+        or any(each.name == _NO_DEFAULT for each in settings.given)
+    ):
+        return []
+    return [Setting(_NO_DEFAULT, "false", mounts[0].place)]
 
 
 def _run(stage: str, settings: Settings) -> None:

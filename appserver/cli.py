@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from appserver import __version__, forks, hooks, leaving
 from appserver.address import AddressError
-from appserver.application import ApplicationOptions, LoadError, load, settle
+from appserver.application import ApplicationOptions, LoadError, implied, load, settle
 from appserver.compat import finder
 from appserver.configuration import Configuration, ConfigurationError
 from appserver.hooks import HookError, HookOptions
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(f"appserver {__version__}\n")
         return 0
     if "--show-config" in configuration.commands:
-        text, lost = written(configuration.effective())
+        text, lost = written([*configuration.effective(), *implied(configuration.settings)])
         _print(text)
         problems = configuration.mistakes + lost
         return _fail(problems) if problems else 0

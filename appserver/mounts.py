@@ -40,7 +40,8 @@ class MountOptions:
     )  # fmt: skip
     no_default_app: bool = option(
         False, "Answer 404 to what is mounted nowhere, instead of giving it to the first application.",
-        note="It is 500 there. Of `[appserver]` it is the rule.",
+        note="It is 500 there. Of `[appserver]`, the command line and `APPSERVER_MOUNT` it is the rule, and"
+        " `no-default-app = false` is not.",
     )  # fmt: skip
     manage_script_name: bool = option(
         False, "Choose by the path instead, and move the prefix from PATH_INFO to SCRIPT_NAME.",

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from appserver import cli
 from appserver.application import ApplicationOptions, LoadError, load, mountpoints
 from appserver.configuration import Configuration
 from appserver.mounts import MOUNT, Managed, Mounts, mount
@@ -206,6 +207,34 @@ def test_what_is_mounted_nowhere_goes_to_the_default(tmp_path, monkeypatch, line
     assert ask(served, "/one" if manage else "/", "/one")[0] == "first"
 
 
+@pytest.mark.parametrize(
+    ("lines", "environ", "found"),
+    [
+        ("[uwsgi]\nmount = /one=first.py", {}, "first"),
+        ("[appserver]\nmount = /one=first.py\nno-default-app = false", {}, "first"),
+        ("[appserver]", {"APPSERVER_MOUNT": "/one=first.py"}, "404"),
+        ("[uwsgi]", {"UWSGI_MOUNT": "/one=first.py", "APPSERVER_UWSGI_ENV": "true"}, "first"),
+    ],
+)
+def test_what_is_shown_of_a_configuration_serves_the_same(
+    lines, environ, found, *, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first.py").write_text("def application(environ, start_response):\n    return ['first']\n")
+    (tmp_path / "site.ini").write_text(f"{lines}\nhttp = :0\n")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["site.ini", "--show-config"]) == 0
+    (tmp_path / "shown.ini").write_text(capsys.readouterr().out)
+    for file in ("site.ini", "shown.ini"):
+        statuses = []
+        served = load(Configuration([file]).settings)
+        said = list(served({"PATH_INFO": "/x"}, lambda status, headers: statuses.append(status[:3])))  # noqa: B023
+        assert (statuses or said) == [found]
+        for name in environ:
+            monkeypatch.delenv(name, raising=False)
+
+
 D, A, B = "d", "a", "b"  # of module, mounted at /a and at the root
 
 
@@ -266,6 +295,17 @@ def test_files_of_the_same_name_are_modules_of_their_own(tmp_path, monkeypatch):
     assert mounts({"PATH_INFO": "/b"}, None) == ["appserver_wsgi_same_base_2", f"{tmp_path}/b/same-base.py"]
     assert mounts({"PATH_INFO": "/c"}, None) == first
     assert (tmp_path / "runs").read_text() == "appserver_wsgi_once "
+
+
+def test_an_application_that_is_not_there_names_its_own_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.ini").write_text(
+        "[uwsgi]\nhttp = :0\nmount = /a=absent_mod:app\nmount = /b=other_mod:app\n"
+    )
+    configuration = Configuration(["site.ini"])
+    with pytest.raises(LoadError) as caught:
+        load(configuration.settings)
+    assert configuration.told(caught.value).startswith("site.ini:3: mount = /a=absent_mod:app: ")
 
 
 def test_an_application_that_is_not_there_names_the_option(tmp_path, monkeypatch):
