@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -162,6 +163,75 @@ class TestFile:
         assert not writer.is_alive(), "it waits for itself"
         sink.close()
         assert (old.read_text(), path.read_text()) == ("before\n", "after\nmeanwhile\n")
+
+    @pytest.mark.parametrize("many", [1, 2])
+    def test_what_is_collected_while_the_file_is_moved_away_may_log(self, tmp_path, monkeypatch, many):
+        """A ``__del__`` that logs, in the thread that has the locks; its line is one that fills the file."""
+        sink = Sinks([FileSink(str(tmp_path / f"log{number}"), most=7) for number in range(many)])
+        sink.write("before")
+        move_away = sinks.move_away
+
+        def collecting(*arguments):
+            monkeypatch.setattr(sinks, "move_away", move_away)
+            sink.write("by __del__")
+            move_away(*arguments)
+
+        monkeypatch.setattr(sinks, "move_away", collecting)
+        writer = threading.Thread(target=sink.write, args=("after",), daemon=True)
+        writer.start()
+        writer.join(GUARD)
+        assert not writer.is_alive(), "it waits for itself"
+        sink.close()
+        for number in range(many):
+            found = "".join(each.read_text() for each in tmp_path.glob(f"log{number}*"))
+            assert sorted(found.split("\n")) == ["", "after", "before", "by __del__"]
+
+    def test_who_moves_the_file_away_may_wait_for_who_writes(self, tmp_path, monkeypatch):
+        """One thread has the file, and in a ``__del__`` waits for the lock of a handler, which another has."""
+        sink = FileSink(str(tmp_path / "log"), most=7)
+        sink.write("before")
+        move_away, moving, written = sinks.move_away, threading.Event(), threading.Event()
+
+        def waiting(*arguments):
+            moving.set()
+            written.wait(GUARD)
+            move_away(*arguments)
+
+        monkeypatch.setattr(sinks, "move_away", waiting)
+        mover = threading.Thread(target=sink.write, args=("after",))
+        mover.start()
+        assert moving.wait(GUARD)
+        for ask in (lambda: sink.write("meanwhile"), sink.reopen, sink.rotate):
+            other = threading.Thread(target=ask, daemon=True)
+            other.start()
+            other.join(GUARD)
+            assert not other.is_alive(), "each waits for the other"
+        written.set()
+        mover.join()
+        sink.write("later")
+        sink.close()
+        found = "".join(each.read_text() for each in tmp_path.iterdir())
+        assert sorted(found.split("\n")) == ["", "after", "before", "later", "meanwhile"]
+
+    def test_a_child_of_who_writes_writes_its_own(self, tmp_path):
+        path = tmp_path / "log"
+        sink = FileSink(str(path), most=1, backup=str(tmp_path / "old"))
+        assert sink._writing.acquire(), "as where another thread writes,"
+        assert FileSink._moving.acquire(), "or moves a file away"
+        sink.write("by the parent")
+        pid = os.fork()
+        if not pid:
+            try:
+                sink.write("by the child")
+                sink.rotate()
+            finally:
+                os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        FileSink._moving.release()
+        sink._writing.release()
+        sink.close()
+        found = [(tmp_path / name).read_text() for name in ("old", "log")]
+        assert sorted(found) == ["by the child\n", "by the parent\n"]
 
     def test_a_file_is_nobody_elses_from_the_moment_it_is_there(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fchmod", lambda fd, mode: None)  # which comes a moment later
@@ -486,6 +556,27 @@ class TestZeromq:
             sink.write(str(number))
         sink.close()
         assert [int(sock.recv()) for _ in range(1000)] == list(range(1000))
+
+    def test_what_is_collected_while_a_line_is_sent_may_log(self, collector, monkeypatch):
+        """A ``__del__`` that logs, in the thread that has the socket."""
+        where, listen = collector
+        sock = listen()
+        sink = ZeromqSink(where)
+        send = sink._socket.send
+
+        def collecting(*arguments):
+            monkeypatch.setattr(sink, "_socket", real)
+            sink.write("by __del__")
+            send(*arguments)
+
+        real = sink._socket
+        monkeypatch.setattr(sink, "_socket", SimpleNamespace(send=collecting))
+        writer = threading.Thread(target=sink.write, args=("a line",), daemon=True)
+        writer.start()
+        writer.join(GUARD)
+        assert not writer.is_alive(), "it waits for itself"
+        assert [sock.recv(), sock.recv()] == [b"a line", b"by __del__"]
+        sink.close()
 
     def test_without_a_collector_the_end_comes_all_the_same(self, collector, monkeypatch):
         monkeypatch.setattr(collectors, "_LINGER", 1)

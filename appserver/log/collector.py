@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class ZeromqSink:
         self._connect()
 
     def _connect(self) -> None:
+        self._lines: deque[str] = deque()
         self._lock = _Lock()  # a ZeroMQ socket belongs to one thread at a time
         self._pid = os.getpid()  # and to one process
         self._context = zmq.Context()
@@ -56,15 +58,24 @@ class ZeromqSink:
             raise OSError(f"cannot connect to {self._endpoint}: {reason}") from None
 
     def write(self, line: str, later: bool = False) -> None:  # ZeroMQ's own thread sends it anyway
-        with self._lock:
+        lines, lock = self._lines, self._lock
+        lines.append(line)
+        while lines and lock.acquire(blocking=False):
             try:
-                if self._dropped:
-                    lost = f"{self._dropped} lines of the log were dropped: no collector took them"
-                    self._socket.send(lost.encode(), zmq.DONTWAIT)
-                    self._dropped = 0
-                self._socket.send(line.encode("utf-8", "backslashreplace"), zmq.DONTWAIT)
-            except zmq.ZMQError:
-                self._dropped += 1
+                while lines:
+                    self._send(lines.popleft())
+            finally:
+                lock.release()
+
+    def _send(self, line: str) -> None:
+        try:
+            if self._dropped:
+                lost = f"{self._dropped} lines of the log were dropped: no collector took them"
+                self._socket.send(lost.encode(), zmq.DONTWAIT)
+                self._dropped = 0
+            self._socket.send(line.encode("utf-8", "backslashreplace"), zmq.DONTWAIT)
+        except zmq.ZMQError:
+            self._dropped += 1
 
     def flush(self) -> None:
         pass

@@ -11,19 +11,25 @@ from contextlib import suppress
 from itertools import chain, count
 from threading import Lock
 from time import time
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from appserver.log.pipe import pipe_at
 
-_LINKS = 40  # that lead to one file, as in the kernel
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-# For all files of this process: the kernel's lock, which keeps other processes away, is lost where any
-# descriptor of its file is closed.
-_moving = Lock()
+    from appserver.log.pipe import Pipe
+
+_LINKS = 40  # that lead to one file, as in the kernel
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Where lines go.
+
+    Nobody waits here for a lock: who has it may be what a signal's handler or a ``__del__`` has interrupted,
+    in the same thread, or wait for the lock of a handler of ``logging`` in such a ``__del__`` of its own. So
+    who finds somebody at it leaves that one its lines.
+    """
 
     def write(self, line: str, later: bool = False) -> None:
         """Take a line without its end; never block, never raise.
@@ -100,7 +106,14 @@ class _Holding:
     """Write lines together that may be written later: a system call costs more than a line."""
 
     def __init__(self) -> None:
+        self._pipe: Pipe | None = None  # which sees to all that itself
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Hold nothing: what a child finds is for its parent to write."""
         self._held: deque[str] = deque()  # whose ends two threads may use at once
+        self._writing = Lock()
 
     def write(self, line: str, later: bool = False) -> None:
         self._held.append(line)
@@ -109,8 +122,20 @@ class _Holding:
 
     def flush(self) -> None:
         held = self._held
-        if not held:
+        if self._pipe is not None:
+            if held:
+                self._pipe.put(self._take())
             return
+        writing = self._writing
+        while held and writing.acquire(blocking=False):
+            try:
+                self._put(self._take())
+            finally:
+                writing.release()
+
+    def _take(self) -> str:
+        """Return the lines that are held, with their ends, and hold them no more."""
+        held = self._held
         lines = []
         try:
             while held:
@@ -118,11 +143,16 @@ class _Holding:
         except IndexError:  # another thread has taken the last one
             pass
         lines.append("")
-        self._put("\n".join(lines))
+        return "\n".join(lines)
 
     def _put(self, text: str) -> None:
-        """Write *text*, lines with their ends; never raise."""
+        """Write *text*, lines with their ends, as the only one who does; never raise."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        self.flush()
+        if self._pipe is not None:
+            self._pipe.put("")
 
 
 class StderrSink(_Holding):
@@ -130,15 +160,12 @@ class StderrSink(_Holding):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pipe = None
         if sys.stderr is not None:  # it was closed when the process began
             with suppress(OSError, ValueError):
                 self._pipe = pipe_at(sys.stderr.fileno())
 
     def _put(self, text: str) -> None:
-        if self._pipe is not None:
-            self._pipe.put(text)
-        elif sys.stderr is not None:
+        if sys.stderr is not None:
             with suppress(OSError, ValueError):  # the terminal is gone: requests go on
                 sys.stderr.write(text)
                 sys.stderr.flush()
@@ -152,11 +179,6 @@ class StderrSink(_Holding):
     def forked(self) -> None:
         pass
 
-    def close(self) -> None:
-        self.flush()
-        if self._pipe is not None:
-            self._pipe.put("")
-
 
 class FileSink(_Holding):
     """Append lines to a file; raise `OSError` where it cannot be opened.
@@ -165,6 +187,10 @@ class FileSink(_Holding):
     file already, and a new one is begun; *most* 0 is no limit. Several processes may have the same file.
     A new one is given to *owner*: a user, a group.
     """
+
+    # For all files of this process: the kernel's lock, which keeps other processes away, is lost where any
+    # descriptor of its file is closed.
+    _moving: ClassVar[Lock]
 
     def __init__(
         self, path: str, mode: int | None = None, most: int = 0, backup: str = "",
@@ -177,11 +203,16 @@ class FileSink(_Holding):
         self._most = most
         self._backup = os.path.abspath(backup) if backup else ""
         self._told = False  # why the log goes on in the old file
+        self._due: deque[Callable[[], None]] = deque()  # what is to be done before the next line is written
         self._file = open(  # noqa: SIM115  (closed by close)
             path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
         )
         self._set_mode()
         self._pipe = pipe_at(self._file.fileno())  # as /dev/stdout may be
+
+    def _begin(self) -> None:
+        super()._begin()
+        FileSink._moving = Lock()
 
     def _open(self, path: str, flags: int) -> int:
         return open_given(path, flags, 0o666 if self._mode is None else self._mode, self._owner)
@@ -192,36 +223,54 @@ class FileSink(_Holding):
                 os.fchmod(self._file.fileno(), self._mode)
 
     def _put(self, text: str) -> None:
-        if self._pipe is not None:
-            self._pipe.put(text)
-            return
         with suppress(OSError, ValueError):  # the disk is full
-            if self._most and os.fstat(self._file.fileno()).st_size >= self._most:
-                self._begin_anew(self._most)
+            if self._most and not self._due and os.fstat(self._file.fileno()).st_size >= self._most:
+                self._due.append(self._begin_anew_if_full)
+            if self._due:
+                self._do_what_is_due()
             self._file.write(text)
 
     def rotate(self) -> None:
-        self.flush()
-        self._told = False
-        with suppress(ValueError):
-            self._begin_anew(1)
-
-    def _begin_anew(self, most: int) -> None:
-        """Begin a new file, or go on with the one that another process has begun, or with the old one."""
-        with _moving:
-            try:
-                move_away(self._path, self._file.fileno(), most, self._backup)
-            except OSError as error:
-                self._stay(f"moved away: {error.strerror}")
-            else:
-                self._go_on()
+        self._have_done(self._begin_anew)
 
     def reopen(self) -> None:
+        self._have_done(self._go_on)
+
+    def _have_done(self, what: Callable[[], None]) -> None:
+        """Have something done with the file, behind the lines that are held."""
         if self._file.closed:
             return
         self.flush()
         self._told = False
-        with _moving:
+        self._due.append(what)
+        writing = self._writing
+        if writing.acquire(blocking=False):
+            try:
+                self._do_what_is_due()
+            finally:
+                writing.release()
+            self.flush()  # what has come meanwhile
+
+    def _do_what_is_due(self) -> None:
+        """Do it, unless somebody is moving a file: then the next line finds it."""
+        moving = FileSink._moving
+        if moving.acquire(blocking=False):
+            try:
+                while self._due:
+                    self._due.popleft()()
+            finally:
+                moving.release()
+
+    def _begin_anew_if_full(self) -> None:
+        self._begin_anew(self._most)
+
+    def _begin_anew(self, most: int = 1) -> None:
+        """Begin a new file, or go on with the one that another process has begun, or with the old one."""
+        try:
+            move_away(self._path, self._file.fileno(), most, self._backup)
+        except OSError as error:
+            self._stay(f"moved away: {error.strerror}")
+        else:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -245,10 +294,8 @@ class FileSink(_Holding):
         pass
 
     def close(self) -> None:
-        self.flush()
-        if self._pipe is not None:
-            self._pipe.put("")
-            self._pipe = None
+        super().close()
+        self._pipe = None
         with suppress(OSError):
             self._file.close()
 
