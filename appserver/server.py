@@ -29,7 +29,7 @@ from appserver.log.errors import Errors
 from appserver.options import option
 from appserver.streams import Streams
 from appserver.websocket.link import joined
-from appserver.websocket.meeting import PUBLISHED, SIGNAL, STRAY
+from appserver.websocket.meeting import NOBODYS, PUBLISHED, SIGNAL, STRAY
 from appserver.websocket.publish import deliver
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ _LOOK = 1.0  # seconds between looks at the open connections, where they are cou
 # Once something so large has been freed, glibc keeps up to twice as much of its heap (M_TRIM_THRESHOLD in
 # mallopt(3)); else the memory of each body goes back to the kernel, and comes again one page fault at a time.
 _HEAP = 1 << 23
+
+# What takes what other workers send, by its kind.
+_TAKERS = {PUBLISHED: deliver, SIGNAL: SIGNALS.hear, STRAY: strays.hear, NOBODYS: strays.come_back}
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Loop:
             stack.callback(cores.stop)
             if server.access is not None and server.plan.loops == 1 and not server.plan.native:
                 stack.callback(self._log_by_turns(server.access))
-            if (link := joined({PUBLISHED: deliver, SIGNAL: SIGNALS.hear, STRAY: strays.hear})) is not None:
+            if (link := joined(_TAKERS)) is not None:
                 stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)

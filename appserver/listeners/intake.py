@@ -135,8 +135,12 @@ class Intake:
         """Give a WebSocket's frame to the request that has begun it; end the connection where none has."""
         raise NotImplementedError
 
-    def take_stray(self, message: bytes) -> None:
-        """Take what Mongrel2 has told another worker; not where one receiver is told all."""
+    def take_stray(self, message: bytes, nobodys: bool) -> bool:
+        """Take what Mongrel2 has told another worker, and tell whether it is about a connection of ours.
+
+        With *nobodys* no other worker has it, either. Not where one receiver is told all.
+        """
+        return False
 
     def astray(self) -> ProtocolError | None:
         """Return why no WebSocket can begin: its frames would go elsewhere; None where they come here."""

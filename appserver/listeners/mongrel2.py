@@ -275,10 +275,9 @@ class Mongrel2Listener:
             )
             strays.takers[self.address] = self._take_stray
 
-    def _take_stray(self, message: bytes) -> None:
+    def _take_stray(self, message: bytes, nobodys: bool) -> bool:
         intake = self._intakes.get(get_hub())
-        if intake is not None:
-            intake.take_stray(message)
+        return intake is not None and intake.take_stray(message, nobodys)
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""

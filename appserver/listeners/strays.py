@@ -1,4 +1,4 @@
-"""What Mongrel2 tells one worker and another needs: at a reload of one process there are two for a while."""
+"""What Mongrel2 tells one worker and another needs: at reloads of one process there are some for a while."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from appserver.websocket.meeting import STRAY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-takers: dict[str, Callable[[bytes], None]] = {}  # of this process, by the endpoints of their Mongrel2
+# Of this process, by the endpoints of their Mongrel2. They tell whether a message is about a connection of
+# theirs; with True it is about none of another's, either.
+takers: dict[str, Callable[[bytes, bool], bool]] = {}
 
 
 def hand_on(endpoints: str, message: bytes) -> bool:
-    """Have the other worker take a message, or us again if there is none; return False without a master."""
+    """Have the other workers take a message, or us again if it is nobody's; return False without a master."""
     if Link.here is None:
         return False
     Link.here.send(STRAY, endpoints, message)
     return True
 
 
-def hear(endpoints: str, message: bytes) -> None:
-    """Take what another worker has handed on; in the loop that has the link."""
+def hear(endpoints: str, message: bytes) -> bool:
+    """Take what another worker has handed on; tell whether it is for us. In the loop that has the link."""
     taker = takers.get(endpoints)
-    if taker is not None:
-        taker(message)
+    return taker is not None and taker(message, False)
+
+
+def come_back(endpoints: str, message: bytes) -> bool:
+    """Take what is nobody's, in the same way."""
+    taker = takers.get(endpoints)
+    return taker is not None and taker(message, True)

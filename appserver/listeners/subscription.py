@@ -19,7 +19,7 @@ from appserver.listeners.pull import NOT_ATTACHED, Pull
 from appserver.listeners.responder import POLL, POLL_ATTACHED
 from appserver.listeners.rivals import Rivals
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
+from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to, parse
 from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ class Subscription(Intake):
         self._absence = absence  # which one thread looks for
         self.draining = False
         self._followed = False  # besides, another process gets what Mongrel2 tells, and hands on what is ours
-        self._handed = False  # what is taken has been handed on, and is not again
         self.attachment = 0  # the one that the socket belongs to; 0 without a socket
         self.read_at = 0.0  # when nothing more has waited last
         self.identity = f"appserver-{os.getpid()}-{threading.current_thread().name}"
@@ -216,37 +215,50 @@ class Subscription(Intake):
 
     def notice(self, message: Message, origin: int, raw: bytes) -> None:
         line = origin, message.connection
+        if not self._heed(message, line) and not self._hand_on(line, raw):
+            self._disown(message, line)
+
+    def _heed(self, message: Message, line: Line) -> bool:
+        """Do what a notice says; return False where it is about no connection of ours."""
         if message.credits:
-            self.learn(origin)
+            self.learn(line[0])
             freed = self.accounts.give(line, message.credits)
             if freed:
                 self._go_on(line)
-            elif freed is None and not self._hand_on(line, raw):
-                self._suspect(line)
-        elif message.notice == "disconnect":
-            if origin != self.accounts.uncontrolled and self.listener.turns.first(line) is None:
-                self._hand_on(line, raw)
-            self.accounts.forget(line)
-            self.listener.turns.gone(line)
-
-    def _suspect(self, line: Line) -> None:
-        if not self.listener.several and not self.listener.turns.closed(line):
-            self._rivals.suspect(line[1])
+            return freed is not None
+        if message.notice != "disconnect":
+            return True
+        ours = line[0] == self.accounts.uncontrolled or self.listener.turns.first(line) is not None
+        self.accounts.forget(line)
+        self.listener.turns.gone(line)
+        return ours
 
     def _hand_on(self, line: Line, raw: bytes) -> bool:
-        """Have another worker take what is about none of our connections; return False where nobody may."""
-        if self._handed or self.listener.several or self.listener.turns.closed(line):
+        """Have other workers take what is about none of our connections; return False where nobody may."""
+        if self.listener.several or self.listener.turns.closed(line):
             return False
         return strays.hand_on(self.listener.address, raw)
 
-    def take_stray(self, message: bytes) -> None:
-        """Take what another worker was told, or we have handed on to nobody."""
-        if self.attachment:
-            self._handed = True
-            try:
-                self.take(message, self.attachment)
-            finally:
-                self._handed = False
+    def _disown(self, message: Message, line: Line) -> None:
+        """See to what is about nobody's connection: a body is cut off."""
+        known = self.listener.several or self.listener.turns.closed(line)
+        if not known and message.notice != "disconnect":
+            self._rivals.suspect(line[1])
+        if message.continues:
+            with suppress(ClientGone):
+                self.responder.try_send(control(line[1], credits=1, cancel=True), line[0])
+
+    def take_stray(self, message: bytes, nobodys: bool) -> bool:
+        if not self.attachment:
+            return False
+        told = parse(message)
+        line = self.attachment, told.connection
+        if self._feed(told, line) if told.notice is None else self._heed(told, line):
+            return True
+        closed = self.listener.turns.closed(line)
+        if nobodys or closed:
+            self._disown(told, line)
+        return closed
 
     def order(self, request: Request, message: bytes) -> bool:
         return self.responder.try_send(message, request.origin)
@@ -254,16 +266,19 @@ class Subscription(Intake):
     def proceed(self, piece: Message, origin: int, raw: bytes) -> None:
         """Give a piece to the thread whose request it belongs to; what belongs to none is cut off."""
         line = origin, piece.connection
+        if not self._feed(piece, line) and not self._hand_on(line, raw):
+            self._disown(piece, line)
+
+    def _feed(self, piece: Message, line: Line) -> bool:
+        """Give a piece to its request; return False where there is none."""
         request = self.listener.turns.first(line)
         if request is None:
-            if not self._hand_on(line, raw):
-                self._suspect(line)
-                with suppress(ClientGone):
-                    self.responder.try_send(control(piece.connection, credits=1, cancel=True), origin)
-        elif request.intake is self:
+            return False
+        if request.intake is self:
             request.feed(piece)
         else:
             request.intake.loop.run_callback_threadsafe(request.feed, piece)
+        return True
 
     def take_frame(self, message: Message, origin: int) -> None:
         request = self.listener.turns.first((origin, message.connection))

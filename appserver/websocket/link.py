@@ -10,13 +10,13 @@ from gevent import get_hub
 
 from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import Frames, frame
-from appserver.websocket.meeting import MOST, Meeting
+from appserver.websocket.meeting import MOST, NOBODYS, STRAY, VERDICT, Meeting
 
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Mapping
 
-    Taker = Callable[[str, bytes], None]
+    Taker = Callable[[str, bytes], object]
 
 log = logging.getLogger("appserver.websocket")
 
@@ -29,8 +29,9 @@ _joining = Lock()
 class Link:
     """The stream to the relay, in the loop of the thread that makes it.
 
-    *takers* take what others send, by its kind: a name, such as that of a channel, and the data. A stream
-    that ends is joined again as long as there is a master: it may have had no descriptor for it.
+    *takers* take what others send, by its kind: a name, such as that of a channel, and the data. That of
+    strays tells whether this worker knows what one is about. A stream that ends is joined again as long as
+    there is a master: it may have had no descriptor for it.
     """
 
     here: ClassVar[Link | None] = None  # that of this process
@@ -76,20 +77,26 @@ class Link:
             self._stream = None
 
     def send(self, kind: int, name: str, data: bytes) -> None:
-        """Have all other workers take something; from any thread."""
-        begin = name.encode()
-        self._loop.run_callback_threadsafe(self._send, frame(kind, len(begin), begin + data))
+        """Have all other workers take something; from any thread. A stray that cannot be sent is nobody's."""
+        self._loop.run_callback_threadsafe(self._send, kind, name, data)
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, kind: int, name: str, data: bytes) -> None:
+        begin = name.encode()
+        if not self._sent(frame(kind, len(begin), begin + data)) and kind == STRAY:
+            self._take(NOBODYS, name, data)
+
+    def _sent(self, message: bytes) -> bool:
+        """Send a message; return False where others lose it."""
         if Link.here is not self or self._stream is None:
-            return
+            return False
         if self._outbox.size > MOST:
             if not self._behind:
                 log.error("other workers do not take what this one publishes; they lose messages")
             self._behind = True
-            return
+            return False
         self._outbox.put([message])
         self._write()
+        return True
 
     def _write(self) -> None:
         try:
@@ -115,10 +122,18 @@ class Link:
             self._again.start(self._join)
             return
         for each in self._frames.feed(data):
-            try:
-                self._takers[each.kind](each.data[: each.number].decode(), each.data[each.number :])
-            except Exception:  # gevent would stop the watcher, and nothing more come
-                log.exception("what another worker tells cannot be done")
+            taken = self._take(each.kind, each.data[: each.number].decode(), each.data[each.number :])
+            if each.kind == STRAY:
+                self._outbox.put([frame(VERDICT, int(taken))])
+        if self._outbox:
+            self._write()
+
+    def _take(self, kind: int, name: str, data: bytes) -> bool:
+        try:
+            return bool(self._takers[kind](name, data))
+        except Exception:  # gevent would stop the watcher, and nothing more come
+            log.exception("what another worker tells cannot be done")
+            return False
 
     def close(self) -> None:
         """Leave the relay."""

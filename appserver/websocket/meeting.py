@@ -9,7 +9,10 @@ import socket
 from typing import ClassVar
 
 MOST = 16777216  # bytes that may wait for a worker; what comes then is lost to it
-PUBLISHED, SIGNAL, STRAY = 1, 2, 3  # kinds of messages; the last come back where there is no other worker
+
+# Kinds of messages. A stray is for the one worker that knows what it is about: each that is asked gives a
+# verdict, 1 or 0, in the order of the strays, and what all have denied is nobody's.
+PUBLISHED, SIGNAL, STRAY, VERDICT, NOBODYS = 1, 2, 3, 4, 5
 
 
 class Meeting:

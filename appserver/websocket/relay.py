@@ -1,7 +1,7 @@
 """What passes messages from each worker to all others of its server: a part of the master.
 
-It looks into nothing: what a worker sends goes to the others as it is. What only one of them can take comes
-back to a worker that is alone.
+It looks into nothing: what a worker sends goes to the others as it is. What only one of them can take is
+nobody's once all have denied it, and then comes back.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from appserver.listeners.outbox import Outbox
 from appserver.protocols.handoff import Frames, frame
-from appserver.websocket.meeting import MOST, STRAY
+from appserver.websocket.meeting import MOST, NOBODYS, STRAY, VERDICT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from appserver.protocols.handoff import Frame
     from appserver.websocket.meeting import Meeting
 
 log = logging.getLogger("appserver.websocket")
@@ -29,6 +31,18 @@ class _Closing(Protocol):
     def close(self) -> None: ...
 
 
+class _Stray:
+    """What only one worker can take, and how many have not denied it."""
+
+    __slots__ = ("asked", "data", "number", "origin")
+
+    def __init__(self, origin: _Worker, told: Frame) -> None:
+        self.origin = origin
+        self.number = told.number
+        self.data = told.data
+        self.asked = 1  # by us, as long as it is passed on
+
+
 class _Worker:
     """A stream to a worker."""
 
@@ -36,6 +50,7 @@ class _Worker:
         self.fd = fd
         self.frames = Frames()
         self.outbox = Outbox(fd)
+        self.strays: deque[_Stray] = deque()  # of which it has to give a verdict
         self.behind = False  # it has lost something, which has been told
 
     def close(self) -> None:
@@ -90,19 +105,38 @@ class Relay:
             self._end(worker)
             return
         for each in worker.frames.feed(data):
+            if each.kind == VERDICT:
+                asked = worker.strays.popleft()
+                if not each.number:
+                    self._deny(asked)
+                continue
             message = frame(each.kind, each.number, each.data)
-            others = self._workers - {worker}
-            for other in {worker} if each.kind == STRAY and not others else others:
-                self._pass_on(other, message)
+            stray = _Stray(worker, each) if each.kind == STRAY else None
+            for other in self._workers - {worker}:
+                if self._pass_on(other, message) and stray is not None:
+                    stray.asked += 1
+                    other.strays.append(stray)
+            if stray is not None:
+                self._deny(stray)
 
-    def _pass_on(self, worker: _Worker, message: bytes) -> None:
+    def _deny(self, stray: _Stray) -> None:
+        """Note that one of those who were asked does not know it; give back what is nobody's."""
+        stray.asked -= 1
+        if not stray.asked:
+            back = stray.origin if stray.origin in self._workers else next(iter(self._workers), None)
+            if back is not None:
+                self._pass_on(back, frame(NOBODYS, stray.number, stray.data))
+
+    def _pass_on(self, worker: _Worker, message: bytes) -> bool:
+        """Send a message; return False where the worker loses it."""
         if worker.outbox.size > MOST:
             if not worker.behind:
                 log.error("a worker does not take what others publish; it loses messages")
             worker.behind = True
-            return
+            return False
         worker.outbox.put([message])
         self._write(worker)
+        return True
 
     def _write(self, worker: _Worker) -> None:
         try:
@@ -121,3 +155,5 @@ class Relay:
         self._workers.discard(worker)
         self._removed(worker)
         worker.close()
+        while worker.strays:
+            self._deny(worker.strays.popleft())

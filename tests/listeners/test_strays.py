@@ -1,4 +1,4 @@
-"""Two workers of one server at one Mongrel2, as at a reload of a single one: each is told what the other needs."""
+"""Several workers of one server at one Mongrel2, as at reloads of a single one: each is told what others need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reload(server, generation=2):
     """Have another worker subscribe, while the one before may not leave."""
     server.process.send_signal(signal.SIGHUP)
     server.wait_until(f"generation {generation} serves")
-    server.wait_until(r"subscribed as[\s\S]*subscribed as")
+    server.wait_until(rf"(subscribed as[\s\S]*){{{generation}}}")
 
 
 def test_downloads_go_on_on_both_sides(site):
@@ -53,6 +53,25 @@ def test_uploads_go_on_on_both_sides(site):
                 each.piece()
     assert [each.client.answer().body for each in (old, new)] == [told(BODY), told(BODY)]
     server.wait_until("generation 2 has taken over")
+
+
+def test_uploads_go_on_where_there_are_more_than_two(site):
+    """At a second reload, while the first worker is not done: of two others one does not know an upload."""
+    peer, server = site
+    uploads = [Upload(peer, BODY)]
+    for generation in (2, 3):
+        uploads[-1].piece()
+        reload(server, generation)
+        uploads.append(Upload(peer, BODY))
+    while not all(each.over for each in uploads):
+        for each in uploads:
+            if not each.over:
+                each.piece()
+    assert not any(each.cancelled for each in uploads)
+    assert [each.client.answer().body for each in uploads] == [told(BODY)] * 3
+    stranger = peer.client()
+    peer.raw(peer.message(stranger.number, "/", {"PATH": "/", "UPLOAD_STREAM": "4000"}, b"piece"))
+    assert b"6:cancel,4:true!" in stranger.orders()[0]
 
 
 def test_a_client_that_leaves_is_gone_for_who_answers_it(site, tmp_path):

@@ -13,10 +13,10 @@ import pytest
 from gevent.event import Event
 from gevent.socket import wait_read
 
-from appserver.protocols.handoff import frame
+from appserver.protocols.handoff import Frame, Frames, frame
 from appserver.websocket import link as links
 from appserver.websocket.link import Link
-from appserver.websocket.meeting import PUBLISHED, Meeting
+from appserver.websocket.meeting import NOBODYS, PUBLISHED, STRAY, VERDICT, Meeting
 from appserver.websocket.relay import Relay
 
 
@@ -34,8 +34,9 @@ def linked(meeting):
     """Return a function that joins, and takes what others publish by what it is given."""
     made = []
 
-    def join(take=lambda *_: None):
-        made.append(Link(meeting, {PUBLISHED: take}))
+    def join(take=lambda *_: None, **others):
+        kinds = {"stray": STRAY, "nobodys": NOBODYS}
+        made.append(Link(meeting, {PUBLISHED: take} | {kinds[name]: each for name, each in others.items()}))
         return made[-1]
 
     yield join
@@ -123,3 +124,124 @@ def test_a_stream_that_the_master_cannot_take_is_told_once(meeting, caplog):
     assert kept == [meeting.relays]
     assert caplog.text.count("a worker is not told what others publish") == 1
     assert "Too many open files" in caplog.text
+
+
+def test_a_stray_that_cannot_be_sent_is_nobodys(meeting, linked):
+    told, come = [], Event()
+
+    def nobodys(name, data):
+        told.append((name, data))
+        come.set()
+
+    link = linked(nobodys=nobodys)
+    link._part()  # as where it has not joined yet
+    link.send(PUBLISHED, "a", b"1")
+    link.send(STRAY, "a", b"2")
+    assert come.wait(30)
+    assert told == [("a", b"2")]
+
+
+def test_each_stray_has_a_verdict(meeting, linked):
+    def know(name, data):
+        if data == b"2":
+            raise ValueError("a defect")
+        return data == b"1"
+
+    linked(stray=know)
+    wait_read(meeting.fileno(), timeout=30)
+    with socket.socket(fileno=meeting.accept()) as stream:
+        stream.sendall(b"".join(frame(STRAY, 1, b"a%d" % number) for number in range(3)))
+        found, frames = [], Frames()
+        while len(found) < 3:
+            wait_read(stream.fileno(), timeout=30)
+            found += frames.feed(stream.recv(4096))
+    assert found == [Frame(VERDICT, number, b"") for number in (0, 1, 0)]
+
+
+class Worker:
+    """One that a relay knows, as far as it says something."""
+
+    def __init__(self, meeting):
+        self._stream = meeting.join()
+        self._frames = Frames()
+        self._found = []
+
+    async def send(self, *message):
+        await asyncio.get_running_loop().sock_sendall(self._stream, frame(*message))
+
+    async def told(self):
+        """Wait for the next message and return its kind and data; None is the relay's end."""
+        while not self._found:
+            data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._stream, 4096), 30)
+            self._found += self._frames.feed(data)
+        message = self._found.pop(0)
+        return message.kind, message.data
+
+    def close(self):
+        self._stream.close()
+
+
+def relayed(meeting, number, act):
+    """Run *act* with so many workers of a relay, and an event that tells when one has left."""
+
+    async def run():
+        joined, left = asyncio.Semaphore(0), asyncio.Event()
+        Relay(meeting, lambda _: joined.release(), lambda _: left.set())
+        workers = [Worker(meeting) for _ in range(number)]
+        for _ in range(number + 1):  # the meeting's own end as well
+            await asyncio.wait_for(joined.acquire(), 30)
+        await act(*workers, left)
+        for each in workers:
+            each.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("verdicts", [(0, 0), (0, 1), (1, 0)])
+def test_a_stray_comes_back_once_all_have_denied_it(meeting, verdicts):
+    async def act(origin, one, two, _):
+        others = one, two
+        await origin.send(STRAY, 1, b"a1")
+        for each, verdict in zip(others, verdicts, strict=True):
+            assert await each.told() == (STRAY, b"a1")
+            await each.send(VERDICT, verdict)
+        await others[0].send(PUBLISHED, 1, b"a2")
+        await others[1].send(PUBLISHED, 1, b"a3")
+        found = {await origin.told() for _ in range(2 + (not any(verdicts)))}
+        assert found == {(PUBLISHED, b"a2"), (PUBLISHED, b"a3")} | (
+            set() if any(verdicts) else {(NOBODYS, b"a1")}
+        )
+
+    relayed(meeting, 3, act)
+
+
+def test_a_stray_comes_back_to_one_that_is_alone(meeting):
+    async def act(origin, _):
+        await origin.send(STRAY, 1, b"a1")
+        assert await origin.told() == (NOBODYS, b"a1")
+
+    relayed(meeting, 1, act)
+
+
+def test_who_ends_has_denied_what_it_was_asked(meeting):
+    async def act(origin, other, third, _):
+        await origin.send(STRAY, 1, b"a1")
+        await other.told()
+        await third.told()
+        other.close()
+        await third.send(VERDICT, 0)
+        assert await origin.told() == (NOBODYS, b"a1")
+
+    relayed(meeting, 3, act)
+
+
+def test_what_is_nobodys_is_for_another_where_its_origin_has_ended(meeting):
+    async def act(origin, other, left):
+        await origin.send(STRAY, 1, b"a1")
+        assert await other.told() == (STRAY, b"a1")
+        origin.close()
+        await left.wait()
+        await other.send(VERDICT, 0)
+        assert await other.told() == (NOBODYS, b"a1")
+
+    relayed(meeting, 2, act)
