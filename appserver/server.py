@@ -99,8 +99,6 @@ class Loop:
             stack.callback(cores.stop)
             if server.access is not None and server.plan.loops == 1 and not server.plan.native:
                 stack.callback(self._log_by_turns(server.access))
-            if (link := joined(_TAKERS)) is not None:
-                stack.callback(link.close)
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)
                 listener.start(service if tally is None else tally.service(service, number))
@@ -217,12 +215,17 @@ class Server:
         if self._stopping:
             return
         bytes(_HEAP)  # which is freed at once
-        if self.plan.loops == 1:
-            loop = Loop(self, 0)
-            self._loops.append(loop)
-            loop.serve(ready)
-        else:
-            self._serve_in_threads(ready)
+        link = joined(_TAKERS)  # in this thread, as other loops may end before what is for the rest has come
+        try:
+            if self.plan.loops == 1:
+                loop = Loop(self, 0)
+                self._loops.append(loop)
+                loop.serve(ready)
+            else:
+                self._serve_in_threads(ready)
+        finally:
+            if link is not None:
+                link.close()
 
     def stop(self, mercy: float, *, followed: bool = False, orphaned: bool = False) -> None:
         """Stop, and give what is in hand *mercy* seconds; a later call can only shorten them.

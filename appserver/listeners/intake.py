@@ -135,10 +135,15 @@ class Intake:
         """Give a WebSocket's frame to the request that has begun it; end the connection where none has."""
         raise NotImplementedError
 
+    @property
+    def attached(self) -> bool:
+        """Whether this loop itself hears of what Mongrel2 tells."""
+        return False
+
     def take_stray(self, message: bytes, nobodys: bool) -> bool:
         """Take what Mongrel2 has told another worker, and tell whether it is about a connection of ours.
 
-        With *nobodys* no other worker has it, either. Not where one receiver is told all.
+        With *nobodys* no other worker has it, either. Not where one receiver is told all. From any thread.
         """
         return False
 

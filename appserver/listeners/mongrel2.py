@@ -276,8 +276,11 @@ class Mongrel2Listener:
             strays.takers[self.address] = self._take_stray
 
     def _take_stray(self, message: bytes, nobodys: bool) -> bool:
-        intake = self._intakes.get(get_hub())
-        return intake is not None and intake.take_stray(message, nobodys)
+        """Have any thread's subscription see to it: what it needs all of them share."""
+        for intake in self._intakes.copy().values():
+            if intake.attached:  # else the others know more
+                return intake.take_stray(message, nobodys)
+        return False
 
     def stop(self) -> None:
         """Read and answer until nothing comes any more; Mongrel2 would lose what is queued for us."""

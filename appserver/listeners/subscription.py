@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import zmq
+from gevent import get_hub
 
 from appserver.errors import ClientGone
 from appserver.listeners import strays
@@ -248,12 +249,15 @@ class Subscription(Intake):
             with suppress(ClientGone):
                 self.responder.try_send(control(line[1], credits=1, cancel=True), line[0])
 
+    @property
+    def attached(self) -> bool:
+        return self.attachment > 0
+
     def take_stray(self, message: bytes, nobodys: bool) -> bool:
-        if not self.attachment:
-            return False
         told = parse(message)
         line = self.attachment, told.connection
-        if self._feed(told, line) if told.notice is None else self._heed(told, line):
+        here = self.hub is get_hub()
+        if self._feed(told, line, here) if told.notice is None else self._heed(told, line):
             return True
         closed = self.listener.turns.closed(line)
         if nobodys or closed:
@@ -269,12 +273,12 @@ class Subscription(Intake):
         if not self._feed(piece, line) and not self._hand_on(line, raw):
             self._disown(piece, line)
 
-    def _feed(self, piece: Message, line: Line) -> bool:
-        """Give a piece to its request; return False where there is none."""
+    def _feed(self, piece: Message, line: Line, here: bool = True) -> bool:
+        """Give a piece to its request; return False where there is none. From another thread not *here*."""
         request = self.listener.turns.first(line)
         if request is None:
             return False
-        if request.intake is self:
+        if here and request.intake is self:
             request.feed(piece)
         else:
             request.intake.loop.run_callback_threadsafe(request.feed, piece)

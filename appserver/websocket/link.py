@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gevent import get_hub
@@ -23,7 +22,6 @@ log = logging.getLogger("appserver.websocket")
 _READ, _WRITE = 1, 2  # libev's event bits
 _BUFFER = 262144  # bytes read at once
 _AGAIN = 1.0  # seconds until a worker that is not joined tries again
-_joining = Lock()
 
 
 class Link:
@@ -144,8 +142,5 @@ class Link:
 
 
 def joined(takers: Mapping[int, Taker]) -> Link | None:
-    """Join the relay, where this process has a master that has one, and has not joined yet."""
-    with _joining:  # each loop has a thread of its own
-        if Meeting.here is None or Link.here is not None:
-            return None
-        return Link(Meeting.here, takers)
+    """Join the relay, where this process has a master that has one."""
+    return None if Meeting.here is None else Link(Meeting.here, takers)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 
 import pytest
 
 from tests.listeners.test_mongrel2_flow import CREDIT, MIB, full
 from tests.listeners.test_mongrel2_streamed import Upload, told
-from tests.support.mongrel2 import Mongrel2, serving
+from tests.support.mongrel2 import TIMEOUT, Mongrel2, serving, wait_for_file
 
 BODY = bytes(range(256)) * 2000
 
@@ -95,3 +97,31 @@ def test_what_is_nobody_s_is_cut_off(site):
     while not upload.over:
         upload.piece()
     assert upload.client.answer().body == told(BODY)
+
+
+def wait_for_ends(pid, most):
+    """Wait until a process has no more than so many threads."""
+    deadline = time.monotonic() + TIMEOUT
+    while len(os.listdir(f"/proc/{pid}/task")) > most:
+        assert time.monotonic() < deadline, "they do not end"
+        time.sleep(0.002)
+
+
+def test_the_thread_that_ends_last_is_told_as_well(tmp_path):
+    """Most threads of the old worker end at once; one that does not needs what Mongrel2 tells the new worker."""
+    options = ["--master", "--threads", "4"]
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=options) as server:
+        server.wait_until(r"(subscribed as[\s\S]*){4}")
+        for generation in (2, 3):
+            gates = tmp_path / str(generation)
+            gates.mkdir()
+            client = peer.client().send(f"/hold?gates={gates}&size={MIB}")
+            wait_for_file(gates / "asked-0")
+            pid = int((gates / "asked-0").read_text())
+            threads = len(os.listdir(f"/proc/{pid}/task"))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_until(rf"(subscribed as[\s\S]*){{{4 * generation}}}")
+            wait_for_ends(pid, threads - 3)
+            (gates / "0").touch()
+            client.read_until(lambda data: len(data) > MIB)
+            server.wait_until(f"generation {generation} has taken over")

@@ -243,10 +243,10 @@ def gated(environ, start_response, gates, pieces="1", length="", **_):
     return Gated(gates, int(pieces))
 
 
-def hold(environ, start_response, gates, text=""):
+def hold(environ, start_response, gates, text="", size="0"):
     """Answer once there is a file 0."""
     wait_for(gates, 0)
-    return plain(start_response, text.encode())
+    return plain(start_response, text.encode() or b"x" * int(size))
 
 
 def nap(environ, start_response, seconds, text=""):
