@@ -36,6 +36,14 @@ class Reader:
             os.set_blocking(self.end, True)
         return size
 
+    def read_until(self, end):
+        """Read on until *end* has come, and return it all."""
+        found = b""
+        while not found.endswith(end):
+            assert select.select([self.fd], [], [], GUARD)[0], f"nothing more comes after {found[-100:]}"
+            found += os.read(self.fd, 1 << 20)
+        return found
+
     def read(self):
         """Return all that is there to be read."""
         found = b""
@@ -65,7 +73,9 @@ def pipe(request, reader, monkeypatch):
 
         monkeypatch.setattr(os, "pwritev", refuse)
     monkeypatch.setattr(pipes, "_PATIENCE", 0.0)
-    return Pipe(reader.end)
+    made = Pipe(reader.end)
+    yield made
+    made.close()  # nothing is to be written to whatever has the descriptor next
 
 
 def test_lines_are_written(pipe, reader):
@@ -78,18 +88,41 @@ def test_what_a_stopped_reader_does_not_take_is_held(pipe, reader):
     size = reader.fill()
     pipe.put("one\n")
     pipe.put("two\n")
-    assert reader.read() == b"x" * size
+    assert list(pipe._held) == [b"one\n", b"two\n"]
+    assert reader.read_until(b"two\n") == b"x" * size + b"one\ntwo\n", "without another line"
     pipe.put("three\n")
-    assert reader.read() == b"one\ntwo\nthree\n"
+    assert reader.read_until(b"three\n") == b"three\n"
 
 
-def test_what_is_held_is_written_at_the_end(pipe, reader):
+def test_where_there_can_be_no_thread_the_next_line_brings_what_is_held(pipe, reader, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pipes, "start_new_thread", refuse)
     size = reader.fill()
     pipe.put("one\n")
     assert reader.read() == b"x" * size
-    pipe.put("")
-    assert reader.read() == b"one\n"
-    assert not pipe._held
+    pipe.put("two\n")
+    assert reader.read() == b"one\ntwo\n"
+
+
+def test_a_reader_is_waited_for_at_the_end_and_what_it_does_not_take_is_counted(reader, monkeypatch):
+    monkeypatch.setattr(pipes, "_HELD", 3)
+    monkeypatch.setattr(pipes, "_PATIENCE", 0.0)
+    pipe = Pipe(reader.end)
+    size = reader.fill()
+    for line in ("one\n", "two\nthree\n", "four\n", "five\n"):
+        pipe.put(line)
+    assert pipe.close() == 5
+    assert pipe.close() == 0
+    pipe.put("six\n")
+    monkeypatch.setattr(pipes, "_PATIENCE", GUARD)
+    found = []
+    ending = threading.Thread(target=lambda: found.append(pipe.close()))
+    ending.start()
+    assert reader.read_until(b"six\n") == b"x" * size + b"six\n"
+    ending.join()
+    assert found == [0]
 
 
 def test_what_is_dropped_beyond_a_limit_is_told(pipe, reader, monkeypatch):
@@ -97,11 +130,10 @@ def test_what_is_dropped_beyond_a_limit_is_told(pipe, reader, monkeypatch):
     size = reader.fill()
     for line in ("one\n", "two\n", "three\n", "four\nfive\n"):
         pipe.put(line)
-    assert reader.read() == b"x" * size
+    told = b"one\ntwo\n3 lines of the log were dropped: nobody read them\n"
+    assert reader.read_until(b"nobody read them\n") == b"x" * size + told
     pipe.put("six\n")
-    assert reader.read() == b"one\ntwo\n3 lines of the log were dropped: nobody read them\nsix\n"
-    pipe.put("seven\n")
-    assert reader.read() == b"seven\n"
+    assert reader.read_until(b"six\n") == b"six\n"
 
 
 def test_a_slow_reader_is_waited_for(reader, monkeypatch):
@@ -160,10 +192,9 @@ def test_a_child_writes_nothing_of_its_parents(pipe, reader):
         finally:
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    pipe._writing.release()
     assert reader.read() == b"by the child\n"
-    pipe.put("")
-    assert reader.read() == b"by the parent\n"
+    pipe._writing.release()
+    assert reader.read_until(b"parent\n") == b"by the parent\n"
     assert size
 
 
@@ -185,8 +216,9 @@ def test_a_file_that_is_a_pipe_is_one(monkeypatch):
     sink = FileSink(f"/proc/self/fd/{reader.end}")
     size = reader.fill()
     sink.write("a line")
-    assert reader.read() == b"x" * size
-    sink.close()
+    assert reader.read_until(b"a line\n") == b"x" * size + b"a line\n"
+    monkeypatch.setattr(pipes, "_PATIENCE", GUARD)
+    assert sink.close() == 0
     sink.write("too late")
-    assert reader.read() == b"a line\n"
+    assert reader.read() == b""
     reader.close()

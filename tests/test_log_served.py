@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import zmq
 
+from tests.support.fronts import GUARD
 from tests.support.server import ROOT, Server
 
 APP = """
@@ -285,6 +288,41 @@ def test_a_reader_of_stderr_that_has_stopped_holds_nobody_up(app, listening, opt
         assert server.wait(60) == 0
     os.close(write)
     os.close(read)
+
+
+def children(pid):
+    return {*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())}
+
+
+def test_what_a_reader_of_stderr_does_not_take_of_a_worker_that_ends_is_told(app, listening):
+    read, write = os.pipe()
+    arguments = command(app, listening, "--master", "--warm-up=none", "--log-format=%(uri)", "--gevent=2")
+    with launched(arguments, listening, stderr=write) as server:
+        assert fetch(listening) == (200, b"hello")
+        log = b""
+        while not log.endswith(b"\n/\n"):
+            log += os.read(read, 65536)
+        before = children(server.pid)
+        os.set_blocking(write, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(write, b"x" * 4096)
+        for number in range(3):
+            assert fetch(listening, f"/{number}") == (200, b"hello")
+        server.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + GUARD
+        while before & children(server.pid):
+            assert time.monotonic() < deadline, "the old processes do not end"
+            time.sleep(0.01)
+        os.close(write)
+        server.terminate()
+        with open(read, "rb") as reader:
+            log = reader.read().rpartition(b"xxxx")[2]
+        assert server.wait(60) == 0
+    assert re.search(
+        rb"ERROR worker 1 \(pid \d+\) has ended, and 3 lines of its log were dropped: nobody", log
+    )
+    assert b"/2\n" not in log
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,10 @@ class Attendants:
             for number in MASTER:
                 signal.signal(number, signal.SIG_IGN)
             self._logs.forked()
-            return run(sock.fileno(), self._logs.reopen)
+            try:
+                return run(sock.fileno(), self._logs.reopen)
+            finally:
+                self._logs.close()
 
         try:
             return self._children.fork(name, lambda _: None, attend)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from appserver.configuration import Configuration
 
 _NUMBER = 8
-_HEAD = 4  # numbers of the process itself
-_BEATS, _HARAKIRIS, _SIGNALS, _SERVES = range(_HEAD)
+_HEAD = 5  # numbers of the process itself
+_BEATS, _HARAKIRIS, _SIGNALS, _SERVES, _LOST = range(_HEAD)
 _ROW = 2  # a loop's numbers, which `cores.Load` names
 
 
@@ -91,6 +91,15 @@ class Board:
     def note_service(self) -> None:
         """Show that the process takes requests from now on."""
         self._numbers[_SERVES] = 1
+
+    def note_lost(self, lines: int) -> None:
+        """Note how many lines of the log nobody has taken at its end."""
+        self._numbers[_LOST] = lines
+
+    @property
+    def lost(self) -> int:
+        """How many lines of its log were lost with the process."""
+        return self._numbers[_LOST]
 
     @property
     def serves(self) -> bool:

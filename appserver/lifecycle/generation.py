@@ -20,6 +20,7 @@ from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.server import StopOptions
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from appserver.configuration import Configuration
@@ -160,11 +161,17 @@ class Generation:
             else:
                 loaded.set_result(None)
 
+        def run(sock: socket.socket) -> int:
+            try:
+                return Preloader(self.configuration, self._logs, self.number, sock).run()
+            finally:
+                self._logs.close()
+
         with _needed():
             preloader = self._preloader = self._children.fork(
                 "preloader",
                 heard,
-                lambda sock: Preloader(self.configuration, self._logs, self.number, sock).run(),
+                run,
             )
         await first(loaded, preloader.exited)
         if not loaded.done():
@@ -215,6 +222,11 @@ class Generation:
 
     def _gone(self, worker: Serving) -> None:
         worker.close()
+        if lost := worker.board.lost:
+            log.error(
+                "%s (pid %d) has ended, and %d lines of its log were dropped: nobody read them",
+                worker.name, worker.pid, lost,
+            )  # fmt: skip
         self.workers.discard(worker)
         self._ledger.end(worker)
 

@@ -54,6 +54,7 @@ class Preloader:
         self._generation = generation
         self._sock = sock
         self._channel = Channel(sock.fileno())
+        self._board: Board | None = None  # of the worker that this has become
 
     def run(self) -> int:
         """Serve the master until its end; return the exit code."""
@@ -168,6 +169,10 @@ class Preloader:
             log.exception("worker %d failed", number)
             traceback.print_exc()
         finally:
+            with suppress(Exception):
+                lost = self._logs.close()
+                if self._board is not None:
+                    self._board.note_lost(lost)
             os._exit(code)
 
     def _work(self, app: Application | None, number: int, strict: bool, fds: list[int]) -> int:
@@ -176,10 +181,9 @@ class Preloader:
         configuration = self._configuration
         title.set(configuration.settings, f"worker {number} (generation {self._generation})")
         channel, board = fds
+        self._board = Board.of(configuration, board)
         try:
-            worker = Worker(
-                configuration, self._logs, Channel(channel), Board.of(configuration, board), strict=strict
-            )
+            worker = Worker(configuration, self._logs, Channel(channel), self._board, strict=strict)
             return worker.run(app)
         finally:
             leaving.finish()  # os._exit follows, because of the stack above us

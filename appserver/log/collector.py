@@ -93,7 +93,8 @@ class ZeromqSink:
         with suppress(OSError):  # the endpoint was good before
             self._connect()
 
-    def close(self) -> None:
+    def close(self) -> int:
         with self._lock:
             if not self._context.closed and self._pid == os.getpid():
                 self._context.destroy(linger=_LINGER)
+            return self._dropped

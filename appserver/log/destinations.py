@@ -87,6 +87,7 @@ class Log:
             raise
         if all(name for name, _ in sinks):  # what no route takes goes there, as in uWSGI
             sinks.append(("", StderrSink()))
+            self._open.append(sinks[-1][1])
         # Requests have their own, and for what those do not take the others.
         names, routed = {name for name, _ in requests}, {"", *(name for name, _ in options.log_req_route)}
         requests += [each for each in sinks if each[0] in routed - names]
@@ -146,9 +147,8 @@ class Log:
             for each in self._collectors
         )
 
-    def _close_sinks(self) -> None:
-        for sink in self._open:
-            sink.close()
+    def _close_sinks(self) -> int:
+        return sum(sink.close() for sink in self._open)
 
     def reopen(self) -> None:
         """Go on with the files that have the paths now, after those before were moved away."""
@@ -191,7 +191,10 @@ class Log:
         for sink in self._open:
             sink.forked()
 
-    def close(self) -> None:
-        """Hand over what is held and give ``logging`` back as it was; safe twice."""
+    def close(self) -> int:
+        """Hand over what is held and give ``logging`` back as it was; safe twice.
+
+        Return how many lines were not taken, by readers that have stopped and collectors that are away.
+        """
         self._loggers.release()
-        self._close_sinks()
+        return self._close_sinks()

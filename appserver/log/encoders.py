@@ -139,6 +139,5 @@ class Ruled:
         for _, sink in self._sinks:
             sink.forked()
 
-    def close(self) -> None:
-        for _, sink in self._sinks:
-            sink.close()
+    def close(self) -> int:
+        return sum(sink.close() for _, sink in self._sinks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from _thread import start_new_thread  # the real one, also where gevent replaces it later
 from collections import deque
 from select import PIPE_BUF, POLLOUT, poll  # the real one, also where gevent replaces it later
 from threading import Lock
@@ -32,7 +33,8 @@ class Pipe:
     """Write lines, and wait for a slow reader, so that nothing is lost.
 
     One that takes nothing for a second is not waited for until it has caught up. A bounded number of lines is
-    held for it; what is dropped beyond that is counted, and reported once it has.
+    held for it, and a thread gives it those as it takes them; what is dropped beyond that is counted, and
+    reported once it has caught up.
     """
 
     def __init__(self, fd: int) -> None:
@@ -46,6 +48,7 @@ class Pipe:
         self._held: deque[bytes] = deque()
         self._dropped = 0
         self._patience = _PATIENCE
+        self._watched = False  # by the thread that waits for room
         self._writing = Lock()
         self._room = poll()
         self._room.register(self._fd, POLLOUT)
@@ -77,14 +80,41 @@ class Pipe:
             finally:
                 self._writing.release()
 
+    def _watch(self) -> None:
+        """Write what is held as there is room, beside all that logs, until nothing is."""
+        room = poll()
+        room.register(self._fd, POLLOUT)
+        while self._watched:
+            room.poll()
+            with self._writing:  # of who never waits for this thread
+                self._watched = not self._write()
+        self._flush()  # what has come meanwhile
+
+    def close(self) -> int:
+        """Give the reader a last chance to take what is held; return how many lines it does not get."""
+        with self._writing:
+            self._patience = _PATIENCE
+            while (self._held or self._dropped) and self._write():
+                pass
+            lost = self._dropped + sum(piece.count(b"\n") for piece in self._held)
+            self._held.clear()
+            self._dropped = 0
+        return lost
+
     def _write(self) -> bool:
-        """Write what is held as long as there is room; tell whether that was all."""
+        """Write what is held as long as there is room; tell whether that was all. Only one does so."""
         held = self._held
         while held:
             piece = held[0]
             taken = self._offer(piece)
             if not taken:
                 self._patience = 0.0
+                if not self._watched:
+                    self._watched = True
+                    try:
+                        start_new_thread(self._watch, ())
+                    except RuntimeError:  # there can be none now: the next line tries again
+                        self._watched = False
                 return False
             if taken == len(piece):
                 held.popleft()

@@ -49,8 +49,8 @@ class Sink(Protocol):
     def forked(self) -> None:
         """Go on in a forked child; never raise."""
 
-    def close(self) -> None:
-        """Hand over what is held; safe twice."""
+    def close(self) -> int:
+        """Hand over what is held, and return how many lines were not taken; safe twice."""
 
 
 def open_file(path: str, flags: int, mode: int) -> int:
@@ -149,10 +149,9 @@ class _Holding:
         """Write *text*, lines with their ends, as the only one who does; never raise."""
         raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> int:
         self.flush()
-        if self._pipe is not None:
-            self._pipe.put("")
+        return 0 if self._pipe is None else self._pipe.close()
 
 
 class StderrSink(_Holding):
@@ -293,11 +292,12 @@ class FileSink(_Holding):
     def forked(self) -> None:
         pass
 
-    def close(self) -> None:
-        super().close()
+    def close(self) -> int:
+        lost = super().close()
         self._pipe = None
         with suppress(OSError):
             self._file.close()
+        return lost
 
 
 def move_away(path: str, fd: int, most: int, backup: str) -> None:
@@ -355,6 +355,5 @@ class Sinks:
         for sink in self._sinks:
             sink.forked()
 
-    def close(self) -> None:
-        for sink in self._sinks:
-            sink.close()
+    def close(self) -> int:
+        return sum(sink.close() for sink in self._sinks)
