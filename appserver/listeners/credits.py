@@ -37,6 +37,7 @@ _PROBE = 0.5  # seconds without credit after which Mongrel2 is asked whether the
 _SLOW_PROBE = (
     5.0  # and where nothing waits for that: it does not tell who has left while it was sent something
 )
+_REMEMBERED = 10000  # connections whose clients have left with something outstanding
 _PATIENCE = 10.0  # seconds more than `_SILENCE` for threads that an application blocks to read what they have
 
 
@@ -78,6 +79,7 @@ class Credits:
         self._timeout = timeout
         self._lock = Lock()
         self._accounts: dict[Line, _Account] = {}
+        self._left: dict[Line, None] = {}  # of which a thread may still read what another has been told after
         self.readers: list[Reader] = []  # all that Mongrel2 may tell something
 
     def learn(self, attachment: int) -> None:
@@ -181,11 +183,11 @@ class Credits:
             return others
 
     def give(self, line: Line, credit: int) -> bool | None:
-        """Take back credit; return True where a stream that was held up goes on, None without an account."""
+        """Take back credit; return True where a held-up stream goes on, None where it is nobody's."""
         with self._lock:
             account = self._accounts.get(line)
             if account is None:
-                return None
+                return False if line in self._left else None
             account.outstanding = max(0, account.outstanding - credit)
             self._begin(account)
             try:
@@ -294,7 +296,10 @@ class Credits:
     def forget(self, line: Line) -> None:
         """Drop what waits for a client that has left."""
         with self._lock:
-            self._accounts.pop(line, None)
+            if self._accounts.pop(line, None) is not None:
+                self._left[line] = None
+                if len(self._left) > _REMEMBERED:
+                    del self._left[next(iter(self._left))]
 
     def lost(self, attachment: int) -> None:
         """Drop what waits for the clients of a Mongrel2 that has left."""

@@ -65,6 +65,15 @@ def test_what_mongrel2_tells_is_waited_for(site):
     assert sum(map(len, site.sent)) < len(DATA)
 
 
+def test_credit_of_a_client_that_has_left_is_of_one_of_ours(site):
+    """A thread reads it after another has been told of the end."""
+    site.credits.put(LINE, b"x" * 100)
+    for each in (LINE, OTHER):
+        site.credits.forget(each)
+    assert site.credits.give(LINE, 100) is False
+    assert site.credits.give(OTHER, 100) is None, "it was sent nothing"
+
+
 def test_where_it_says_nothing_the_rest_is_sent_at_once(site):
     """As one message, and the end behind it: Mongrel2 takes 16 at a time."""
     site.credits.put(LINE, DATA, close=True)
