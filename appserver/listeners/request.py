@@ -346,9 +346,12 @@ class Request:
                 timer.close()
 
     def go_on(self) -> None:
-        """Let it look again whether it still has to wait; to be called by the loop."""
+        """Let it look again whether it still has to wait; to be called in the loop's thread."""
         if self.waiters:
-            self._wake()
+            if getcurrent() is self.intake.hub:
+                self._wake()
+            else:  # which nobody would switch back to
+                self._wake_later()
         elif self.switched:
             self._tick()
 
