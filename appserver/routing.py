@@ -45,7 +45,12 @@ _ACTIONS = (
     "basicauth", "basicauth-next", *_REDIRECTS,
 )  # fmt: skip
 # Without these, what they keep away would be let in.
-_GUARDS = _STATUSES | _PASSWORDS | {"ldapauth", "ldapauth-next", "radius", "radius-next", "spnego", "access"}
+_GUARDS = (
+    _STATUSES
+    | _PASSWORDS
+    | _REDIRECTS.keys()
+    | {"ldapauth", "ldapauth-next", "radius", "radius-next", "spnego", "access"}
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = F
             )
         raise UnsupportedValue(told)
     if name in _FILLED:
-        checked(argument)
+        _check_filled(name, argument)
     if name == "addheader":
         field(argument)
     if name == "addvar" and "=" not in argument:
@@ -87,6 +92,15 @@ def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = F
     if name in _PASSWORDS:
         _credentials(name, argument)
     return Rule(matched, name, argument, negated)
+
+
+def _check_filled(name: str, argument: str) -> None:
+    try:
+        checked(argument)
+    except UnsupportedValue as error:
+        if name in _GUARDS:
+            raise BadValue(f"{error}; without the rule what its {name} keeps away would be open") from None
+        raise
 
 
 def rule(text: str) -> Rule:
@@ -112,7 +126,7 @@ def conditional(text: str, *, negated: bool = False) -> Rule:
     except UnsupportedValue as error:
         guard = rest.lstrip().partition(":")[0]
         if guard in _GUARDS:
-            raise BadValue(f"{error}; without the rule what its {guard} guards would be open") from None
+            raise BadValue(f"{error}; without the rule what its {guard} keeps away would be open") from None
         raise
     return action(rest.lstrip(), test, negated=negated)
 

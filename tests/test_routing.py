@@ -145,8 +145,11 @@ def test_no_two_requests_have_the_same_uuid():
     ["${geoip[a]}", "${uwsgi[status]}", "${time[x]}", "${httptime[x]}", "${httptime[-1]}", "${mime[PATH_INFO]}", "${cookie}x${b64[a]}", "${a-b}", "${}", "${qs[a]b}"],
 )  # fmt: skip
 def test_placeholders_that_are_not_here(action, text):
-    with pytest.raises(UnsupportedValue, match=r"^a variable of the request, .* not \$\{"):
+    """A redirect may keep its clients away from something, and is no rule to leave out."""
+    told = BadValue if action.startswith("redirect") else UnsupportedValue
+    with pytest.raises(told, match=r"^a variable of the request, .* not \$\{") as caught:
         unconditional(action.format(text))
+    assert type(caught.value) is told
 
 
 def test_the_text_behind_a_status_is_nobodys():
@@ -258,12 +261,18 @@ def test_bad_rules(text):
         ),
         ("route", "^/a return:", "expected return:STATUS"),
         ("route-run", "return:soon", "expected return:STATUS"),
-        ("route-if", "lord:x return:403", "without the rule what its return guards would be open"),
-        ("route-if", "equal:${geoip[a]};b break:403", "without the rule what its break guards would be open"),
+        ("route", "^/a redirect:https://x/${lower[HTTP_HOST]}", "what its redirect keeps away would be open"),
+        ("route-if", "lord:x redirect:/login", "what its redirect keeps away would be open"),
+        ("route-if", "lord:x return:403", "without the rule what its return keeps away would be open"),
+        (
+            "route-if",
+            "equal:${geoip[a]};b break:403",
+            "without the rule what its break keeps away would be open",
+        ),
         (
             "route-if-not",
             "lord:x basicauth:R,u:p",
-            "without the rule what its basicauth guards would be open",
+            "without the rule what its basicauth keeps away would be open",
         ),
     ],
 )
