@@ -169,6 +169,7 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
         (["served.py"], "served.py: it is a Python file, not an ini file; set wsgi-file = served.py"),
         (["served.py:app"],
          "served.py: it is a Python file, not an ini file; set wsgi-file = served.py and callable = app"),
+        (["table.py"], "table.py: it is a Python file, not an ini file; set wsgi-file = table.py"),
         (["-w"], "-w: a value is missing; expected module[:callable]"),
         (["--ini"], "--ini: a value is missing; expected a file"),
         (["--ini="], "--ini: a value is missing; expected a file"),
@@ -185,6 +186,8 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
 def test_a_wrong_command_line_is_explained(capsys, arguments, problem):
     with open("site.yaml", "w") as file:
         file.write("uwsgi:\n  http-socket: :0\n")
+    with open("table.py", "w") as file:
+        file.write("X = [\n    [1, 2],\n    [3, 4],\n]\n")
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert err == f"appserver: {problem}\n"

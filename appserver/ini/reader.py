@@ -227,8 +227,7 @@ class Reader:
             self.add(setting)
         if any(name in wanted for name in found):
             return ""
-        if not found:
-            _check_ending(path, section)
+        _check_ending(path, section)
         has = f"it has {', '.join(f'[{name}]' for name in found)}" if found else "it has no section"
         return f"{path}: no section {' or '.join(f'[{name}]' for name in wanted)}; {has}"
 
@@ -275,7 +274,7 @@ def _inherits(setting: Setting) -> bool:
 
 
 def _check_ending(path: str, section: str) -> None:
-    """Raise `IniError` where the name of a file without sections tells that it is no ini file."""
+    """Raise `IniError` where the name of a file without such a section tells that it is no ini file."""
     ending = path.rpartition(".")[2].lower()
     if ending in _OTHER_FORMATS:
         raise IniError(f"{path}: {_ONLY_INI}")
