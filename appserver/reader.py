@@ -5,10 +5,23 @@ from __future__ import annotations
 from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any
 
+from gevent.monkey import get_original
 from greenlet import getcurrent
 
 if TYPE_CHECKING:
+    from gevent.hub import Hub
     from greenlet import greenlet
+
+_get_ident = get_original("_thread", "get_ident")
+
+
+def check_thread(hub: Hub) -> None:
+    """Raise `RuntimeError` in another thread than that of *hub*, where nobody could be waited for."""
+    if _get_ident() != hub.thread_ident:
+        raise RuntimeError(
+            "a body that comes by and by can be read in the thread of its call alone; read it there, or have"
+            " all of it read before (post-buffering, upload.temp_store)"
+        )
 
 
 class Source(RawIOBase):

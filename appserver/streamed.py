@@ -10,7 +10,7 @@ from gevent import get_hub, getcurrent
 
 from appserver.body import too_long
 from appserver.errors import ClientGone
-from appserver.reader import Reader, Source
+from appserver.reader import Reader, Source, check_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,8 @@ class StreamedBody(Source):
         return True
 
     def _wait(self) -> None:
+        if self._signal is None:
+            check_thread(self._hub)
         self.waiting = True
         try:
             if self._signal is not None:

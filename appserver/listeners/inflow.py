@@ -15,7 +15,7 @@ from appserver.errors import BodyError, ClientGone
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
 from appserver.protocols.mongrel2 import LAST, OFFSET
-from appserver.reader import Source
+from appserver.reader import Source, check_thread
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -115,6 +115,7 @@ class Inflow(Source):
                 raise ClientGone("the request has ended")
             if self.finished:
                 return 0
+            check_thread(request.intake.hub)
             if monotonic() >= deadline and not request.gone:
                 request.drop()
             if request.gone:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gevent
 import pytest
+from gevent import get_hub
 
 from appserver.errors import ClientGone
 from appserver.listeners.inflow import Inflow
 from appserver.protocols.mongrel2 import LAST, OFFSET
 from appserver.reader import Reader
+
+HERE = SimpleNamespace(hub=get_hub())
 
 
 @pytest.mark.parametrize("size", [-1, 5])
@@ -21,7 +25,7 @@ def test_what_a_read_that_is_broken_off_has_taken_is_read_again(size):
     first = SimpleNamespace(body=b"hel", fields={})
     last = SimpleNamespace(body=b"lo", fields={OFFSET: "3", LAST: "true"})
     inflow = Inflow(first, 5, 0, 60.0)
-    inflow.of(SimpleNamespace(gone=False, order=lambda **_: True, wait=wait, go_on=lambda: None))
+    inflow.of(SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True, wait=wait, go_on=lambda: None))
     reader = Reader(inflow, 16)
     for _ in range(2):
         with pytest.raises(gevent.Timeout):
@@ -41,7 +45,7 @@ def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(wa
         inflow.feed(last)
 
     inflow = Inflow(first, 5, 0, 60.0)
-    inflow.of(SimpleNamespace(gone=False, order=lambda **_: True, wait=over, go_on=lambda: None))
+    inflow.of(SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True, wait=over, go_on=lambda: None))
     reader = Reader(inflow, 16)
     if not waits:
         assert reader.read(3) == b"hel"
@@ -49,3 +53,13 @@ def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(wa
     with pytest.raises(ClientGone, match="the request has ended"):
         reader.read()
     assert inflow.finished
+
+
+def test_another_thread_cannot_wait_for_more():
+    """It would wait in a loop of its own, for nobody."""
+    inflow = Inflow(SimpleNamespace(body=b"hel", fields={}), 5, 0, 60.0)
+    inflow.of(SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True))
+    reader = Reader(inflow, 16)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="in the thread of its call alone"):
+        pool.submit(reader.read).result()
+    assert reader.read(3) == b"hel"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from socket import SHUT_WR
 
@@ -419,3 +420,14 @@ def test_a_large_body_is_not_held(serve, front):
         assert told["sha256"] == hashlib.sha256(body).hexdigest()
         after = json.loads(client.request("GET", "/memory").body)
     assert after - before < 8 << 10, "KiB"
+
+
+def test_another_thread_cannot_wait_for_more():
+    """It would switch to a loop that is not its own."""
+    body, environ = StreamedBody(0, 4, lambda: None, lambda: None, native=False), {}
+    body.give_to(environ)
+    body.add(b"ab")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="in the thread of its call alone"):
+        pool.submit(environ["wsgi.input"].read).result()
+    assert not body.waiting
+    assert environ["wsgi.input"].read(2) == b"ab"
