@@ -78,7 +78,7 @@ def test_P11_each_unix_socket_has_its_own_permissions(tmp_path, options):
 CLOCKS = {
     "log.access": "the time in a line", "log.encoders": "the time in a line", "exchange": "the field Date",
     "log.sinks": "the name of a file", "static.service": "the field Expires", "ini.magic": "%t",
-    "clock": "cron",
+    "clock": "cron", "placeholders": "${time[unix]} and ${httptime[60]} in rules of route",
     "compat.finder": "uwsgi.started_on",
     "alone": "the start in the statistics", "lifecycle.generation": "the start in the statistics",
 }  # fmt: skip
