@@ -128,7 +128,9 @@ class Autoreload:
             try:
                 self._begin()
             except OSError as error:
-                log.error("py-autoreload: cannot start a process: %s", error.strerror)  # noqa: TRY400
+                log.error(  # noqa: TRY400  (where is known)
+                    "py-autoreload: cannot start a process: %s", error.strerror
+                )
                 self._begin_again()
 
         self._again = asyncio.get_running_loop().call_later(self._pause, begin)

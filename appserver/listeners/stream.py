@@ -180,7 +180,7 @@ class StreamListener:
             return
         shut(listening)
         with suppress(OSError):  # nobody waits any more
-            while True:
+            while True:  # bare descriptors, as in `_take`
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
                 self.loop.run_callback_threadsafe(self._adopt, fd, peer)
         with suppress(OSError):
@@ -271,7 +271,7 @@ class StreamListener:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
         try:
             connection = Connection(self, fd, peer)
-        except BaseException:
+        except BaseException:  # nobody else closes it
             os.close(fd)
             raise
         connection.codec.trust = self.forwarded

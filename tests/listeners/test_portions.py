@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appserver.errors import ClientGone
 from appserver.listeners import portions
+from appserver.listeners.mongrel2_wire import Mongrel2Wire
 from appserver.listeners.portions import INTERVAL, Portions
 from appserver.listeners.request import Request
 
@@ -124,14 +126,18 @@ class Answer:
 
     def __init__(self, *, credited):
         self.loop, self.sent, self.takes = Loop(), [], True
+        self.ends = []  # of its connection, and of the request
         intake = SimpleNamespace(
-            loop=self.loop, credited=lambda _: credited, held_up=lambda _: False, try_send=self.try_send
-        )
+            loop=self.loop, hub=None, credited=lambda _: credited, held_up=lambda _: False,
+            try_send=self.try_send, switch=lambda _: None, end=lambda _: self.ends.append("request"),
+        )  # fmt: skip
         self.request = Request(intake, 1, (b"uuid", b"7"), SimpleNamespace(length=None))
         self.request.wire = SimpleNamespace(sent=lambda: None)
 
     def try_send(self, request, pieces, last):
-        if self.takes:
+        if self.takes and last:
+            self.ends.append("connection")
+        elif self.takes:
             self.sent.append(b"".join(pieces))
         return self.takes
 
@@ -153,6 +159,29 @@ def test_a_frame_that_is_held_leaves_as_soon_as_it_may(clock, credited, seconds)
     assert answer.due(clock) == pytest.approx(seconds, rel=1e-4)
     assert answer.sent[8:] == [b"89"]
     assert not answer.loop.timers, "a connection that idles costs nothing"
+
+
+def test_a_websocket_ends_behind_the_frames_that_are_held(clock):
+    answer = Answer(credited=False)
+    wire = Mongrel2Wire(answer.request, None)
+    wire.open(b"head", SimpleNamespace(drained=lambda: None))
+    for number in range(9):
+        wire.write(b"%d" % number)
+    wire.end()
+    assert (answer.request.held, answer.ends) == (2, [])
+    answer.due(clock)
+    assert (answer.sent[-1], answer.ends) == (b"78", ["connection"])
+    wire.finish(failed=False)
+    assert answer.ends == ["connection", "request"]
+
+
+def test_a_client_that_leaves_before_its_websocket_is_open_is_one_that_has_left():
+    answer = Answer(credited=False)
+    answer.request.wire, answer.request.gone = None, True
+    with pytest.raises(ClientGone):
+        Mongrel2Wire(answer.request, None).open(b"head", SimpleNamespace())
+    answer.request.done()
+    assert (answer.sent, answer.ends) == ([], ["request"])
 
 
 def test_what_mongrel2_does_not_take_is_not_tried_without_a_pause(clock):
