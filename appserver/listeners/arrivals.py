@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.handoff import BODY, GO_ON, NOTICE
-from appserver.protocols.mongrel2 import CREDITS, LAST, OFFSET, control, may_continue, parse, sender
+from appserver.protocols.mongrel2 import control, may_continue, parse, sender
+from appserver.protocols.mongrel2_fields import CREDITS, LAST, OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +125,7 @@ class Arrivals:
             return False
         job = self._dispatch.holder(connection)
         if job is not None and not job.gone:
-            job.uploads = LAST not in parsed.fields
+            job.uploads = LAST not in parsed.aside
             self._loops.tell(job, BODY, message)
         else:
             if job is None and not self._dispatch.ended(connection):
@@ -136,7 +137,7 @@ class Arrivals:
 def _uploads(message: bytes) -> bool:
     """Tell whether more of a request's body will come."""
     try:
-        fields = parse(message).fields
+        aside = parse(message).aside
     except ProtocolError:  # a loop refuses it
         return False
-    return OFFSET in fields and LAST not in fields
+    return OFFSET in aside and LAST not in aside

@@ -129,10 +129,10 @@ class HttpListener(StreamListener):
         }  # fmt: skip
 
     def codec(self, peer: Any) -> HttpCodec:
-        base = self.base
+        client = None
         if self.tcp:
             host = peer[0]
             if host.startswith("::ffff:"):  # of IPv4, at a socket for both
                 host = str(address_of(host))
-            base = base | {"REMOTE_ADDR": host, "REMOTE_PORT": str(peer[1])}
-        return self._codec(base, self._reader, self._request_limits)
+            client = {"REMOTE_ADDR": host, "REMOTE_PORT": str(peer[1])}
+        return self._codec(self.base, self._reader, self._request_limits, client)

@@ -14,7 +14,7 @@ from appserver.body import too_long
 from appserver.errors import BodyError, ClientGone
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.mongrel2 import LAST, OFFSET
+from appserver.protocols.mongrel2_fields import LAST, OFFSET
 from appserver.reader import Source, check_thread
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Inflow(Source):
         self._failed: BodyError | None = None
         self._discards = False
         self._ended = False
-        self._add(first.body, LAST in first.fields)
+        self._add(first.body, LAST in first.aside)
 
     def of(self, request: Request) -> None:
         """Belong to *request*."""
@@ -58,7 +58,7 @@ class Inflow(Source):
 
     def feed(self, piece: Message) -> None:
         """Take a piece; in the request's loop."""
-        offset = piece.fields[OFFSET]
+        offset = piece.aside[OFFSET]
         at = int(offset) % _ROUND if isinstance(offset, str) and offset.lstrip("-").isdecimal() else -1
         if at < 0 or (at - self._received) % _ROUND > _WINDOW:
             self._fail(_bad(f"A piece of the body at {offset!r} does not follow {self._received} bytes."))
@@ -66,7 +66,7 @@ class Inflow(Source):
             self._early[at] = piece
             while (following := self._early.pop(self._received % _ROUND, None)) is not None:
                 self._credit -= len(following.body)
-                self._add(following.body, LAST in following.fields)
+                self._add(following.body, LAST in following.aside)
                 if self.finished:
                     break
         assert self._request is not None

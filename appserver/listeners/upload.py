@@ -15,8 +15,10 @@ from contextlib import suppress
 from typing import IO
 
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.fields import CODING
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.mongrel2 import DONE, START, Message, parse
+from appserver.protocols.mongrel2 import Message, parse
+from appserver.protocols.mongrel2_fields import DONE, START
 
 _ERROR = "500 Internal Server Error"
 _MOST = 2**31 - 1  # bytes that Mongrel2 takes for a length
@@ -25,13 +27,12 @@ _DONE, _HEAD = DONE.encode(), 65536  # what is looked for in so many bytes of a 
 
 def announced(message: Message) -> bool:
     """Tell whether the upload headers of *message* are Mongrel2's own."""
-    fields = message.fields
-    if message.body or not isinstance(fields.get(START), str):
+    if message.body or not isinstance(message.aside.get(START), str):
         return False
-    length = fields.get("content-length")
+    length = message.fields.get("CONTENT_LENGTH")
     if length is None:
-        return fields.get("transfer-encoding") == "chunked"
-    if not isinstance(length, str) or not (length.isascii() and length.isdigit()):
+        return message.fields.get(CODING) == "chunked"
+    if not (length.isascii() and length.isdigit()):
         return False
     return len(length) < 19 and 0 < int(length) <= _MOST
 
@@ -43,8 +44,8 @@ def take(message: Message, directory: str, chroot: str) -> tuple[IO[bytes], int]
     Mongrel2 names is looked up below that and must lie in *directory*. The caller closes the file.
     Raise `ProtocolError` where there is no such file or it may not be used.
     """
-    path = message.fields[DONE]
-    if not isinstance(path, str) or path != message.fields[START]:
+    path = message.aside[DONE]
+    if not isinstance(path, str) or path != message.aside[START]:
         raise ProtocolError(BAD_REQUEST, "The upload's end names another file than its start.")
     if not directory:
         raise ProtocolError(
@@ -72,7 +73,7 @@ def discard(message: bytes, directory: str, chroot: str) -> None:
         return
     with suppress(ProtocolError):
         parsed = parse(message)
-        if DONE in parsed.fields and announced(parsed):
+        if DONE in parsed.aside and announced(parsed):
             take(parsed, directory, chroot)[0].close()
 
 

@@ -42,8 +42,10 @@ _SLASH = re.compile("%(2[Ff])")  # an escaped one, which Apache can leave as it 
 class CgiVariables(Variables):
     """Variables of a request, in one protocol's notation."""
 
-    def passes(self, name: str) -> bool:
-        return name.isprintable() and name not in _DROPPED and not name.startswith(_OURS)
+    def key(self, name: str) -> str | None:
+        if not name.isprintable():
+            return None
+        return "" if name in _DROPPED or name.startswith(_OURS) else name
 
     def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
         return merged(self.every(data, at, end))

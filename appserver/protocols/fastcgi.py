@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appserver.protocols.cgi import CgiVariables, exchange
 from appserver.protocols.codec import AT_ONCE, ProtocolError
+from appserver.protocols.forms import NOWHERE
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, CgiAnswers, head_of, http_refusal
 from appserver.protocols.stranger import stranger
 
@@ -74,6 +75,18 @@ class Pairs(CgiVariables):
         middle = at + first
         stop = middle + second
         return text[at:middle], text[middle:stop], stop
+
+    def lead(self, said: bytes, name: str) -> tuple[bytes, bytes]:
+        # The length of the value stands before the name.
+        return (said[:1], name.encode("latin-1")) if said[0] < 0x80 else (b"", b"")
+
+    def span(self, data: bytes, at: int, name: bytes) -> tuple[int, int]:
+        size = data[at]
+        middle = at + 1
+        if size >= 0x80:
+            size, middle = _size(data, at)
+        start = middle + len(name)
+        return (start, start + size) if data[middle:start] == name else NOWHERE
 
 
 VARIABLES: Final = Pairs("A name-value pair is longer than its stream.")

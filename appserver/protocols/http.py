@@ -27,6 +27,7 @@ from appserver.protocols.fields import (
     separator,
 )
 from appserver.protocols.framing import BAD_REQUEST, HEAD_TOO_LARGE, ChunkedBody, HttpAnswers
+from appserver.protocols.lines import LINES
 from appserver.protocols.stranger import stranger, unclear
 from appserver.protocols.upgrade import Upgrade, asks
 
@@ -63,18 +64,26 @@ USUAL: Final = RequestLimits()
 class HttpCodec(HttpAnswers):
     """Decode a connection's requests one after the other and frame their answers."""
 
-    __slots__ = ("base", "last", "left", "limits", "reader", "searched")
+    __slots__ = ("base", "client", "last", "left", "limits", "reader", "searched", "short")
 
     plain = True
     verbatim = True
 
     def __init__(
-        self, base: dict[str, Any], reader: Reader | None = None, limits: RequestLimits = USUAL
+        self,
+        base: dict[str, Any],
+        reader: Reader | None = None,
+        limits: RequestLimits = USUAL,
+        client: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.base = base
+        self.base = base  # what every request of the listener has in its environ,
+        self.client = client  # and those of this connection
         self.reader = reader
         self.limits = limits
+        self.short = (
+            0 if reader is not None else min(limits.line, limits.field)
+        )  # bytes: no line has too many
         self.left = limits.requests  # that may still come
         self.last = False  # the peer has said that its request is the last
         self.searched = 0  # no head ends before this place in the buffer
@@ -142,24 +151,27 @@ class HttpCodec(HttpAnswers):
         return ProtocolError(BAD_REQUEST, why, hint=hint)
 
     def _exchange(self, head: bytes) -> Exchange:
-        fields = head.decode("latin-1").split("\r\n")
-        first = fields[0]
-        fields = fields[1:-2]
-        entries = lines.known(fields) if self.reader is None else None
-        if entries is None:
-            self._check(head)
+        text = head.decode("latin-1")
+        begin = text.find("\r\n")
         limits = self.limits
-        if len(head) > limits.line and b"\r\n" not in head[: limits.line]:
+        environ = None
+        if len(head) <= self.short:
+            environ = LINES.filled(head, text, begin + 2, len(head) - 2, self.base)
+        if environ is None:
             self._check(head)
-            raise self._too_long()
-        parts = _REQUEST_LINE(first)
+            if len(head) > limits.line and b"\r\n" not in head[: limits.line]:
+                raise self._too_long()
+        parts = _REQUEST_LINE(text[:begin])
         if parts is None:
             self._check(head)
             error = stranger("HTTP", head + self.buffer)
             raise (
                 error if error.hint else ProtocolError(BAD_REQUEST, "The first line is no HTTP request line.")
             )
-        if len(fields) > limits.fields:
+        fields = text[begin + 2 : -4].split("\r\n") if environ is None and len(head) > begin + 4 else []
+        if len(fields) > limits.fields or (
+            environ is not None and len(environ) - len(self.base) > limits.fields
+        ):
             raise ProtocolError(
                 HEAD_TOO_LARGE,
                 f"There are more header fields than the {limits.fields} of limit-request-fields.",
@@ -172,10 +184,10 @@ class HttpCodec(HttpAnswers):
         http11 = minor == "1"
         if method not in USUAL_METHODS:
             check_method(method)
-        environ = self.base.copy()
-        if entries is None:
-            entries = lines.read(fields) if self.reader is None else lines.entries(self.reader(head))
-        self._add(environ, entries)
+        if environ is None:
+            environ = self._read(head, text, begin + 2, fields)
+        if self.client is not None:
+            environ |= self.client
         coding = environ.pop(CODING, None)
         environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
@@ -214,6 +226,19 @@ class HttpCodec(HttpAnswers):
         # (`in` with bytes makes an exception first, so that find is faster.)
         if head.find(b"\r\n ") >= 0 or (0x09 in head and head.find(b"\r\n\t") >= 0):
             raise ProtocolError(BAD_REQUEST, "A header field is folded over lines.")
+
+    def _read(self, head: bytes, text: str, at: int, fields: list[str]) -> dict[str, Any]:
+        """Return the environ of a head whose fields begin at *at*, and learn its form."""
+        entries = lines.read(fields) if self.reader is None else lines.entries(self.reader(head))
+        environ = self.base.copy()
+        self._add(environ, entries)
+        if (
+            len(head) <= self.short
+            and len(environ) == len(self.base) + len(entries)  # none is repeated
+            and "".join([value for _, value in entries]).isprintable()
+        ):
+            LINES.learn(head, text, at, len(head) - 2, self.base)
+        return environ
 
     def _add(self, environ: dict[str, Any], entries: list[Entry]) -> None:
         """Add entries to an environ, those of one key as one."""

@@ -1,30 +1,36 @@
-"""The field lines of HTTP heads, made into entries of an environ.
-
-Most lines of a request have come before, in this request's connection or another's: Host, Accept,
-User-Agent. Such a line is checked and split once; from then on it is found whole.
-"""
+"""The field lines of HTTP heads, made into entries of an environ."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import CODING, KEYS, key_of
+from appserver.protocols.forms import Forms, Item
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.repeated import MOST, Entry, repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_known: dict[str, Entry] = {}
+    from appserver.protocols.repeated import Entry
 
 
-def known(lines: Iterable[str]) -> list[Entry] | None:
-    """Return the entries of lines that have all been read before, else None."""
-    try:
-        return list(map(_known.__getitem__, lines))
-    except KeyError:
-        return None
+class Lines(Forms):
+    """Know the forms of heads; their characters are checked, and no line is longer than it may be."""
+
+    def items(self, data: bytes, text: str, at: int, end: int) -> list[Item]:
+        found = []
+        for line in text[at:end].split("\r\n")[:-1]:
+            name, _, value = line.partition(":")
+            stop = at + len(line) + 2
+            said = data[at:stop]
+            lead = len(name) + 1 + value.startswith(" ")
+            found.append(Item(_key(name), value.strip(" \t"), said, said[:lead]))
+            at = stop
+        return found
+
+
+LINES: Final = Lines(mark="\r\n", bare=True)
 
 
 def read(lines: Iterable[str]) -> list[Entry]:
@@ -34,20 +40,12 @@ def read(lines: Iterable[str]) -> list[Entry]:
     """
     found = []
     for line in lines:
-        entry = _known.get(line)
-        if entry is None:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise ProtocolError(BAD_REQUEST, "The head is malformed: a field has no colon.")
-            key = _key(name)
-            if not key:
-                continue
-            entry = key, value.strip(" \t")
-            if repeats(line, key, entry[1]):
-                if len(_known) >= MOST:
-                    _known.clear()
-                _known[line] = entry
-        found.append(entry)
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ProtocolError(BAD_REQUEST, "The head is malformed: a field has no colon.")
+        key = _key(name)
+        if key:
+            found.append((key, value.strip(" \t")))
     return found
 
 

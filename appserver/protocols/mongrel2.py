@@ -9,43 +9,31 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from appserver.exchange import Exchange
 from appserver.protocols import tnetstring
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fields import (
+    CODING,
     HOSTS,
-    SINGLE,
     USUAL_METHODS,
     check_host,
     check_method,
     check_value,
     content_length,
     decoded,
-    joined,
-    key_of,
     server_of,
 )
 from appserver.protocols.framing import BAD_REQUEST, HttpAnswers
-from appserver.protocols.repeated import LONG, MOST
+from appserver.protocols.mongrel2_fields import CREDITS, FLAGS, LAST, OFFSET, Named, checked, read
+from appserver.protocols.repeated import MOST
 from appserver.protocols.tnetstring import malformed
 from appserver.protocols.upgrade import Upgrade, accepting, asks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Fields = dict[str, str | list[str]]
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
 
-START: Final = "x-mongrel2-upload-start"
-DONE: Final = "x-mongrel2-upload-done"
-_UPLOADS = frozenset({"HTTP_X_MONGREL2_UPLOAD_START", "HTTP_X_MONGREL2_UPLOAD_DONE"})
-
-# Mongrel2's own keys: a client's names are lower-cased.
-CREDITS: Final = "DOWNLOAD_CREDITS"  # bytes that may be sent to a client (download.flow_control)
-OFFSET: Final = "UPLOAD_STREAM"  # of a piece of a body (upload.stream)
-LAST: Final = "UPLOAD_STREAM_DONE"  # of its last piece
 MOST_TARGETS = 128  # clients that one message may be for (limits.handler_targets)
 RELEASE = 1 << 20  # credit behind the end of an upload's connection: its task would sleep on (src/upload.c)
 MOST_CREDITS = 102400  # bytes that a client may have to read with flow control (src/connection.c)
@@ -54,53 +42,43 @@ _CONTINUES = re.compile(rb"\d\d?:[^\n]{0,20}UPLOAD_STREAM").match  # headers of 
 
 HANDSHAKE: Final = "WEBSOCKET_HANDSHAKE"  # methods of what belongs to a WebSocket
 FRAME: Final = "WEBSOCKET"
-FLAGS: Final = "FLAGS"  # the first byte of its frame, such as 0x81
 
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
 _NOT_HTTP: Final = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
-_LATIN_1 = re.compile(r"[\x00-\xff]*").fullmatch
 _uuids: Final[set[bytes]] = set()  # that are well-formed
-# The environ's key of each field, "" for what is not passed on: here those of Mongrel2's own.
-_OWN: Final[dict[str, str]] = {
-    "METHOD": "REQUEST_METHOD",
-    "VERSION": "SERVER_PROTOCOL",
-    "URI": "REQUEST_URI",
-    "QUERY": "QUERY_STRING",
-    "PATH": "PATH_INFO",
-    "PATTERN": "SCRIPT_NAME",
-    "REMOTE_ADDR": "REMOTE_ADDR",
-    "URL_SCHEME": "wsgi.url_scheme",
-    "PEER_CERT_SHA1": "PEER_CERT_SHA1",
-}
-_keys: Final = _OWN.copy()
-_ELSEWHERE: Final = frozenset({"PATH", "PATTERN"})  # own ones that are looked at where they are needed
-# What Mongrel2 has gone by, blanks included: it decodes no body whose coding has one behind it.
-_VERBATIM: Final = frozenset({"transfer-encoding", "sec-websocket-key"})
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
 _NO_BODY: Final = b"0:,"  # as most messages end
-_BACKSLASH: Final = 0x5C
-_DEL: Final = 0x7F
-_strings_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
-_from_json: Final = msgspec.json.Decoder(dict[str, str | list[str]]).decode
+_NO_BASE: Final[dict[str, Any]] = {}
 
 
 class Message:
     """One message from Mongrel2, taken apart.
 
-    It is *plain* where each field is known to have one value, without control characters.
+    *fields* have their keys in the environ, with what is in *base*; *aside* are those that are about the
+    message, by their names. With something unusual *named* are all of them, see `mongrel2_fields.read`.
     """
 
-    __slots__ = ("body", "connection", "fields", "path", "plain")
+    __slots__ = ("aside", "base", "body", "connection", "fields", "named", "path")
 
     def __init__(
-        self, connection: Connection, path: bytes, fields: Fields, body: bytes, plain: bool = False
+        self,
+        connection: Connection,
+        path: bytes,
+        body: bytes,
+        *,
+        fields: dict[str, Any],
+        aside: Named,
+        named: Named | None,
+        base: dict[str, Any],
     ) -> None:
         self.connection = connection
         self.path = path
         self.fields = fields
+        self.aside = aside
+        self.named = named
         self.body = body
-        self.plain = plain
+        self.base = base
 
     @property
     def notice(self) -> str | None:
@@ -108,7 +86,11 @@ class Message:
 
         A client's own ``JSON /x`` arrives with METHOD JSON too, but with its path and VERSION.
         """
-        if self.path != b"@*" or self.fields.get("METHOD") != "JSON" or "VERSION" in self.fields:
+        if (
+            self.path != b"@*"
+            or self.fields.get("REQUEST_METHOD") != "JSON"
+            or "SERVER_PROTOCOL" in self.fields
+        ):
             return None
         try:
             notice = json.loads(self.body)
@@ -119,21 +101,21 @@ class Message:
     @property
     def credits(self) -> int:
         """The bytes that this message allows to be sent to its client; 0 without flow control."""
-        given = self.fields.get(CREDITS)
+        given = self.aside.get(CREDITS)
         return int(given) if isinstance(given, str) and given.isdecimal() and len(given) < 10 else 0
 
     @property
     def first_byte(self) -> int:
         """What a WebSocket's frame began with, the first one of a message; -1 where it is no frame."""
-        given = self.fields.get(FLAGS)
-        if self.fields.get("METHOD") != FRAME or not isinstance(given, str) or not _FLAGS(given):
+        given = self.aside.get(FLAGS)
+        if self.fields.get("REQUEST_METHOD") != FRAME or not isinstance(given, str) or not _FLAGS(given):
             return -1
         return int(given, 16)
 
     @property
     def continues(self) -> bool:
         """Whether it is a later piece of a body, which has no other fields than its place."""
-        return OFFSET in self.fields and "METHOD" not in self.fields
+        return OFFSET in self.aside and "REQUEST_METHOD" not in self.fields
 
 
 def sender(message: bytes) -> Connection | None:
@@ -161,8 +143,8 @@ def may_continue(message: bytes, connection: Connection) -> bool:
     return blank >= 0 and _CONTINUES(message, blank + 1) is not None
 
 
-def parse(message: bytes) -> Message:
-    """Take a message apart; raise `ProtocolError` where it is malformed."""
+def parse(message: bytes, base: dict[str, Any] = _NO_BASE) -> Message:
+    """Take a message apart, with *base* among its fields; raise `ProtocolError` where it is malformed."""
     words = message[:_HEAD].split(b" ", 3)
     connection = _connection(words[0], words[1]) if len(words) > 2 else None
     if connection is None:
@@ -172,71 +154,14 @@ def parse(message: bytes) -> Message:
     if blank < 0:
         raise malformed("The message has no headers.")
     start, end = tnetstring.netstring(message, blank + 1)
-    fields: Fields
-    if message[end] == 0x7D:
-        fields, plain = tnetstring.dictionary(message, start, end)
-        ends = b" ,"  # how a value does that has a blank behind it
-    elif message[end] == 0x2C:
-        fields, plain = _json_fields(message[start:end])
-        ends = b' "'
-    else:
-        raise malformed("The headers are neither a netstring nor a dictionary.")
-    if message.find(ends, start, end) >= 0 or not plain:
-        fields = _stripped(fields)
+    fields, aside, named = read(message, start, end, base)
     body = b""
     if len(message) != end + 4 or not message.endswith(_NO_BODY):
         start, stop = tnetstring.netstring(message, end + 1)
         if message[stop] != 0x2C or stop + 1 != len(message):
             raise malformed("The message does not end with its body.")
         body = message[start:stop]
-    return Message(connection, message[at:blank], fields, body, plain)
-
-
-def _json_fields(data: bytes) -> tuple[Fields, bool]:
-    """Return JSON headers as latin-1 text, and whether they are known to be strings without controls.
-
-    Mongrel2 escapes nothing but quotes and backslashes: bytes of any encoding and bare control
-    characters stand in its JSON, which strict decoders refuse. An escape that says more than one
-    byte was never Mongrel2's, except in PATH, which is not escaped and not used here.
-    """
-    escapes = _BACKSLASH in data
-    if data.isascii() and not (escapes and b"\\u" in data):
-        try:
-            if not escapes:  # and what controls could stand there bare, a strict decoder refuses but DEL
-                # A dict of strings is one of strings and lists to whoever only reads it.
-                return _strings_from_json(data), _DEL not in data  # type: ignore[return-value]
-        except msgspec.DecodeError:
-            pass
-        try:
-            return _from_json(data), False
-        except msgspec.DecodeError:
-            pass
-    try:
-        found = json.loads(data.decode("latin-1"), strict=False)
-    except (ValueError, RecursionError):
-        raise malformed("The headers are no JSON.") from None
-    if not isinstance(found, dict):
-        raise malformed("The headers are no JSON object.")
-    for name, value in found.items():
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(item, str) for item in values):
-            raise malformed(f"The value of {name!r} is neither a string nor a list of them.")
-        if name != "PATH" and not _LATIN_1(name + "".join(values)):
-            raise malformed(f"The value of {name!r} has a character that no byte stands for.")
-    return found, False
-
-
-def _stripped(fields: Fields) -> Fields:
-    """Return fields without blanks behind a client's values; Mongrel2 takes away those in front."""
-    found: Fields = {}
-    for name, value in fields.items():
-        if name.isupper() or name in _VERBATIM:
-            found[name] = value
-        elif isinstance(value, str):
-            found[name] = value.rstrip(" \t")
-        else:
-            found[name] = [each.rstrip(" \t") for each in value]
-    return found
+    return Message(connection, message[at:blank], body, fields=fields, aside=aside, named=named, base=base)
 
 
 def envelope(connection: Connection, *body: bytes | memoryview) -> bytes:
@@ -285,20 +210,24 @@ class Mongrel2Codec(HttpAnswers):
 
         Raise `ProtocolError` for what no request may carry.
         """
-        fields = message.fields
-        if OFFSET in fields and (fields[OFFSET] != "0" or (LAST not in fields and size != -1)):
+        aside = message.aside
+        if OFFSET in aside and (aside[OFFSET] != "0" or (LAST not in aside and size != -1)):
             raise ProtocolError(
                 "501 Not Implemented",
                 "Mongrel2 sends the body in pieces, which is not served here.",
                 hint="Set zeromq-dispatch = shared, or upload.temp_store instead of upload.stream in "
                 "mongrel2.conf.",
             )
-        environ = _given(message)
-        environ |= self.base
+        if message.named is not None:
+            environ = checked(message.named) | self.base
+        elif message.base is self.base:
+            environ = message.fields
+        else:
+            environ = message.fields | self.base
         method = environ.get("REQUEST_METHOD")
         if method is None:
             raise malformed("The message has no METHOD.")
-        switches = method == HANDSHAKE and _genuine(message)
+        switches = method == HANDSHAKE and _genuine(environ, message.body)
         if switches:
             environ["REQUEST_METHOD"], method, size = "GET", "GET", 0
         version = environ.get("SERVER_PROTOCOL")
@@ -310,7 +239,7 @@ class Mongrel2Codec(HttpAnswers):
             raise ProtocolError(BAD_REQUEST, f"{version!r} is no version of HTTP served here.")
         if environ.get("wsgi.url_scheme") != "https":
             environ["wsgi.url_scheme"] = "http"
-        self._target(environ, fields, message.path.decode("latin-1"))
+        self._target(environ, message.path.decode("latin-1"))
         if "REMOTE_ADDR" not in environ:
             environ["REMOTE_ADDR"] = ""
         host = environ.get("HTTP_HOST")
@@ -319,7 +248,10 @@ class Mongrel2Codec(HttpAnswers):
         environ["SERVER_NAME"], environ["SERVER_PORT"] = server_of(environ)
         if self.trust is not None:
             self.trust.apply(environ)
-        self._length(environ, fields, len(message.body) if size is None else size)
+        if size is None:
+            size = len(message.body)
+        if size or "CONTENT_LENGTH" in environ or CODING in environ:
+            self._length(environ, size)
         if switches:  # whatever is answered, Mongrel2 reads nothing but frames any more
             return Upgrade(environ, self)
         keeps = _keeps(version, environ.get("HTTP_CONNECTION", ""))
@@ -327,7 +259,7 @@ class Mongrel2Codec(HttpAnswers):
             return Upgrade(environ, self, keeps, able=False)  # something is wrong with it: see `check`
         return Exchange(environ, self, keeps)
 
-    def _target(self, environ: dict[str, Any], fields: Fields, raw: str) -> None:
+    def _target(self, environ: dict[str, Any], raw: str) -> None:
         """Take the path from the message itself: in JSON headers it is not escaped."""
         if not raw.startswith("/"):
             raise malformed(f"{raw[:80]!r} is no path.")
@@ -340,23 +272,21 @@ class Mongrel2Codec(HttpAnswers):
         script = ""
         if self.script_name:
             # A route is a prefix of what was sent, perhaps with a pattern behind it: /app/(.*)
-            pattern = fields.get("PATTERN", "")
-            if isinstance(pattern, str):
-                script = pattern.partition("(")[0].rstrip("/")
+            script = environ.get("SCRIPT_NAME", "").partition("(")[0].rstrip("/")
             if raw != script and not raw.startswith(script + "/"):
                 script = ""
             script = decoded(script)
         environ["SCRIPT_NAME"] = script
         environ["PATH_INFO"] = path[len(script) :]
 
-    def _length(self, environ: dict[str, Any], fields: Fields, size: int) -> None:
+    def _length(self, environ: dict[str, Any], size: int) -> None:
         """Set CONTENT_LENGTH to the size of the body, which Mongrel2 has read and decoded.
 
         It passes on a request with a Content-Length and a Transfer-Encoding, or with two lengths,
         having cut the body at its own idea of the end: nobody else can tell where that was.
         """
         given = environ.pop("CONTENT_LENGTH", None)
-        coding = fields.get("transfer-encoding")
+        coding = environ.pop(CODING, None)
         if coding is not None and (given is not None or coding != "chunked"):
             raise ProtocolError(BAD_REQUEST, "The request's Transfer-Encoding leaves its length open.")
         if given is not None and size < 0:
@@ -367,49 +297,13 @@ class Mongrel2Codec(HttpAnswers):
             environ["CONTENT_LENGTH"] = str(size)
 
 
-def _given(message: Message) -> dict[str, Any]:
-    """Return fields by their keys in the environ; raise `ProtocolError` for what may not be there."""
-    fields = message.fields
-    if message.plain:
-        try:
-            # *plain* says that no value is a list.
-            given: dict[str, Any] = {_keys[name]: value for name, value in fields.items()}
-        except KeyError:  # a new one
-            return _checked(fields)
-        if len(given) == len(fields):
-            given.pop("", None)
-            return given
-    return _checked(fields)
-
-
-def _checked(fields: Fields) -> dict[str, Any]:
-    """Return fields of which some are new, repeated, or not passed on, or have control characters."""
-    given: dict[str, Any] = {}
-    for name, value in fields.items():
-        key = _keys.get(name)
-        if key is None:
-            key = _key(name)
-        if not key or name in _ELSEWHERE:
-            continue
-        if not isinstance(value, str):
-            if name.isupper():
-                raise malformed(f"The message has no {name}.")
-            if not value:
-                continue
-            value = _joined(name, key, value)  # noqa: PLW2901  (what follows is about text)
-        if not value.isprintable():
-            check_value(key, value)
-        given[key] = joined(key, given[key], value) if key in given else value
-    return given
-
-
-def _genuine(message: Message) -> bool:
+def _genuine(environ: dict[str, Any], body: bytes) -> bool:
     """Tell whether Mongrel2 has found a handshake; a client's own method of that name is passed on, too.
 
     The body is what accepts the client's key (src/connection.c).
     """
-    key = message.fields.get("sec-websocket-key")
-    return isinstance(key, str) and message.body == accepting(key).encode()
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY")
+    return key is not None and body == accepting(key).encode()
 
 
 def _keeps(version: str, connection: str) -> bool:
@@ -417,22 +311,3 @@ def _keeps(version: str, connection: str) -> bool:
         return version == "HTTP/1.1"
     options = {option.strip() for option in connection.lower().split(",")}
     return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
-
-
-def _key(name: str) -> str:
-    """Return the environ's key of a field; "" where it is Mongrel2's own, or is not passed on."""
-    key = "" if name.isupper() else key_of(name)
-    if key in _UPLOADS:
-        key = ""
-    if len(name) < LONG:
-        if len(_keys) >= MOST:
-            _keys.clear()
-            _keys.update(_OWN)
-        _keys[name] = key
-    return key
-
-
-def _joined(name: str, key: str, values: list[str]) -> str:
-    if len(values) > 1 and key in SINGLE:
-        raise ProtocolError(BAD_REQUEST, f"{name} is given {len(values)} times.")
-    return ("; " if key == "HTTP_COOKIE" else ", ").join(values)

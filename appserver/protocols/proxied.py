@@ -41,9 +41,13 @@ class ProxiedHttpCodec(HttpCodec):
     __slots__ = ("named",)
 
     def __init__(
-        self, base: dict[str, Any], reader: Reader | None = None, limits: RequestLimits = USUAL
+        self,
+        base: dict[str, Any],
+        reader: Reader | None = None,
+        limits: RequestLimits = USUAL,
+        client: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(base, reader, limits)
+        super().__init__(base, reader, limits, client)
         self.named = False
 
     def receive(self, data: bytes) -> Exchange | None:
@@ -56,7 +60,7 @@ class ProxiedHttpCodec(HttpCodec):
             return None
         self.named = True
         if client is not None:
-            self.base = self.base | {"REMOTE_ADDR": client[0], "REMOTE_PORT": client[1]}
+            self.client = {"REMOTE_ADDR": client[0], "REMOTE_PORT": client[1]}
         self.buffer = b""
         rest = data[size:]
         return super().receive(rest) if rest else None

@@ -20,20 +20,15 @@ REPEATED: Final = frozenset(
         "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_VIA",
         "CONTENT_TYPE", "REQUEST_METHOD", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "SERVER_ADDR",
         "SERVER_SOFTWARE", "GATEWAY_INTERFACE", "REQUEST_SCHEME", "HTTPS", "DOCUMENT_ROOT", "SCRIPT_NAME",
-        "REDIRECT_STATUS", "CONTENT_LENGTH", "QUERY_STRING", "SCGI",
+        "REDIRECT_STATUS", "CONTENT_LENGTH", "QUERY_STRING", "SCGI", "wsgi.url_scheme",
     }
 )  # fmt: skip
-# The same, as Mongrel2 names it.
-FIELDS: Final = frozenset(
-    {key[5:].replace("_", "-").lower() for key in REPEATED if key.startswith("HTTP_")}
-    | {"content-type", "METHOD", "VERSION", "URL_SCHEME", "PATTERN"}
-)
 _OFTEN_NOTHING: Final = frozenset({"CONTENT_LENGTH", "QUERY_STRING"})  # and else no two are alike
 _NOTHING: Final = frozenset({"", "0"})  # SCGI has no empty length
 LONG: Final = 256  # characters or bytes from which on nothing is remembered
 MOST: Final = 2000  # entries; then all are forgotten, so that a client that invents them does no lasting harm
 
 
-def repeats(said: str | bytes, key: str, value: str, keys: frozenset[str] = REPEATED) -> bool:
-    """Tell whether it is worth it to remember that *said* gives *value* to *key*, by default an environ's."""
-    return key in keys and len(said) < LONG and (value in _NOTHING or key not in _OFTEN_NOTHING)
+def repeats(said: str | bytes, key: str, value: str) -> bool:
+    """Tell whether it is worth it to remember that *said* gives *value* to an environ's *key*."""
+    return key in REPEATED and len(said) < LONG and (value in _NOTHING or key not in _OFTEN_NOTHING)

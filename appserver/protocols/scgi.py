@@ -34,8 +34,11 @@ class ScgiVariables(CgiVariables):
             raise ProtocolError(BAD_REQUEST, self.overrun)
         return text[at:middle], text[middle + 1 : stop], stop + 1
 
+    def lead(self, said: bytes, name: str) -> tuple[bytes, bytes]:
+        return said[: len(name) + 1], b""
 
-VARIABLES: Final = ScgiVariables("The SCGI variables are not pairs of name and value.")
+
+VARIABLES: Final = ScgiVariables("The SCGI variables are not pairs of name and value.", mark="\0")
 
 
 class ScgiCodec(CgiAnswers):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST
-from appserver.protocols.repeated import FIELDS as NAMES
-from appserver.protocols.variables import Variables
 
+OVERRUN: Final = "A string of the headers is longer than they are."
 _DIGITS = 9  # Mongrel2 reads no longer length either
 
 
@@ -42,30 +41,7 @@ def strings(data: bytes, at: int, stop: int) -> list[str]:
     return found
 
 
-class _UnusualError(Exception):
-    """A value may be a list, or has a character that is not printable."""
-
-
-class Fields(Variables):
-    """The strings of a dictionary."""
-
-    def cut(self, data: bytes, text: str, at: int) -> tuple[str, str, int]:
-        start, middle = _span(data, at)
-        if data[middle] != 0x2C:
-            raise malformed("A key of the headers is no string.")
-        value, stop = _span(data, middle + 1)
-        if data[stop] != 0x2C:
-            raise _UnusualError
-        return text[start:middle], text[value:stop], stop + 1
-
-    def unusual(self, data: bytes, at: int, end: int) -> dict[str, Any]:
-        raise _UnusualError
-
-
-FIELDS: Final = Fields("A string of the headers is longer than they are.", NAMES)
-
-
-def _span(data: bytes, at: int) -> tuple[int, int]:
+def span(data: bytes, at: int) -> tuple[int, int]:
     """Return what `netstring` does, sooner for lengths of one digit or two."""
     first, second = data[at], data[at + 1]
     if second == 0x3A and 0x30 <= first <= 0x39:
@@ -75,18 +51,11 @@ def _span(data: bytes, at: int) -> tuple[int, int]:
     return netstring(data, at)
 
 
-def dictionary(data: bytes, at: int, stop: int) -> tuple[dict[str, str | list[str]], bool]:
-    """Return the dictionary in ``data[at:stop]``, as latin-1 text, and whether it is printable strings alone.
+def dictionary(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
+    """Return the dictionary in ``data[at:stop]``, of strings and lists of strings, as latin-1 text.
 
-    There may be lists of strings besides, and nothing nests deeper. Raise `ProtocolError` for anything else.
+    Nothing nests deeper. Raise `ProtocolError` for anything else.
     """
-    try:
-        return FIELDS.read(data, at, stop, {}), True
-    except _UnusualError:
-        return _with_lists(data, at, stop), False
-
-
-def _with_lists(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
     found: dict[str, str | list[str]] = {}
     while at < stop:
         start, end = netstring(data, at)
@@ -104,7 +73,7 @@ def _with_lists(data: bytes, at: int, stop: int) -> dict[str, str | list[str]]:
             raise malformed(f"The value of {name!r} is neither a string nor a list.")
         at = end + 1
     if at != stop:
-        raise malformed(FIELDS.overrun)
+        raise malformed(OVERRUN)
     return found
 
 

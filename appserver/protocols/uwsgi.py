@@ -42,6 +42,13 @@ class UwsgiVariables(CgiVariables):
             raise ProtocolError(BAD_REQUEST, "A variable of the uwsgi packet has no name.")
         return text[start:middle], text[value:stop], stop
 
+    def lead(self, said: bytes, name: str) -> tuple[bytes, bytes]:
+        return said[: 2 + len(name)], b""
+
+    def span(self, data: bytes, at: int, name: bytes) -> tuple[int, int]:
+        start = at + 2
+        return start, start + (data[at] | data[at + 1] << 8)
+
 
 VARIABLES: Final = UwsgiVariables("A variable is longer than its uwsgi packet.")
 

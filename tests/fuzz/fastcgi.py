@@ -41,7 +41,7 @@ def _check_pairs(data: bytes) -> None:
         every = VARIABLES.every(data, 0, len(data))
     except ProtocolError:
         return
-    plain = all(VARIABLES.passes(name) and value.isprintable() for name, value in every)
+    plain = all(name and VARIABLES.key(name) == name and value.isprintable() for name, value in every)
     if plain and len(dict(every)) == len(every):
         assert VARIABLES.read(data, 0, len(data), {}) == dict(every)
     again = b"".join(pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.mongrel2_fields import ASIDE, TNETSTRINGS, read
 from appserver.protocols.tnetstring import dictionary, encode, netstring, strings
 
 PIECES = [
@@ -13,16 +14,13 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where two readers differ, or where what was read cannot be written."""
-    read = _ours(dictionary, data)
-    found = read and read[0]
+    found = _ours(dictionary, data)
     assert found == _ours(_slow_dictionary, data)
-    if read is not None:
-        assert read[1] == all(
-            isinstance(each, str) and (name + each).isprintable() for name, each in found.items()
-        )
+    _check_fields(data, found)
+    if found is not None:
         content = encode(found)
         start, end = netstring(content, 0)
-        assert dictionary(content, start, end) == read
+        assert dictionary(content, start, end) == found
         assert content[end:] == b"}"
     listed = _ours(strings, data)
     if listed is not None:
@@ -35,6 +33,22 @@ def check(data: bytes) -> None:
             continue
         assert at < start <= end < len(data)
         assert int(data[at : start - 1]) == end - start
+
+
+def _check_fields(data, found):
+    """Fail where the fields of a message are not those of the dictionary, though nothing is unusual."""
+    try:
+        given, aside, named = read(data + b"}", 0, len(data), {})
+    except ProtocolError:
+        assert found is None
+        return
+    assert found is not None
+    if named is None:
+        assert all(isinstance(value, str) and value.isprintable() for value in found.values())
+        assert not any(value.endswith(" ") for value in found.values())
+        assert given | aside == {
+            name if name in ASIDE.values() else TNETSTRINGS.key(name): value for name, value in found.items()
+        }
 
 
 def _ours(read, data):

@@ -11,7 +11,7 @@ from gevent import get_hub
 
 from appserver.errors import ClientGone
 from appserver.listeners.inflow import Inflow
-from appserver.protocols.mongrel2 import LAST, OFFSET
+from appserver.protocols.mongrel2_fields import LAST, OFFSET
 from appserver.reader import Reader
 
 HERE = SimpleNamespace(hub=get_hub())
@@ -22,8 +22,8 @@ def test_what_a_read_that_is_broken_off_has_taken_is_read_again(size):
     def wait(_):
         raise gevent.Timeout
 
-    first = SimpleNamespace(body=b"hel", fields={})
-    last = SimpleNamespace(body=b"lo", fields={OFFSET: "3", LAST: "true"})
+    first = SimpleNamespace(body=b"hel", aside={})
+    last = SimpleNamespace(body=b"lo", aside={OFFSET: "3", LAST: "true"})
     inflow = Inflow(first, 5, 0, 60.0)
     inflow.of(SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True, wait=wait, go_on=lambda: None))
     reader = Reader(inflow, 16)
@@ -37,8 +37,8 @@ def test_what_a_read_that_is_broken_off_has_taken_is_read_again(size):
 @pytest.mark.parametrize("waits", [True, False], ids=["while it waits", "before"])
 def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(waits):
     """What it has not read by then is read over; a rest of nothing would pass for the whole of a body."""
-    first = SimpleNamespace(body=b"hel", fields={})
-    last = SimpleNamespace(body=b"lo", fields={OFFSET: "3", LAST: "true"})
+    first = SimpleNamespace(body=b"hel", aside={})
+    last = SimpleNamespace(body=b"lo", aside={OFFSET: "3", LAST: "true"})
 
     def over(*_):
         inflow.discard()
@@ -57,7 +57,7 @@ def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(wa
 
 def test_another_thread_cannot_wait_for_more():
     """It would wait in a loop of its own, for nobody."""
-    inflow = Inflow(SimpleNamespace(body=b"hel", fields={}), 5, 0, 60.0)
+    inflow = Inflow(SimpleNamespace(body=b"hel", aside={}), 5, 0, 60.0)
     inflow.of(SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True))
     reader = Reader(inflow, 16)
     with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="in the thread of its call alone"):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from appserver.protocols.mongrel2 import START, Mongrel2Codec, parse
+from appserver.protocols.mongrel2 import Mongrel2Codec, parse
+from appserver.protocols.mongrel2_fields import START
 
 from .feeding import CUTS, fastcgi, http, mongrel2, scgi, summary, uwsgi
 
@@ -132,8 +133,8 @@ def test_mongrel2(folder, case):
         return
     assert parsed.notice is None
     if case.startswith(("websocket.", "ws-")):
-        assert (parsed.first_byte >= 0) == ("FLAGS" in parsed.fields)
-        assert found == "501" if "FLAGS" in parsed.fields else summary([found])[0].startswith("GET /ws")
+        assert (parsed.first_byte >= 0) == ("FLAGS" in parsed.aside)
+        assert found == "501" if "FLAGS" in parsed.aside else summary([found])[0].startswith("GET /ws")
     elif case.startswith("upload-stream"):
         assert found == "501"
     elif case.startswith(UPLOADS):
@@ -144,9 +145,9 @@ def test_mongrel2(folder, case):
 
 def check_upload(parsed):
     """Check a message with an empty body whose file is the body: its size is what counts."""
-    assert START in parsed.fields
+    assert START in parsed.aside
     assert parsed.body == b""
-    given = parsed.fields.get("content-length")
+    given = parsed.fields.get("CONTENT_LENGTH")
     x = Mongrel2Codec({}).exchange(parsed, int(given) if given else 30)
     assert x.environ["CONTENT_LENGTH"] == (given or "30")
     assert x.environ["REQUEST_METHOD"] == "POST"

@@ -3,13 +3,19 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from appserver.protocols import forms
 from appserver.protocols import mongrel2 as codec
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.mongrel2 import DONE, START, control, envelope, may_continue, parse, sender
+from appserver.protocols.mongrel2 import control, envelope, may_continue, parse, sender
+from appserver.protocols.mongrel2_fields import DONE, JSON, START, TNETSTRINGS
 from appserver.protocols.repeated import LONG, MOST
 
 from .feeding import mongrel2, summary
+from .memories import forget, learning
+from .memories import forms as forms_of
 from .wire import M2, UUID, m2_message, netstring
 
 FORMS = pytest.mark.parametrize("form", ["json", "tnetstring"])
@@ -83,16 +89,96 @@ def test_a_cut_message_is_malformed(form):
         assert mongrel2(message[:size]) == "400"
 
 
-@pytest.mark.parametrize("character", [*map(chr, range(0x21)), "!", "~", "\x7f", "\x80", "\xff"])
+@FORMS
+@pytest.mark.parametrize("character", [*map(chr, range(0x21)), "!", "~", "\x7f", "\x80", "\xad", "\xff"])
 @pytest.mark.parametrize("name", [False, True])
-def test_what_has_control_characters_is_not_plain(character, name):
-    """Whoever decodes strictly refuses all of them but one."""
-    field = f'"x{character}":"v"' if name else f'"x":"v{character}"'
-    head = f'{{"METHOD":"GET","VERSION":"HTTP/1.1",{field}}}'.encode("latin-1")
-    message = parse(m2_message(M2, head=netstring(head)))
-    assert message.plain == (character in " !~")
-    value = "v" if name or character in " \t" else f"v{character}"
-    assert message.fields[f"x{character}" if name else "x"] == value
+def test_what_has_control_characters_is_not_plain(character, name, form, learns):
+    for value in "abc":  # the form of what is like it is known
+        assert parse(fields_of({"METHOD": "GET", "x": value}, form)).named is None
+    said = {f"x{character}": "v"} if name else {"x": f"v{character}"}
+    for _ in range(2):
+        message = parse(fields_of({"METHOD": "GET"} | said, form))
+        value = "v" if name or character in " \t" else f"v{character}"
+        blanks = " \t" if form == "tnetstring" else " "  # which are cut; a decoder of JSON refuses the other
+        assert (message.named is None) == (character in ("!~" if name else f"!~\xff{blanks}"))
+        if message.named is None:
+            assert message.fields == {
+                "REQUEST_METHOD": "GET",
+                f"HTTP_X{character}" if name else "HTTP_X": value,
+            }
+        else:
+            assert message.named == {"METHOD": "GET", f"x{character}" if name else "x": value}
+
+
+@pytest.fixture
+def learns():
+    with learning():
+        yield
+
+
+def fields_of(fields, form):
+    """Return a message with these fields, which are not escaped."""
+    if form == "tnetstring":
+        return m2_message(fields, form=form)
+    text = "{" + ",".join(f'"{name}":"{value}"' for name, value in fields.items()) + "}"
+    return m2_message(fields, head=netstring(text.encode("latin-1")))
+
+
+TEXT = st.text(st.sampled_from('ab \t\xa6\xe9\x85\x01"\\,:'), max_size=4)
+FIELDS = st.dictionaries(
+    st.sampled_from(["host", "cookie", "x", "METHOD", "URI", "FLAGS", "proxy", "content-length"]),
+    TEXT | st.lists(TEXT, max_size=3),
+    max_size=6,
+)
+
+
+@FORMS
+@settings(max_examples=300)
+@given(several=st.lists(FIELDS, min_size=1, max_size=4))
+def test_all_fields_that_are_written_are_read(form, several):
+    """Those that have one printable value, by their keys; else all of them by their names.
+
+    JSON that is not ASCII, or has tabs, may be either.
+    """
+    forget()
+    for fields in several * 3:  # with what repeats known by now
+        head = netstring(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("latin-1"))
+        message = parse(m2_message(fields, form=form, head=head if form == "json" else None))
+        texts = list(fields.values())
+        bare = {
+            name: value if name.isupper() or isinstance(value, list) else value.rstrip(" \t")
+            for name, value in fields.items()
+        }
+        plain = all(isinstance(value, str) and value.isprintable() for value in bare.values())
+        if not fields:
+            assert (message.fields, message.aside) == ({}, {})
+            continue
+        if form == "tnetstring" or ("".join(map(str, texts)).isascii() and "\\t" not in str(texts)):
+            assert (message.named is None) == plain
+        aside = {name: value for name, value in fields.items() if name == "FLAGS"}
+        assert message.aside == aside
+        if message.named is None:
+            keys = {name: JSON.key(name) for name in fields.keys() - aside.keys() - {"proxy"}}
+            assert message.fields == {keys[name]: bare[name] for name in keys}
+        else:
+            assert message.named.keys() == fields.keys()
+            assert {name: message.named[name] for name in ("METHOD", "URI") if name in fields} == {
+                name: fields[name] for name in ("METHOD", "URI") if name in fields
+            }
+
+
+@FORMS
+def test_a_base_of_another_counts_for_nothing(form):
+    """Whoever looks into a message before has none, and the server's own counts."""
+    ours = {"wsgi.url_scheme": "https", "appserver.listener": "ours", "REMOTE_ADDR": "192.0.2.9"}
+    for number in range(3):
+        message = m2_message(M2 | {"cookie": str(number)}, form=form)
+        theirs = [parse(message), parse(message, {}), parse(message, ours)]
+        found = [codec.Mongrel2Codec(ours).exchange(each).environ for each in theirs]
+        assert found[0] == found[1] == found[2]
+        assert ours.items() <= found[0].items()
+        assert found[0]["HTTP_COOKIE"] == str(number)
+    assert ours.keys() == {"wsgi.url_scheme", "appserver.listener", "REMOTE_ADDR"}
 
 
 def test_raw_control_characters_in_json():
@@ -184,9 +270,12 @@ def test_is_refused(verdict, fields, body, form):
     assert mongrel2(m2_message(fields, body, form=form)) == verdict
 
 
-def test_upload_headers_are_not_passed_on():  # M4
-    environ, _ = mongrel2(m2_message(POST | {START: "/etc/passwd", DONE: "/etc/passwd"}, b"hello"))
-    assert not [key for key in environ if "UPLOAD" in key]
+@FORMS
+@pytest.mark.parametrize("names", [(START, DONE), (START.title(), DONE.title())])
+def test_upload_headers_are_not_passed_on(names, form):  # M4
+    for path in ("/etc/passwd", "/etc/shadow", "/etc/group"):
+        environ, _ = mongrel2(fields_of(POST | dict.fromkeys(names, path), form).replace(b"0:,", b"5:hello,"))
+        assert not [key for key in environ if "UPLOAD" in key.upper()]
 
 
 def notice(fields, body, path=b"@*"):
@@ -344,14 +433,17 @@ def test_orders(orders, data):
     assert control((b"54c6755b-9a2d", b"37"), **orders) == b"54c6755b-9a2d 4:X 37, " + data
 
 
-def test_a_flood_of_names_is_forgotten():
+@FORMS
+def test_a_flood_of_names_is_forgotten(form):
+    known = JSON if form == "json" else TNETSTRINGS
     for number in range(MOST + 5):
-        message = m2_message(M2 | {f"x-{number}": "1", f"x-{'a' * LONG}": "2"})
+        message = fields_of(M2 | {f"x-{number}": "1", f"x-{'a' * LONG}": "2"}, form)
         environ, _ = mongrel2(message.replace(UUID, b"%d" % number, 1))
         assert environ[f"HTTP_X_{number}"] == "1"
-        assert len(codec._keys) <= MOST
+        assert len(known._keys) <= MOST
         assert len(codec._uuids) <= MOST
-    mongrel2(m2_message(M2 | {"x-last": "1"}))
-    assert "x-last" in codec._keys
+    assert len(forms_of(known)) <= forms.MOST
+    mongrel2(fields_of(M2 | {"x-last": "1"}, form))
+    assert "x-last" in known._keys
     assert UUID in codec._uuids
-    assert not [name for name in codec._keys if len(name) > LONG], "they would be much together"
+    assert not [name for name in known._keys if len(name) > LONG], "they would be much together"

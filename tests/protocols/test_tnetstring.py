@@ -63,9 +63,7 @@ def test_reads_what_it_writes(fields, behind):
     wire = encode(fields)
     start, end = netstring(wire + behind + b",", 0)
     assert (wire + behind)[end] == ord("}")
-    plain = all(isinstance(value, str) and (name + value).isprintable() for name, value in fields.items())
-    for _ in range(3):  # with what repeats known by now
-        assert dictionary(wire + behind, start, end) == (fields, plain)
+    assert dictionary(wire + behind, start, end) == fields
 
 
 @settings(max_examples=200)
@@ -76,7 +74,7 @@ def test_a_changed_byte_is_an_error_or_another_dictionary(fields, data):
     wire = bytes(wire)
     try:
         start, end = netstring(wire, 0)
-        found, _ = dictionary(wire, start, end)
+        found = dictionary(wire, start, end)
     except ProtocolError:
         return
     assert all(isinstance(value, str | list) for value in found.values())

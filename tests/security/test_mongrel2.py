@@ -10,7 +10,8 @@ import pytest
 import zmq
 
 from appserver.listeners.pull import Pull
-from appserver.protocols.mongrel2 import DONE, START, envelope, parse
+from appserver.protocols.mongrel2 import envelope, parse
+from appserver.protocols.mongrel2_fields import DONE, START
 from tests.peers.client import Raw, get
 from tests.protocols.feeding import mongrel2
 from tests.protocols.wire import M2, UUID, m2_message, netstring
