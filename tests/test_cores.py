@@ -212,6 +212,115 @@ class TestThoseOfOneTurn:
         assert told == ["a", "a done"]
 
 
+class TestAllOfASource:
+    """What accepts, or reads from Mongrel2, gives one task after the other."""
+
+    def test_one_core_fetches_and_runs_them(self, started):
+        load, told, waiting = [0, 0], [], []
+        cores = started(2, load)
+        tasks = [Task(name, told) for name in "abc"]
+        fetchers = []
+
+        def source():
+            fetchers.append(id(getcurrent()))  # not itself: one that is known runs nothing more
+            return tasks[len(fetchers) - 1] if len(fetchers) <= len(tasks) else None
+
+        in_one_turn(lambda: cores.run_all(source, waiting.append))
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+        assert len(set(fetchers)) == len({task.core for task in tasks}) == 1
+        assert fetchers[0] != id(get_hub())
+        assert (load[DONE], load[IN_HAND], waiting) == (3, 0, [])
+        assert cores._latest is None, "nothing is kept of the last one"
+
+    def test_behind_one_that_waits_another_core_goes_on(self, started):
+        load, told, go, waiting = [0, 0], [], Event(), []
+        cores = started(3, load)
+        tasks = [Task(name, told, go if name in "ac" else None) for name in "abcd"]
+        left = list(tasks)
+        in_one_turn(lambda: cores.run_all(lambda: left.pop(0) if left else None, waiting.append))
+        assert told == ["a", "b", "b done", "c", "d", "d done"]
+        assert waiting == [tasks[0], tasks[2]]
+        assert load[IN_HAND] == 2
+        go.set()
+        turns(2)
+        assert told[6:] == ["a done", "c done"]
+        assert (load[DONE], load[IN_HAND]) == (4, 0)
+        assert not cores.full()
+
+    def test_what_finds_no_core_queues_up(self, started):
+        told, go, waiting = [], Event(), []
+        cores = started(1)
+        tasks = [Task(name, told, go) for name in "abc"]
+        left = list(tasks)
+        in_one_turn(lambda: cores.run_all(lambda: left.pop(0) if left else None, waiting.append))
+        assert told == ["a"]
+        assert waiting == tasks
+        go.set()
+        turns(6)
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+
+    def test_in_another_greenlet_than_the_hub_they_queue_up(self, started):
+        told = []
+        cores = started(1)
+        left = [Task(name, told) for name in "ab"]
+        cores.run_all(lambda: left.pop(0) if left else None)
+        assert told == []
+        turns(4)
+        assert told == ["a", "a done", "b", "b done"]
+
+    def test_a_source_that_fails_costs_no_core(self, started, caplog):
+        load, told = [0, 0], []
+        cores = started(1, load)
+        left = [Task("a", told), None]
+
+        def source():
+            return left.pop(0) or 1 / 0
+
+        in_one_turn(lambda: cores.run_all(source))
+        assert told == ["a", "a done"]
+        assert "ZeroDivisionError" in caplog.text
+        in_one_turn(lambda: cores.run(Task("b", told)))
+        assert told[2:] == ["b", "b done"]
+        assert load[IN_HAND] == 0
+
+    def test_what_goes_on_later_asks_the_source_no_more(self, started):
+        told, go = [], Event()
+        cores = started(2)
+        left = [Task("a", told, go), None]
+        in_one_turn(lambda: cores.run_all(lambda: left.pop(0)))
+        left.append(Task("b", told))
+        go.set()
+        turns(3)
+        assert told == ["a", "a done"]
+
+    def test_one_within_another_leaves_that_its_rest(self, started):
+        """A connection that ends makes room for another, which is accepted there."""
+        told = []
+        cores = started(2)
+        inner = [Task("i", told), None]
+        first = Task("a", told, after=lambda: cores.run_all(lambda: inner.pop(0)))
+        left = [first, Task("b", told), Task("c", told), None]
+        in_one_turn(lambda: cores.run_all(lambda: left.pop(0)))
+        turns(4)
+        assert sorted(told) == ["a", "a done", "b", "b done", "c", "c done", "i", "i done"]
+        assert not left
+
+    def test_who_fails_to_wait_ends_alone(self, started, caplog):
+        told, go = [], Event()
+        cores = started(2)
+        left = [Task("a", told, go), Task("b", told), None]
+
+        def waits(task):
+            raise MemoryError
+
+        in_one_turn(lambda: cores.run_all(lambda: left.pop(0), waits))
+        assert told == ["a", "a cut", "b", "b done"]
+        assert "MemoryError" in caplog.text
+        go.set()
+        turns(2)
+        assert not cores.full()
+
+
 class TestWhatARequestLeavesBehind:
     """Cores go from one request to the next; what belongs to one of them does not."""
 

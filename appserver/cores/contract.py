@@ -9,7 +9,7 @@ listeners.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableSequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -63,9 +63,18 @@ class Cores(Protocol):
     def run_soon(self, task: Task) -> None:
         """Do as `run`, only that of several in one turn of the loop all but the first run at its end.
 
-        They are run by one core after the other, as long as they do not wait: to wake it for each costs
-        as much as reading one, and the answers leave together. What this process has not taken yet, and
-        another could, is better run at once.
+        They are run as `run_all` does, and the answers leave together. What this process has not taken yet,
+        and another could, is better run at once.
+        """
+
+    def run_all(
+        self, source: Callable[[], Task | None], waits: Callable[[Any], object] | None = None
+    ) -> None:
+        """Run what *source* gives, as `run` would, until it gives None.
+
+        One core runs it, one task after the other, as long as they do not wait: to wake it for each costs as
+        much as reading one. *source* is called in that core or where this is, and may neither wait nor switch
+        to another greenlet; *waits* is called here for a task that waits, and perhaps for one that does not.
         """
 
     def withdraw(self, task: Task) -> None:

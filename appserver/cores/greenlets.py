@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from functools import partial
 from sys import getrefcount
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from gevent import getcurrent
 from greenlet import greenlet
@@ -16,7 +16,7 @@ from appserver.cores.queueing import FAILED, Queueing, abort, cut
 from appserver.interrupt import spoilt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from appserver.cores.contract import Load, Task
@@ -55,8 +55,9 @@ class GreenletCores(Queueing):
         self._all: list[_Core] = []
         self._idle: list[_Core] = []
         self._turn = 0  # of the loop, in which a task came last
-        self._soon: deque[Task] = deque()  # those that have come behind it; not in hand yet
-        self._batch: deque[Task] = deque()  # those that are being run; empty outside of `_run_batch`
+        self._soon: list[Task] = []  # those that have come behind it; not in hand yet
+        self._source: Callable[[], Task | None] | None = None  # of what is being run, in `run_all`
+        self._latest: Task | None = None  # what it has given last
 
     def run(self, task: Task) -> None:
         self._in_hand += 1
@@ -86,19 +87,52 @@ class GreenletCores(Queueing):
 
     def _run_batch(self) -> None:
         """Run what a turn of the loop has brought; what comes meanwhile is for the next one."""
-        self._batch, self._soon = self._soon, self._batch
-        while self._batch:  # else a core has taken them
-            self.run(self._batch.popleft())
+        batch, self._soon = self._soon, []
+        self.run_all(partial(next, iter(batch), None))
+
+    def run_all(
+        self, source: Callable[[], Task | None], waits: Callable[[Any], object] | None = None
+    ) -> None:
+        outer = self._source, self._latest  # a task that has ended may have somebody go on to accept
+        try:
+            while True:
+                task: Task | None
+                if self._free and not self._queue.size and getcurrent() is self._hub:
+                    self._source = source
+                    self._free -= 1
+                    core = self._one()
+                    core.greenlet.switch(core)
+                    if self._source is None:
+                        return
+                    task = self._latest
+                else:
+                    task = source()
+                    if task is None:
+                        return
+                    self._in_hand += 1
+                    self._load[IN_HAND] = self._in_hand
+                    self._wait(task)
+                    self._pump_soon()
+                if waits is not None and task is not None:
+                    try:
+                        waits(task)
+                    except Exception:
+                        log.exception(FAILED)
+                        cut(task)
+        finally:
+            self._source, self._latest = outer
 
     def _start(self, task: Task) -> None:
         self._free -= 1
-        if self._idle:
-            core = self._idle.pop()
-            if getrefcount(core.greenlet) != self._own:
-                core = self._renewed(core)
-        else:
-            core = self._another()
+        core = self._one()
         core.greenlet.switch(task)
+
+    def _one(self) -> _Core:
+        """Return a core for a task: an idle one, if there is any."""
+        if not self._idle:
+            return self._another()
+        core = self._idle.pop()
+        return core if getrefcount(core.greenlet) == self._own else self._renewed(core)
 
     def _another(self) -> _Core:
         """Return one more core, which waits for its first task."""
@@ -129,15 +163,35 @@ class GreenletCores(Queueing):
         load = self._load
         hub, switch = self._hub, greenlet.switch  # its own would ask this greenlet for what it has not
         self._running = getrefcount(core.greenlet)
-        task: Task | None = None
+        task: Any = None
+        fetches = False  # see `run_all`
         while True:
             while task is None:
-                try:
-                    task = switch(hub) or None  # an empty tuple is somebody's who knows it
-                except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
-                    log.debug("raised behind the request that it was for: %r", error)
-                if core.greenlet is hub:
-                    return
+                if not fetches:
+                    try:
+                        task = switch(hub) or None  # an empty tuple is somebody's who knows it
+                    except BaseException as error:  # noqa: BLE001  (it is for a request that has ended)
+                        log.debug("raised behind the request that it was for: %r", error)
+                    if core.greenlet is hub:
+                        return
+                    if task is not core:
+                        continue
+                    task = None
+                fetches = False
+                source = self._source
+                if source is not None:
+                    try:
+                        task = source()
+                    except BaseException:  # it may not; without this the core would be lost
+                        log.exception(FAILED)
+                    if task is not None:
+                        self._latest = task
+                        self._in_hand += 1
+                        load[IN_HAND] = self._in_hand
+                        break
+                self._source = None
+                self._free += 1
+                self._idle.append(core)
             try:
                 task.work()
             except BaseException:  # it may not; without this the core would be lost as well
@@ -158,11 +212,9 @@ class GreenletCores(Queueing):
             task = None  # an idle core keeps nothing of it
             if self._queue.size or self._when_free:
                 self._pump_soon()
-            elif self._batch and getrefcount(core.greenlet) == self._running:
-                task = self._batch.popleft()
+            elif self._source is not None and getrefcount(core.greenlet) == self._running:
+                fetches = True
                 self._free -= 1
-                self._in_hand += 1
-                load[IN_HAND] = self._in_hand
                 continue
             self._idle.append(core)
 

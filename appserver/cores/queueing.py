@@ -6,7 +6,7 @@ import logging
 from _thread import allocate_lock
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gevent import get_hub
 from greenlet import greenlet
@@ -64,6 +64,21 @@ class Queueing:
             self._refuse(refused, BUSY)
         elif self._expires and not self._looking.active:
             self._looking.start(self._expire)
+
+    def run(self, task: Task) -> None:
+        raise NotImplementedError
+
+    def run_all(
+        self, source: Callable[[], Task | None], waits: Callable[[Any], object] | None = None
+    ) -> None:
+        while (task := source()) is not None:
+            self.run(task)
+            if waits is not None:
+                try:
+                    waits(task)
+                except Exception:
+                    log.exception(FAILED)
+                    cut(task)
 
     def _refuse(self, task: Task, error: ProtocolError) -> None:
         """Have a task refused in a turn of the loop's own: its `done` may bring the next one."""

@@ -387,17 +387,26 @@ class Connection(Channel):
         self.state = RUN
         self.running = True
         self.deadline = inf
-        if self.reader is None:  # just accepted; others may be, and not by this process
+        if self.listener.accepting is self:
+            self.listener.ready = self
+            return
+        if self.reader is None:  # accepted lately; others may be, and not by this process
             self.service.cores.run(self)
         else:
             self.service.cores.run_soon(self)
-        if self.state == RUN:  # not done yet, so that the peer may say something meanwhile
-            if x.body_left:
-                self.watch()
-            elif self.reader is None and not self.service.cores.full():
-                self.listener.watch_later(self)  # it runs, and most end soon
-            elif self.reader is None or not self.reader.active:
-                self.hear()
+        self.waits()
+
+    def waits(self) -> None:
+        """Hear what the peer says meanwhile, unless it is done."""
+        x = self.x
+        if self.state != RUN or x is None:
+            return
+        if x.body_left:
+            self.watch()
+        elif self.reader is None and not self.service.cores.full():
+            self.listener.watch_later(self)  # it runs, and most end soon
+        elif self.reader is None or not self.reader.active:
+            self.hear()
 
     def work(self) -> None:
         """Make and send the answer."""

@@ -17,19 +17,8 @@ from appserver.listeners.refusals import Refusals
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import UNSERVED
-from appserver.protocols.mongrel2 import (
-    CREDITS,
-    DONE,
-    FLAGS,
-    LAST,
-    MOST_TARGETS,
-    OFFSET,
-    START,
-    Message,
-    Mongrel2Codec,
-    parse,
-    sender,
-)
+from appserver.protocols.mongrel2 import MOST_TARGETS, Message, Mongrel2Codec, parse, sender
+from appserver.protocols.mongrel2_fields import CREDITS, DONE, FLAGS, LAST, OFFSET, START
 from appserver.protocols.upgrade import Upgrade
 from appserver.reader import Reader
 from appserver.websocket.frames import CLOSE, closing
@@ -49,6 +38,7 @@ _TELL = 1.0  # seconds between counts of refusals that were not told
 _BUFFER = 65536  # bytes that are read of a body at once
 _AFTER = 0.5  # seconds after which is read and written again, where that has failed
 FAILED = "mongrel2 %s: what comes cannot be seen to; it is tried again"
+_UNSERVED = "mongrel2 %s: a message cannot be served"
 _ELSEWHERE = ProtocolError(
     "501 Not Implemented",
     "WebSocket is not served here.",
@@ -207,43 +197,72 @@ class Intake:
     def take(self, message: bytes, origin: int) -> bool:
         """Serve a message; return False where there is nothing to be answered."""
         try:
-            return self._take(message, origin)
+            parsed = parse(message, self.codec.base)
         except ProtocolError as error:
+            if message.split(b" ", 3)[2:3] == [b"@*"]:
+                self.listener.count(error.reason)  # as good as a notice
+                return False
             return self._refuse(message, origin, error)
         except Exception:  # gevent would stop the watcher, and with it every other client
-            log.exception("mongrel2 %s: a message cannot be served", self.listener.pull)
+            log.exception(_UNSERVED, self.listener.pull)
+            return self._refuse(message, origin, UNSERVED)
+        return self.take_parsed(parsed, message, origin)
+
+    def take_parsed(self, parsed: Message, message: bytes, origin: int) -> bool:
+        """Do so with a message that is taken apart."""
+        try:
+            return self._take(parsed, message, origin)
+        except ProtocolError as error:
+            return self._refuse(message, origin, error)
+        except Exception:
+            log.exception(_UNSERVED, self.listener.pull)
             return self._refuse(message, origin, UNSERVED)
 
-    def _take(self, message: bytes, origin: int) -> bool:
-        try:
-            parsed = parse(message)
-        except ProtocolError as error:
-            if message.split(b" ", 3)[2:3] != [b"@*"]:
-                raise
-            self.listener.count(error.reason)  # as good as a notice
-            return False
+    def _take(self, parsed: Message, message: bytes, origin: int) -> bool:
         if parsed.path == b"@*" and parsed.notice is not None:
             self.notice(parsed, origin, message)
             return False
-        fields = parsed.fields
-        if CREDITS in fields and parsed.credits:
+        aside = parsed.aside
+        if not aside:  # as most
+            self._enter(self.request_of(parsed, origin))
+            return True
+        if CREDITS in aside and parsed.credits:
             self.begin(parsed.connection)
             self.learn(origin)
-        if OFFSET in fields and parsed.continues:
+        if OFFSET in aside and parsed.continues:
             self.proceed(parsed, origin, message)
             return False
-        if FLAGS in fields:
+        if FLAGS in aside:
             self.take_frame(parsed, origin)
             return True
-        if OFFSET in fields and LAST not in fields:
+        if OFFSET in aside and LAST not in aside:
             self._inflow(parsed, origin)
-        elif START in fields and upload.announced(parsed):
-            if DONE not in fields:
+        elif START in aside and upload.announced(parsed):
+            if DONE not in aside:
                 return False  # the file is still growing; an answer now would end the upload
             self._upload(parsed, origin)
         else:
-            self._serve(parsed, origin, BytesIO(parsed.body), len(parsed.body))
+            self._enter(self.request_of(parsed, origin))
         return True
+
+    def request_of(
+        self, message: Message, origin: int, body: IO[bytes] | None = None, size: int | None = None
+    ) -> Request:
+        """Return the request of a message, whose *body* has *size* bytes, by default what it carries.
+
+        Raise `ProtocolError` for what no request may carry.
+        """
+        if body is None:
+            body, size = BytesIO(message.body), len(message.body)
+        x = self.codec.exchange(message, size)
+        x.environ["wsgi.input"] = BytesIO() if type(x) is Upgrade else body
+        error = None
+        if type(x) is Upgrade and x.able and (error := self.astray()) is not None:
+            self._warn(error)
+        if size is not None and 0 < self.listener.limit_post < size:
+            error = too_long(self.listener.limit_post)
+            self._warn(error)
+        return Request(self, origin, message.connection, x, body=body, error=error)
 
     def _inflow(self, message: Message, origin: int) -> None:
         """Serve a request whose body comes in pieces."""
@@ -268,21 +287,11 @@ class Intake:
             self._enter(Request(self, origin, message.connection, x, error=error))
             return
         try:
-            self._serve(message, origin, file, size)
+            request = self.request_of(message, origin, file, size)
         except ProtocolError:
             file.close()
             raise
-
-    def _serve(self, message: Message, origin: int, body: IO[bytes], size: int) -> None:
-        x = self.codec.exchange(message, size)
-        x.environ["wsgi.input"] = BytesIO() if type(x) is Upgrade else body
-        error = None
-        if type(x) is Upgrade and x.able and (error := self.astray()) is not None:
-            self._warn(error)
-        if 0 < self.listener.limit_post < size:
-            error = too_long(self.listener.limit_post)
-            self._warn(error)
-        self._enter(Request(self, origin, message.connection, x, body=body, error=error))
+        self._enter(request)
 
     def _refuse(self, message: bytes, origin: int, error: ProtocolError) -> bool:
         """Answer what is no request, in its turn, and close its connection."""
@@ -294,9 +303,9 @@ class Intake:
         inflow = None
         with suppress(ProtocolError):
             parsed = parse(message)
-            if parsed.fields.get("METHOD") == "HEAD":
+            if parsed.fields.get("REQUEST_METHOD") == "HEAD":
                 error = ProtocolError(error.status, error.reason, bodiless=True)
-            if OFFSET in parsed.fields and LAST not in parsed.fields:  # its rest has to be read over
+            if OFFSET in parsed.aside and LAST not in parsed.aside:  # its rest has to be read over
                 inflow = Inflow(parsed, None, 0, self.listener.timeout)
         self._enter(Request(self, origin, client, None, inflow=inflow, error=error))
         return True

@@ -99,7 +99,14 @@ class StreamListener:
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
-        self._expected = 1  # how many have come at once the last time
+        self._in_core = False  # a core accepts
+        self._fetching = False  # it does so now
+        self.accepting: Connection | None = None  # the one that is read then; with a request at once it is
+        self.ready: Connection | None = None  # to be run
+        self._arrived = 1  # how many have come at once; and the last time:
+        self._expected = 1
+        self._taken = self._room = 0  # in this turn of the loop, and how many may be
+        self._enough = 0  # refusals; then the turn is over
         self._refusals = _REFUSALS
         self._most = _EVERY  # connections at once
         self.full = False  # accepting waits for a connection to end
@@ -215,6 +222,8 @@ class StreamListener:
         self._most = self.options.max_connections or _allowed()
         self._arrivals = _poll()
         self._arrivals.register(self._sock.fileno(), select.POLLIN)
+        # An `accepted` of a plug-in's own may want the loop's own greenlet, as what it runs has it.
+        self._in_core = type(self).accepted is StreamListener.accepted
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
         self._resume = self.loop.timer(_PAUSE)
@@ -241,31 +250,52 @@ class StreamListener:
         if room <= 0:
             self._wait_for_room()
             return
-        enough = self.refusals.count + self._refusals
-        # An accept in vain costs several times what poll(2) does: the kernel makes a socket for it first.
-        expected, self._expected = self._expected, 1
-        for number in range(min(self._accepts, room)):
-            if number >= expected and not self._arrivals.poll(0):
-                return
+        self._enough = self.refusals.count + self._refusals
+        self._room = min(self._accepts, room)
+        self._taken = 0
+        self._expected, self._arrived = self._arrived, 1
+        cores = self.service.cores
+        if self._in_core:
+            cores.run_all(self._next, Connection.waits)
+        else:
+            while (connection := self._next()) is not None:
+                cores.run(connection)
+                connection.waits()
+
+    def _next(self) -> Connection | None:
+        """Accept until a request has come, and return its connection; None at the end of the turn."""
+        listening = self._sock
+        while self._taken < self._room and listening is not None:
+            # An accept in vain costs several times what poll(2) does: the kernel makes a socket for it first.
+            if self._taken >= self._expected and not self._arrivals.poll(0):
+                return None
             try:
                 fd, peer = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
+                return None
             except OSError as error:
                 self._pause(error)
-                return
-            self._expected = number + 1
+                return None
+            self._taken += 1
+            self._arrived = self._taken
             # Bare descriptors: a socket object around one costs two system calls and its own making.
             os.set_blocking(fd, False)
             if self._guarded and not self._admits(peer):
                 os.close(fd)
                 continue
+            self._fetching = True
             try:
                 self.accepted(fd, peer)
             except Exception:  # gevent would stop accepting
                 log.exception(_UNSERVED, self.name)
-            if self.refusals.count >= enough:
-                return
+            finally:
+                self._fetching = False
+            if self.refusals.count >= self._enough:
+                self._room = 0
+            ready, self.ready = self.ready, None
+            if ready is not None:
+                return ready
+        return None
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
@@ -275,7 +305,12 @@ class StreamListener:
             os.close(fd)
             raise
         connection.codec.trust = self.forwarded
-        connection.readable()
+        if self._fetching:
+            self.accepting = connection
+        try:
+            connection.readable()
+        finally:
+            self.accepting = None
 
     def dry(self, connection: Connection) -> None:
         """Look in a moment whether the peer has ended its half: most have, which saves a watcher for each."""

@@ -73,6 +73,10 @@ class Subscription(Intake):
         self._context = context
         self._rivals = Rivals(self._name)
         self._pull: Pull | None = None
+        self._left = 0  # messages that may be taken in this turn; less where no more wait
+        self._apart = b""  # a message that is more than a request, or none,
+        self._parsed: Message | None = None  # and what is in it
+        self._error: Exception | None = None  # of what takes messages
         self._failed = False  # to subscribe, which has been told
         self._watcher: Any = None
         self._again = self.loop.timer(0.0)
@@ -198,17 +202,55 @@ class Subscription(Intake):
 
     def _read_all(self) -> bool:
         """Do so; return False where more may wait."""
-        pull = self._pull
-        if pull is None:
+        if self._pull is None:
             return False
-        for _ in range(_BATCH):
-            message = pull.take()
-            if message is None:
-                self.read_at = monotonic()
-                return True
-            self.take(message, self.attachment)
+        self._left = _BATCH
+        while self._left > 0:
+            self._apart = b""
+            self.cores.run_all(self._next)
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._parsed is not None:
+                parsed, self._parsed = self._parsed, None
+                self.take_parsed(parsed, self._apart, self.attachment)
+            elif self._apart:
+                self.take(self._apart, self.attachment)
+        if self._left < 0:
+            self.read_at = monotonic()
+            return True
         self._again.start(self.read)
         return False
+
+    def _next(self) -> Request | None:
+        """Take messages until one is a request that may run; None behind the last, or at one that is more.
+
+        A core calls this. Messages that other calls of the application wait for are taken where those can
+        be woken, and malformed ones where they can be told.
+        """
+        while self._left > 0:
+            try:
+                message = None if self._pull is None else self._pull.take()
+            except Exception as error:  # noqa: BLE001  (it is raised where that ends the turn)
+                self._error = error
+                message = None
+            if message is None:
+                self._left = -1
+                return None
+            self._left -= 1
+            try:
+                parsed = parse(message, self.codec.base)
+                if parsed.aside or parsed.path == b"@*":
+                    self._apart, self._parsed = message, parsed
+                    return None
+                request = self.request_of(parsed, self.attachment)
+            except Exception:  # noqa: BLE001  (it is found again there)
+                self._apart = message
+                return None
+            self.in_hand += 1
+            if self.listener.turns.enter(request):
+                return request
+        return None
 
     def submit(self, request: Request) -> None:
         if self.listener.turns.enter(request):

@@ -109,7 +109,8 @@ class _Counting:
 
     def line(self, x: Exchange, status: str, seconds: float) -> None:
         """Count a request that has been answered, then have its line written."""
-        number = getattr(getcurrent(), CORE, 0)
+        # What took no time did not reach the application; a core may have read and refused it.
+        number = getattr(getcurrent(), CORE, 0) if seconds else 0
         row = self._rows[number]
         row[self._listener] += 1
         row[REQUESTS] += 1

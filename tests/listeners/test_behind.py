@@ -84,7 +84,7 @@ class Site:
         stack.callback(self.quantum.close)
         stack.callback(self.quantum.stop)
         self.listener = SimpleNamespace(
-            name="test", service=SimpleNamespace(cores=self.cores, access=None), connections=set(), muted=set(),
+            name="test", accepting=None, service=SimpleNamespace(cores=self.cores, access=None), connections=set(), muted=set(),
             full=False, tcp=False, null=null, loop=loop, hub=get_hub(), quantum=self.quantum, refusals=Refusals("test"),
             limits=Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60),
             options=SimpleNamespace(post_buffering=buffering, limit_post=0, ignore_client_abort=False),

@@ -228,6 +228,9 @@ def test_a_subscription_goes_on_to_read(monkeypatch, caplog):
 
     one = object.__new__(Subscription)
     one.listener = SimpleNamespace(pull="tcp://a")
+    one.cores = SimpleNamespace(run_all=lambda source: source())
+    one.codec = SimpleNamespace(base={})
+    one._error = one._parsed = None
     one._resuming = hub.loop.timer(0.001)
     one._watcher = SimpleNamespace(start=lambda read: None)
     one._name = one.identity = "us"
