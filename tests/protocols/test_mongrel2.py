@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appserver.listeners.upload import announced
 from appserver.protocols import forms
 from appserver.protocols import mongrel2 as codec
 from appserver.protocols.codec import ProtocolError
@@ -276,6 +277,14 @@ def test_upload_headers_are_not_passed_on(names, form):  # M4
     for path in ("/etc/passwd", "/etc/shadow", "/etc/group"):
         environ, _ = mongrel2(fields_of(POST | dict.fromkeys(names, path), form).replace(b"0:,", b"5:hello,"))
         assert not [key for key in environ if "UPLOAD" in key.upper()]
+
+
+@FORMS
+def test_an_upload_with_two_lengths_is_none_of_mongrel2s(form):
+    """It would be taken for one without a length, and the file that a client names would be removed."""
+    upload = M2 | {"METHOD": "POST", "transfer-encoding": "chunked", START: "/u", DONE: "/u"}
+    assert announced(parse(m2_message(upload, form=form)))
+    assert not announced(parse(m2_message(upload | {"content-length": ["5", "5"]}, form=form)))
 
 
 def notice(fields, body, path=b"@*"):
