@@ -12,7 +12,7 @@ from greenlet import greenlet
 
 from appserver import thread_locals
 from appserver.cores.contract import CORE, DONE, IN_HAND
-from appserver.cores.queueing import FAILED, Queueing, abort, cut
+from appserver.cores.queueing import FAILED, Queueing, abort, cut, let_wait
 from appserver.interrupt import spoilt
 
 if TYPE_CHECKING:
@@ -114,11 +114,7 @@ class GreenletCores(Queueing):
                     self._wait(task)
                     self._pump_soon()
                 if waits is not None and task is not None:
-                    try:
-                        waits(task)
-                    except Exception:
-                        log.exception(FAILED)
-                        cut(task)
+                    let_wait(task, waits)
         finally:
             self._source, self._latest = outer
 

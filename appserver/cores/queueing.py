@@ -66,7 +66,7 @@ class Queueing:
             self._looking.start(self._expire)
 
     def run(self, task: Task) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # in it the two kinds differ
 
     def run_all(
         self, source: Callable[[], Task | None], waits: Callable[[Any], object] | None = None
@@ -74,11 +74,7 @@ class Queueing:
         while (task := source()) is not None:
             self.run(task)
             if waits is not None:
-                try:
-                    waits(task)
-                except Exception:
-                    log.exception(FAILED)
-                    cut(task)
+                let_wait(task, waits)
 
     def _refuse(self, task: Task, error: ProtocolError) -> None:
         """Have a task refused in a turn of the loop's own: its `done` may bring the next one."""
@@ -191,6 +187,15 @@ class Queueing:
         for timer in (self._looking, self._telling):
             timer.stop()
             timer.close()
+
+
+def let_wait(task: Task, waits: Callable[[Any], object]) -> None:
+    """Call *waits* for a task; one for which it fails ends, and those behind it go on."""
+    try:
+        waits(task)
+    except Exception:
+        log.exception(FAILED)
+        cut(task)
 
 
 def abort(task: Task) -> None:

@@ -214,7 +214,7 @@ class Intake:
             return self._take(parsed, message, origin)
         except ProtocolError as error:
             return self._refuse(message, origin, error)
-        except Exception:
+        except Exception:  # as above
             log.exception(_UNSERVED, self.listener.pull)
             return self._refuse(message, origin, UNSERVED)
 

@@ -100,7 +100,7 @@ class StreamListener:
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
         self._in_core = False  # a core accepts
-        self._fetching = False  # it does so now
+        self._fetching = False  # and does so now
         self.accepting: Connection | None = None  # the one that is read then; with a request at once it is
         self.ready: Connection | None = None  # to be run
         self._arrived = 1  # how many have come at once; and the last time:
@@ -258,9 +258,7 @@ class StreamListener:
         if self._in_core:
             cores.run_all(self._next, Connection.waits)
         else:
-            while (connection := self._next()) is not None:
-                cores.run(connection)
-                connection.waits()
+            self._next()  # where each is run by whoever accepts it
 
     def _next(self) -> Connection | None:
         """Accept until a request has come, and return its connection; None at the end of the turn."""
@@ -283,7 +281,7 @@ class StreamListener:
             if self._guarded and not self._admits(peer):
                 os.close(fd)
                 continue
-            self._fetching = True
+            self._fetching = self._in_core
             try:
                 self.accepted(fd, peer)
             except Exception:  # gevent would stop accepting

@@ -216,7 +216,7 @@ class Forms:
 
     def items(self, data: bytes, text: str, at: int, end: int) -> list[Item]:
         """Return what is in ``data[at:end]``, which is well-formed; nothing where it has no form."""
-        raise NotImplementedError
+        raise NotImplementedError  # no notation is common to all
 
     def filled(
         self, data: bytes, text: str, at: int, end: int, base: dict[str, Any]

@@ -62,7 +62,7 @@ _from_json: Final = msgspec.json.Decoder(dict[str, str | list[str]]).decode
 
 
 class _UnusualError(Exception):
-    """A field is a list or not passed on, has an escape or a blank behind it, or is not printable."""
+    """A field is a list, is given twice, or is not printable; or the notation is not the usual one."""
 
 
 class Fields(Variables):
