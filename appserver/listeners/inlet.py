@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from appserver.listeners.connection import Connection
 
 _MOST = 262144  # bytes at once: more than a Unix socket holds
-_READS = 8  # in one turn of the loop
+_ONE_TURN = 1048576  # bytes to read on in one turn of the loop
 _READ_AHEAD = 262144  # bytes of a streamed body that wait for the application
 
 
@@ -84,7 +84,7 @@ class Inlet:
     def read_on(self, fd: int) -> None:
         """Take what waits behind a read that was filled: a turn of the loop costs more than a read."""
         total = 0
-        for _ in range(_READS):
+        while total < _ONE_TURN:
             size = self.room
             try:
                 data = os.read(fd, size)

@@ -44,9 +44,8 @@ VARIABLES: Final = ScgiVariables("The SCGI variables are not pairs of name and v
 class ScgiCodec(CgiAnswers):
     """Decode one SCGI request of a connection; its answer ends with the connection."""
 
-    __slots__ = ("base", "http", "limit")
+    __slots__ = ("base", "exact", "http", "limit")
 
-    exact = False  # with scgi_request_buffering off nginx announces only what it has at that moment
     plain = True
     verbatim = True
 
@@ -54,6 +53,7 @@ class ScgiCodec(CgiAnswers):
         super().__init__()
         self.base = base
         self.limit = limit
+        self.exact = False  # see `receive`
         self.http = False  # the peer speaks HTTP
 
     def receive(self, data: bytes) -> Exchange | None:
@@ -80,7 +80,12 @@ class ScgiCodec(CgiAnswers):
             return None
         if packet[end] != 0x2C:
             raise ProtocolError(BAD_REQUEST, "The SCGI variables do not end with a comma.")
-        x = exchange(VARIABLES.read(packet, colon + 1, end, self.base), self)
+        environ = VARIABLES.read(packet, colon + 1, end, self.base)
+        # With scgi_request_buffering off nginx announces only what it has at that moment, and sends on; where
+        # its client has announced no more than that, nothing is to come.
+        length = environ.get("HTTP_CONTENT_LENGTH")
+        self.exact = length is not None and length == environ.get("CONTENT_LENGTH")
+        x = exchange(environ, self)
         if x.environ.get("SCGI") != "1":
             raise ProtocolError(BAD_REQUEST, "The request does not say SCGI=1.")
         self.buffer = packet[end + 1 :]

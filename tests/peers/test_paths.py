@@ -69,6 +69,12 @@ def test_a_body_that_nginx_does_not_buffer_comes_back(demo, path, how):
     assert reply.body == MIB
 
 
+def test_the_answer_arrives_where_nginx_announces_less_than_it_sends(demo):
+    reply = get(demo.unbuffered_url("nginx-scgi", "/echo"), "--data-binary", "@-", input=MIB)
+    assert reply.status == 200
+    assert MIB.startswith(reply.body)
+
+
 def test_a_streamed_answer_arrives_whole(demo, path):
     reply = get(demo.url(path, "/stream"))
     listener = PATHS[path][1]

@@ -35,6 +35,17 @@ def test_a_cut_request_is_none(name, how):
     assert scgi(wire[:-1], how) == []
 
 
+@pytest.mark.parametrize(
+    "client, exact",
+    [({}, False), ({"HTTP_CONTENT_LENGTH": "9"}, False), ({"HTTP_CONTENT_LENGTH": "5"}, True)],
+    ids=["unknown", "more", "as much"],
+)
+def test_more_may_come_than_is_announced_unless_the_client_has_announced_no_more(client, exact):
+    codec = ScgiCodec({})
+    assert codec.receive(scgi_request(POST | client, b"hello")) is not None
+    assert codec.exact is exact
+
+
 BLOCK = scgi_request(GET).partition(b":")[2][:-1]
 SIZE = len(BLOCK)
 
