@@ -139,6 +139,7 @@ class Watchdog:
         self._beat = beat
         self._note_overdue = overdue
         self._lock = _Lock()
+        self._pinging = _Lock()
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread
         self._ended: set[int] = set()  # those of them that need not turn any more
@@ -170,8 +171,12 @@ class Watchdog:
         self._loops[loop.thread] = loop
 
     def detach(self) -> None:
-        """Have the loop of this thread turn no more, as its process ends; its calls keep their limits."""
-        self._ended.add(get_ident())
+        """Have the loop of this thread turn no more, as its process ends; its calls keep their limits.
+
+        Of what is said about the loop nothing comes behind this: the log may end.
+        """
+        with self._pinging:
+            self._ended.add(get_ident())
 
     def begin(self, x: Exchange, channel: Channel, loop: int) -> Running:
         """Note that a request runs in this thread, for the loop of another or the same thread."""
@@ -222,8 +227,9 @@ class Watchdog:
             self._overdue(run, now)
         if self._pings:
             for thread, loop in self._loops.items():
-                if thread not in self._ended:
-                    self._ping(loop, now)
+                with self._pinging:
+                    if thread not in self._ended:
+                        self._ping(loop, now)
 
     def _overdue(self, run: Running, now: float) -> None:
         if not run.told:

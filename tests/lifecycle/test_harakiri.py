@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import weakref
 from contextlib import suppress
 
@@ -435,6 +436,36 @@ def test_nobody_asks_whether_a_loop_turns_that_has_ended(monkeypatch):
     watchdog.detach()
     look()
     assert len(asked) == 1
+
+
+def test_nothing_is_said_of_a_loop_once_it_has_ended(monkeypatch):
+    """The log may end behind it, and what logs then writes to a stderr that nobody may read."""
+    watchdog = Watchdog(
+        HarakiriOptions(gevent_block_limit=1.0), BlockingOptions(), list, lambda: None, pings=True
+    )
+    begun, go_on = threading.Event(), threading.Event()
+    said = []
+
+    def ping(loop, now):
+        begun.set()
+        assert go_on.wait(30)
+        said.append("blocked")
+
+    def detach():
+        watchdog.detach()
+        said.append("detached")
+
+    monkeypatch.setattr(watchdog, "_ping", ping)
+    watchdog.attach()
+    looking, detaching = threading.Thread(target=watchdog._look), threading.Thread(target=detach)
+    looking.start()
+    assert begun.wait(30)
+    detaching.start()
+    detaching.join(0.1)  # as long as it is kept waiting
+    go_on.set()
+    looking.join()
+    detaching.join()
+    assert said == ["blocked", "detached"]
 
 
 LEAVING = """
