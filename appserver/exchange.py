@@ -86,15 +86,15 @@ class Channel(Protocol):
 
 
 class _Date:
-    """The Date header's value (RFC 9110 section 5.6.7), made once a second."""
+    """The Date header's line (RFC 9110 section 5.6.7), made once a second."""
 
     second = 0
     text = ""
 
-    def now(self) -> str:
+    def line(self) -> str:
         second = int(time())
         if second != self.second:
-            self.text = http_date(second)
+            self.text = f"Date: {http_date(second)}\r\n"
             self.second = second
         return self.text
 
@@ -204,21 +204,20 @@ class Exchange:
             kind = _known_names.get(name)
             if kind is None:
                 kind = _kind(name)
-            if not (value.isascii() and value.isprintable()) and not FIELD_VALUE(value):
+            if kind == _LENGTH:
+                if not (value.isascii() and value.isdigit() and len(value) < 19):
+                    raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
+                if length is not None:
+                    raise ApplicationError("Content-Length is given twice")
+                length = int(value)
+            elif not (value.isascii() and value.isprintable()) and not FIELD_VALUE(value):
                 raise ApplicationError(f"header {name}: {value!r} has characters that it may not have")
-            if kind:
-                if kind == _LENGTH:
-                    if not (value.isascii() and value.isdigit() and len(value) < 19):
-                        raise ApplicationError(f"Content-Length is {value!r}, not a number of bytes")
-                    if length is not None:
-                        raise ApplicationError("Content-Length is given twice")
-                    length = int(value)
-                elif kind == _DATE:
-                    dated = True
-                elif kind != _CGIS or self.codec.cgi:
-                    if kind == _CONNECTION and "close" in value.lower():
-                        self.keep_alive = False
-                    continue
+            elif kind == _DATE:
+                dated = True
+            elif kind and (kind != _CGIS or self.codec.cgi):
+                if kind == _CONNECTION and "close" in value.lower():
+                    self.keep_alive = False
+                continue
             checked.append(field)
         self.length = length
         self.dated = dated
@@ -255,11 +254,8 @@ class Exchange:
             if self.length is None and total is not None and not (self.bodiless and not total):
                 self.length = total
                 headers.append(("Content-Length", str(total)))
-        codec = self.codec
-        if codec.dated and not self.dated:
-            headers.append(("Date", DATE.now()))
         self.begun = True  # before: from here on the loop's thread leaves alone what the head says
-        head = codec.head(self)
+        head = self.codec.head(self)
         self.head_size = len(head)
         return head
 

@@ -24,7 +24,8 @@ def exchange(sent=5, **environ):
     } | environ  # fmt: skip
     return SimpleNamespace(
         environ=environ, method=environ["REQUEST_METHOD"], uri=environ["REQUEST_URI"], headers=[("A", "b"), ("C", "d")],
-        protocol=environ["SERVER_PROTOCOL"], sent=sent, head_size=100,
+        protocol=environ["SERVER_PROTOCOL"], sent=sent, head_size=100, begun=True, dated=False,
+        codec=SimpleNamespace(dated=False),
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ class Clients:
                 self.credits.put((attachment, connection), data, close=close)
                 return True
             if data:
-                self._outlet.put(envelope(connection, data), attachment)
+                self._outlet.put(envelope(connection, [data]), attachment)
             if close:
                 self._outlet.put(envelope(connection), attachment)
         except ClientGone:

@@ -220,7 +220,7 @@ class Credits:
                 return
             most = _MOST if account.outstanding or attachment == self.controlled else _FIRST
             piece = waiting[0][: min(credit, most)]
-            if not self._deliver(envelope(connection, piece), attachment):
+            if not self._deliver(envelope(connection, [piece]), attachment):
                 return
             self._expect(attachment)
             size = len(piece)
@@ -241,7 +241,7 @@ class Credits:
         """Send what waits as one message; return False where Mongrel2 does not take it now."""
         attachment, connection = line
         if account.waiting:
-            if not self._deliver(envelope(connection, *account.waiting), attachment):
+            if not self._deliver(envelope(connection, account.waiting), attachment):
                 return False
             account.waiting.clear()
             account.waiting_size = 0

@@ -331,7 +331,7 @@ class Subscription(Intake):
         if request is None:  # of a WebSocket that has ended, of another process's, or of none
             with suppress(ClientGone):
                 if words := last_words(message):
-                    self.responder.try_send(envelope(message.connection, words), origin)
+                    self.responder.try_send(envelope(message.connection, [words]), origin)
                 self.responder.try_send(envelope(message.connection), origin)
         elif request.intake is self:
             request.take_frame(message)
@@ -386,7 +386,7 @@ class Subscription(Intake):
         if request.origin != self.accounts.uncontrolled and self._put(request, b"".join(pieces), last):
             return
         if pieces:
-            self.responder.send(envelope(request.client, *pieces), request.origin)
+            self.responder.send(envelope(request.client, pieces), request.origin)
         if last and request.closes:
             self.responder.send(envelope(request.client), request.origin)
 
@@ -398,7 +398,7 @@ class Subscription(Intake):
     def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
         if request.origin != self.accounts.uncontrolled and self._put(request, b"".join(pieces), last):
             return True
-        if pieces and not self.responder.try_send(envelope(request.client, *pieces), request.origin):
+        if pieces and not self.responder.try_send(envelope(request.client, pieces), request.origin):
             return False
         if not last or not request.closes:
             return True

@@ -41,8 +41,14 @@ class Turns:
         Where too many wait it is refused in its turn.
         """
         line = request.line
+        # Most are the first, and need no lock: this is one step of a dictionary, and `leave` notes the end of
+        # a connection before it takes its request away.
+        if self._first.setdefault(line, request) is request:
+            if line in self._closed:
+                request.gone = True
+            return True
         with self._lock:
-            if self._closed and line in self._closed:
+            if line in self._closed:
                 request.gone = True
                 return True
             first = self._first.setdefault(line, request)
@@ -64,15 +70,13 @@ class Turns:
         """End *request*'s turn and return the next on its connection."""
         line = request.line
         with self._lock:
-            first = self._first.pop(line, None)
-            if first is not request:  # nobody waited for it
-                if first is not None:
-                    self._first[line] = first
+            if self._first.get(line) is not request:  # nobody waited for it
                 return None
             behind = self._behind.get(line) if self._behind else None
             if request.closes:
                 self._close(line, behind or ())
             if not behind:
+                del self._first[line]
                 return None
             self._first[line] = following = behind.popleft()
             if not behind:
@@ -88,8 +92,7 @@ class Turns:
 
     def first(self, line: Line) -> Request | None:
         """Return the request of a connection whose turn it is."""
-        with self._lock:  # `leave` has none for a moment
-            return self._first.get(line)
+        return self._first.get(line)
 
     def closed(self, line: Line) -> bool:
         """Tell whether an answer has ended a connection lately."""
@@ -109,27 +112,25 @@ class Turns:
 
     def lasting(self) -> list[Request]:
         """Return those requests, of whose turn it is, that this has found before."""
-        with self._lock:
-            found = []
-            for request in self._first.values():
-                if request.lasts:
-                    found.append(request)
-                request.lasts = True
-            return found
+        found = []
+        for request in list(self._first.values()):
+            if request.lasts:
+                found.append(request)
+            request.lasts = True
+        return found
 
     def switched(self) -> list[Request]:
         """Return those requests whose connections carry a WebSocket's frames."""
-        with self._lock:
-            return [request for request in self._first.values() if request.switched]
+        return [request for request in list(self._first.values()) if request.switched]
 
     def expects(self, *, frames: bool = True) -> bool:
         """Tell whether an answer, or with *frames* a WebSocket, needs to hear from Mongrel2."""
-        with self._lock:
-            return any(request.expects for request in self._first.values() if frames or not request.switched)
+        first = list(self._first.values())
+        return any(request.expects for request in first if frames or not request.switched)
 
     def lost(self, attachment: int) -> None:
         """Note that Mongrel2 has left, and all its clients with it."""
         with self._lock:
-            for line, first in self._first.items():
+            for line, first in list(self._first.items()):
                 if line[0] == attachment:
                     self._depart(line, first)

@@ -82,7 +82,7 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "pid": lambda _: os.getpid(),
     "wid": lambda _: worker_id(),
     "vars": lambda e: len(e.x.environ),
-    "headers": lambda e: len(e.x.headers),
+    "headers": lambda e: len(e.x.headers) + (e.x.begun and e.x.codec.dated and not e.x.dated),
     "vsz": lambda _: memory().every,
     "rss": lambda _: memory().resident,
     "vszM": lambda _: memory().every >> 20,

@@ -17,7 +17,7 @@ _NOT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
 USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 KEYS: Final[dict[str, str]] = {}  # what `key_of` has found for some names
-HOSTS: Final[set[str]] = set()  # some that `check_host` has found good
+HOSTS: Final[dict[str, tuple[str, str]]] = {}  # some that `check_host` has found good, see `_server`
 _LONG: Final = 100  # characters from which on nothing is remembered
 
 CODING: Final = "Transfer-Encoding"  # the key of what frames a body, while the environ is made
@@ -110,7 +110,7 @@ def check_host(value: str) -> None:
         told = value.rpartition("@")[2]  # without a user and password
         raise ProtocolError(BAD_REQUEST, f"{told[:80]!r} is no Host.")
     if len(HOSTS) < 1000 and len(value) < _LONG:
-        HOSTS.add(value)
+        HOSTS[value] = _server(value)
 
 
 def content_length(value: str) -> int:
@@ -128,7 +128,14 @@ def decoded(path: str) -> str:
 def server_of(environ: dict[str, str]) -> tuple[str, str]:
     """Return the server's name and port as the client sees them: from Host, else from the scheme."""
     host = environ.get("HTTP_HOST", "")
+    known = HOSTS.get(host)
+    name, port = _server(host) if known is None else known
+    return name, port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
+
+
+def _server(host: str) -> tuple[str, str]:
+    """Return the name and port in a Host, "" where that has no port."""
     name, colon, port = host.rpartition(":")
     if not colon or port.endswith("]"):
         name, port = host, ""
-    return name or "localhost", port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
+    return name or "localhost", port

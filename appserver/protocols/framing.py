@@ -37,10 +37,11 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
 
 
 def refusal(first: str, error: ProtocolError, x: Exchange | None = None, date: str = "") -> bytes:
-    """Return a whole plain-text answer that says why a request is refused, *x* if it became one."""
-    fields = f"Retry-After: {error.retry_after}\r\n" if error.retry_after else ""
-    if date:
-        fields += f"Date: {date}\r\n"
+    """Return a whole plain-text answer that says why a request is refused, *x* if it became one.
+
+    *date* is the line of a Date, where nobody behind us adds that.
+    """
+    fields = (f"Retry-After: {error.retry_after}\r\n" if error.retry_after else "") + date
     bodiless = error.bodiless if x is None else x.method == "HEAD"
     return _refusal(first, error.reason, error.hint, fields, bodiless)
 
@@ -58,7 +59,7 @@ def _refusal(first: str, reason: str, hint: str, fields: str, bodiless: bool) ->
 
 def http_refusal(error: ProtocolError, x: Exchange | None = None) -> bytes:
     """Return the same as whoever speaks HTTP gets it, with nobody behind us who would add what is missing."""
-    return refusal(f"HTTP/1.1 {error.status}", error, x, DATE.now())
+    return refusal(f"HTTP/1.1 {error.status}", error, x, DATE.line())
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -70,13 +71,13 @@ class HttpAnswers(Codec):
 
     def head(self, x: Exchange) -> bytes:
         http11 = x.protocol == "HTTP/1.1"
-        last = ""
+        last = "" if x.dated else DATE.line()
         if x.expect and x.body_left:  # nobody knows whether the body comes (RFC 9110 section 10.1.1)
             x.keep_alive = False
         if x.length is None and not x.bodiless:
             if http11:
                 x.chunked = True
-                last = "Transfer-Encoding: chunked\r\n"
+                last += "Transfer-Encoding: chunked\r\n"
             else:
                 x.keep_alive = False
         if not x.keep_alive:

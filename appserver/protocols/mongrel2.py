@@ -32,6 +32,8 @@ from appserver.protocols.upgrade import Upgrade, accepting, asks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from appserver.protocols.codec import Piece
+
 Connection = tuple[bytes, bytes]  # Mongrel2's UUID and the id of the client's connection
 
 MOST_TARGETS = 128  # clients that one message may be for (limits.handler_targets)
@@ -46,9 +48,11 @@ FRAME: Final = "WEBSOCKET"
 # Methods that Mongrel2 makes up for what is no HTTP request (src/request.c).
 _NOT_HTTP: Final = frozenset({"JSON", "XML", "WEBSOCKET", "WEBSOCKET_HANDSHAKE"})
 _FLAGS = re.compile(r"0x[89A-F][0-9A-F]").fullmatch
-_uuids: Final[set[bytes]] = set()  # that are well-formed
 _HEAD: Final = 256  # bytes of a message in which its first words are looked for together
 _NO_BODY: Final = b"0:,"  # as most messages end
+_BLANK: Final = 0x20
+_DIGITS: Final = 10  # of a connection's id, at most
+_SIZES: Final = [b" %d:" % size for size in range(_DIGITS + 1)]
 _NO_BASE: Final[dict[str, Any]] = {}
 
 
@@ -118,6 +122,30 @@ class Message:
         return OFFSET in self.aside and "REQUEST_METHOD" not in self.fields
 
 
+class _Sender:
+    """A Mongrel2 whose UUID is well-formed, and how its messages begin."""
+
+    __slots__ = ("lead", "size", "uuid")
+
+    def __init__(self, uuid: bytes) -> None:
+        self.uuid = uuid
+        self.lead = uuid + b" "
+        self.size = len(self.lead)
+
+
+class _Senders:
+    """Those that are known, and who has sent the latest message: most come from the same."""
+
+    __slots__ = ("known", "latest")
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, _Sender] = {}
+        self.latest: _Sender | None = None
+
+
+_senders: Final = _Senders()
+
+
 def sender(message: bytes) -> Connection | None:
     """Return who sent a message that need not be well-formed otherwise, None where that is lost."""
     words = message[:_HEAD].split(b" ", 2)
@@ -125,16 +153,35 @@ def sender(message: bytes) -> Connection | None:
 
 
 def _connection(uuid: bytes, number: bytes) -> Connection | None:
-    if not number.isdigit() or len(number) > 10:
+    if not number.isdigit() or len(number) > _DIGITS:
         return None
-    if uuid not in _uuids:
+    known = _senders.known
+    found = known.get(uuid)
+    if found is None:
         # Mongrel2's own grammar for answers: anything else makes it drop them and sleep 100 ms.
         if len(uuid) > 128 or not uuid.replace(b"-", b"").isalnum():
             return None
-        if len(_uuids) >= MOST:
-            _uuids.clear()
-        _uuids.add(uuid)
-    return uuid, number
+        if len(known) >= MOST:
+            known.clear()
+        found = known[uuid] = _Sender(uuid)
+    _senders.latest = found
+    return found.uuid, number
+
+
+def _of_latest(message: bytes) -> Connection | None:
+    """Return who sent a message, where that is who sent the latest one, and it is no short one."""
+    latest = _senders.latest
+    if latest is None or not message.startswith(latest.lead):
+        return None
+    at = latest.size
+    end = at + _DIGITS
+    if len(message) <= end:
+        return None
+    while at < end and 0x30 <= message[at] <= 0x39:
+        at += 1
+    if at == latest.size or message[at] != _BLANK:
+        return None
+    return latest.uuid, message[latest.size : at]
 
 
 def may_continue(message: bytes, connection: Connection) -> bool:
@@ -145,15 +192,19 @@ def may_continue(message: bytes, connection: Connection) -> bool:
 
 def parse(message: bytes, base: dict[str, Any] = _NO_BASE) -> Message:
     """Take a message apart, with *base* among its fields; raise `ProtocolError` where it is malformed."""
-    words = message[:_HEAD].split(b" ", 3)
-    connection = _connection(words[0], words[1]) if len(words) > 2 else None
+    connection = _of_latest(message) or sender(message)
     if connection is None:
         raise malformed("The message does not begin with a UUID and a connection id.")
-    at = len(words[0]) + len(words[1]) + 2
-    blank = at + len(words[2]) if len(words) == 4 else message.find(b" ", at)
+    at = len(connection[0]) + len(connection[1]) + 2
+    blank = message.find(b" ", at)
     if blank < 0:
         raise malformed("The message has no headers.")
-    start, end = tnetstring.netstring(message, blank + 1)
+    try:
+        start, end = tnetstring.span(message, blank + 1)
+    except IndexError:
+        end = len(message)
+    if end >= len(message):
+        start, end = tnetstring.netstring(message, blank + 1)  # which tells what is wrong
     fields, aside, named = read(message, start, end, base)
     body = b""
     if len(message) != end + 4 or not message.endswith(_NO_BODY):
@@ -164,10 +215,12 @@ def parse(message: bytes, base: dict[str, Any] = _NO_BASE) -> Message:
     return Message(connection, message[at:blank], body, fields=fields, aside=aside, named=named, base=base)
 
 
-def envelope(connection: Connection, *body: bytes | memoryview) -> bytes:
-    """Return a message that writes *body* to a client; one without closes its connection."""
+def envelope(connection: Connection, pieces: Sequence[Piece] = ()) -> bytes:
+    """Return a message that writes *pieces* to a client; one without closes its connection."""
     uuid, number = connection
-    return b"".join((b"%b %d:%b, " % (uuid, len(number), number), *body))
+    parts: list[Piece] = [uuid, _SIZES[len(number)], number, b", "]
+    parts += pieces
+    return b"".join(parts)
 
 
 def envelope_to(uuid: bytes, numbers: Sequence[bytes], body: bytes) -> bytes:

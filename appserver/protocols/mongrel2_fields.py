@@ -30,8 +30,14 @@ OFFSET: Final = "UPLOAD_STREAM"  # of a piece of a body (upload.stream)
 LAST: Final = "UPLOAD_STREAM_DONE"  # of its last piece
 FLAGS: Final = "FLAGS"  # the first byte of a WebSocket's frame, such as 0x81
 
-# Fields that are about the message and not for the application; and their keys where they are among others.
-ASIDE: Final = {f"mongrel2.{name}": name for name in (START, DONE, CREDITS, OFFSET, LAST, FLAGS)}
+# Fields that are about the message and not for the application have these keys where they are among others.
+_START: Final = f"mongrel2.{START}"
+_DONE: Final = f"mongrel2.{DONE}"
+_CREDITS: Final = f"mongrel2.{CREDITS}"
+_OFFSET: Final = f"mongrel2.{OFFSET}"
+_LAST: Final = f"mongrel2.{LAST}"
+_FLAGS: Final = f"mongrel2.{FLAGS}"
+ASIDE: Final = {_START: START, _DONE: DONE, _CREDITS: CREDITS, _OFFSET: OFFSET, _LAST: LAST, _FLAGS: FLAGS}
 _KEYS: Final[dict[str, str]] = {
     "METHOD": "REQUEST_METHOD",
     "VERSION": "SERVER_PROTOCOL",
@@ -226,13 +232,16 @@ def read(
 
 def _set_aside(given: dict[str, Any]) -> Named:
     """Take what is not for the application out of fields."""
-    aside = _NOTHING
-    for key, name in ASIDE.items():
-        if key in given:
-            if not aside:
-                aside = {}
-            aside[name] = given.pop(key)
-    return aside
+    if not (  # each by itself, as a loop over them costs every request three times as much
+        _OFFSET in given
+        or _CREDITS in given
+        or _FLAGS in given
+        or _START in given
+        or _DONE in given
+        or _LAST in given
+    ):
+        return _NOTHING
+    return {name: given.pop(key) for key, name in ASIDE.items() if key in given}
 
 
 def _json_fields(data: bytes) -> Named:

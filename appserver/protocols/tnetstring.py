@@ -42,12 +42,20 @@ def strings(data: bytes, at: int, stop: int) -> list[str]:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Return what `netstring` does, sooner for lengths of one digit or two."""
+    """Return what `netstring` does, sooner for lengths of up to three digits.
+
+    Raise IndexError where *data* ends among them; the content may be longer than that has.
+    """
     first, second = data[at], data[at + 1]
-    if second == 0x3A and 0x30 <= first <= 0x39:
-        return at + 2, at + first - 0x2E
-    if 0x30 <= first <= 0x39 and 0x30 <= second <= 0x39 and data[at + 2] == 0x3A:
-        return at + 3, at + 10 * first + second - 0x20D
+    if 0x30 <= first <= 0x39:
+        if second == 0x3A:
+            return at + 2, at + first - 0x2E
+        if 0x30 <= second <= 0x39:
+            third = data[at + 2]
+            if third == 0x3A:
+                return at + 3, at + 10 * first + second - 0x20D
+            if 0x30 <= third <= 0x39 and data[at + 3] == 0x3A:
+                return at + 4, at + 100 * first + 10 * second + third - 0x14CC
     return netstring(data, at)
 
 

@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
         return
     assert message.connection == client
     for body in (b"", b"x", data):
-        assert addressees(envelope(client, body)) == [client]
+        assert addressees(envelope(client, [body])) == [client]
     assert addressees(control(client, credits=5)) == [client]
     assert isinstance(message.credits, int)
     notice = message.notice

@@ -105,7 +105,7 @@ def test_who_was_late_to_ask_has_it_sent_as_well(site):
     subscription.send(request, [b"last"], last=True)
     assert site.sent == [b"small"]
     assert [message for message, _ in site.queued] == [
-        envelope(LINE[1], b"headfirst"), envelope(LINE[1], b"last"), envelope(LINE[1]),
+        envelope(LINE[1], [b"headfirst"]), envelope(LINE[1], [b"last"]), envelope(LINE[1]),
     ]  # fmt: skip
     assert not site.credits.waits
 
@@ -178,7 +178,7 @@ def test_an_end_that_is_not_taken_is_sent_later(pieces):
 
     subscription.responder = SimpleNamespace(try_send=take, send=lambda *message: sent.append(message))
     assert subscription.try_send(request, pieces, last=True) is bool(pieces)
-    assert sent == [(envelope(LINE[1], each), 1) for each in pieces]
+    assert sent == [(envelope(LINE[1], [each]), 1) for each in pieces]
     assert len(later) == len(pieces)
     for _, call, argument in later:
         call(argument)

@@ -337,7 +337,7 @@ def test_M11_an_answer_is_for_one_client(attached):
     for number, client in enumerate(clients):
         assert client.answer().json()["QUERY_STRING"] == str(number)
     assert not peer.strays
-    assert envelope((b"u", b"12"), b"x") == b"u 2:12, x"
+    assert envelope((b"u", b"12"), [b"x"]) == b"u 2:12, x"
 
 
 @pytest.mark.parametrize("uuid", ["other-uuid", "00000000-0000"])
