@@ -61,7 +61,7 @@ class Request:
         self.intake = intake
         self.origin = origin
         self.client = client
-        self.line = (origin, client)  # see `Turns`
+        self.line: Any = (origin, client)  # see `Turns`; any, as compiled it would be made anew for each look
         self.x = x
         self.body = body
         self.inflow = inflow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appserver.protocols.framing import BUSY
 from appserver.protocols.mongrel2 import Connection
@@ -40,11 +40,11 @@ class Turns:
 
         Where too many wait it is refused in its turn.
         """
-        line = request.line
+        line: Any = request.line
         # Most are the first, and need no lock: this is one step of a dictionary, and `leave` notes the end of
         # a connection before it takes its request away.
         if self._first.setdefault(line, request) is request:
-            if line in self._closed:
+            if self._closed and line in self._closed:
                 request.gone = True
             return True
         with self._lock:
@@ -68,7 +68,7 @@ class Turns:
 
     def leave(self, request: Request) -> Request | None:
         """End *request*'s turn and return the next on its connection."""
-        line = request.line
+        line: Any = request.line
         with self._lock:
             if self._first.get(line) is not request:  # nobody waited for it
                 return None

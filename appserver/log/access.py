@@ -45,6 +45,11 @@ class Ended:
         return self.now - self.seconds
 
 
+def _fields(ended: Ended) -> int:
+    x = ended.x
+    return len(x.headers) + (x.begun and x.codec.dated and not x.dated)  # a Date is added in the head
+
+
 def _size(ended: Ended) -> int:
     return ended.x.head_size + ended.x.sent
 
@@ -82,7 +87,7 @@ _VARIABLES: dict[str, Callable[[Ended], Any]] = {
     "pid": lambda _: os.getpid(),
     "wid": lambda _: worker_id(),
     "vars": lambda e: len(e.x.environ),
-    "headers": lambda e: len(e.x.headers) + (e.x.begun and e.x.codec.dated and not e.x.dated),
+    "headers": _fields,
     "vsz": lambda _: memory().every,
     "rss": lambda _: memory().resident,
     "vszM": lambda _: memory().every >> 20,
