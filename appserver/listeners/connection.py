@@ -418,7 +418,8 @@ class Connection(Channel):
             return
         if not self.keep:
             x.keep_alive = False
-        self.listener.prepare(self, x)
+        if self.listener.prepares:
+            self.listener.prepare(self, x)
         if type(x) is Upgrade and (error := offer(self, x)) is not None:
             self.service.refuse(x, self, error)
             return

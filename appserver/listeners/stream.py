@@ -99,6 +99,7 @@ class StreamListener:
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
+        self.prepares = type(self).prepare is not StreamListener.prepare  # what can be replaced costs to call
         self._in_core = False  # a core accepts
         self._fetching = False  # and does so now
         self.accepting: Connection | None = None  # the one that is read then; with a request at once it is
@@ -283,7 +284,10 @@ class StreamListener:
                 continue
             self._fetching = self._in_core
             try:
-                self.accepted(fd, peer)
+                if self._in_core:
+                    _serve(self, fd, peer)
+                else:
+                    self.accepted(fd, peer)
             except Exception:  # gevent would stop accepting
                 log.exception(_UNSERVED, self.name)
             finally:
@@ -297,18 +301,7 @@ class StreamListener:
 
     def accepted(self, fd: int, peer: Any) -> None:
         """Serve an accepted, non-blocking descriptor, which is the callee's to close."""
-        try:
-            connection = Connection(self, fd, peer)
-        except BaseException:  # nobody else closes it
-            os.close(fd)
-            raise
-        connection.codec.trust = self.forwarded
-        if self._fetching:
-            self.accepting = connection
-        try:
-            connection.readable()
-        finally:
-            self.accepting = None
+        _serve(self, fd, peer)
 
     def dry(self, connection: Connection) -> None:
         """Look in a moment whether the peer has ended its half: most have, which saves a watcher for each."""
@@ -442,3 +435,18 @@ class StreamListener:
             self._sock = None
         if self._file is not None and self._bind.vacuum:
             self._file.remove()
+
+
+def _serve(listener: StreamListener, fd: int, peer: Any) -> None:
+    try:
+        connection = Connection(listener, fd, peer)
+    except BaseException:  # nobody else closes it
+        os.close(fd)
+        raise
+    connection.codec.trust = listener.forwarded
+    if listener._fetching:  # noqa: SLF001  (what `accepted` is, where no plug-in replaces it)
+        listener.accepting = connection
+    try:
+        connection.readable()
+    finally:
+        listener.accepting = None
