@@ -78,7 +78,7 @@ class Request:
         self.portions: Portions | None = None  # of an answer that is made piece by piece
         self.timer: Any = None
         self.wire: Mongrel2Wire | None = None  # once the connection carries a WebSocket's frames
-        self.waiters: list[greenlet] = []  # who waits for the client: who sends, and who reads
+        self.waiters: tuple[greenlet, ...] = ()  # who waits for the client: who sends, and who reads
 
     @property
     def closes(self) -> bool:
@@ -332,7 +332,7 @@ class Request:
         It may be called for another one, too: what is waited for has to be looked at again.
         """
         waiter = getcurrent()
-        self.waiters.append(waiter)
+        self.waiters = (*self.waiters, waiter)
         timer = None
         if seconds > 0:
             timer = self.intake.loop.timer(seconds)
@@ -340,7 +340,7 @@ class Request:
         try:
             get_hub().switch()
         finally:  # a time limit may be raised here
-            self.waiters.remove(waiter)
+            self.waiters = tuple(each for each in self.waiters if each is not waiter)
             if timer is not None:
                 timer.stop()
                 timer.close()
@@ -361,7 +361,7 @@ class Request:
             self.intake.loop.run_callback(self._wake)
 
     def _wake(self) -> None:
-        for waiter in list(self.waiters):
+        for waiter in self.waiters:  # as they are now
             if waiter in self.waiters:
                 waiter.switch()
 

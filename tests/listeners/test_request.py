@@ -19,4 +19,4 @@ def test_who_has_it_go_on_goes_on_as_well():
     assert len(request.waiters) == 2
     request.go_on()
     gevent.joinall(waiting, timeout=20, raise_error=True)
-    assert request.waiters == []
+    assert not request.waiters
