@@ -61,7 +61,7 @@ class Codec:
 
     __slots__ = ("buffer", "chunks", "replies", "trust")
 
-    dated = False  # the front end adds Date itself
+    dated = False  # `head` adds Date; else the front end does
     cgi = False  # the status is a field, so no other one may have its name
     announces = True  # an answer tells the peer that its connection ends
     exact = True  # nothing comes behind a body that ends where its request says
