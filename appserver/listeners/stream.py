@@ -438,13 +438,14 @@ class StreamListener:
 
 
 def _serve(listener: StreamListener, fd: int, peer: Any) -> None:
+    """Do as `StreamListener.accepted`; by itself, as to call what a plug-in may replace costs more."""
     try:
         connection = Connection(listener, fd, peer)
     except BaseException:  # nobody else closes it
         os.close(fd)
         raise
     connection.codec.trust = listener.forwarded
-    if listener._fetching:  # noqa: SLF001  (what `accepted` is, where no plug-in replaces it)
+    if listener._fetching:  # noqa: SLF001  (it is the listener's own)
         listener.accepting = connection
     try:
         connection.readable()

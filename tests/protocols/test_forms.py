@@ -124,11 +124,8 @@ def similar(draw):
     return found
 
 
-@EVERY
-@settings(max_examples=400)
-@given(requests=st.lists(st.tuples(similar(), st.sampled_from(BASES)), min_size=2, max_size=8))
-def test_what_has_come_before_changes_nothing(way, requests):
-    asked = [(way.block(variables), base) for variables, base in requests]
+def check_that_each_reads_as_alone(way, asked):
+    """Read requests with nothing remembered, and behind each other several times."""
     alone = []
     for each in asked:
         forget()
@@ -136,6 +133,14 @@ def test_what_has_come_before_changes_nothing(way, requests):
     forget()
     for _ in range(3):
         assert [way.read(*each) for each in asked] == alone
+
+
+@EVERY
+@settings(max_examples=400)
+@given(requests=st.lists(st.tuples(similar(), st.sampled_from(BASES)), min_size=2, max_size=8))
+def test_what_has_come_before_changes_nothing(way, requests):
+    asked = [(way.block(variables), base) for variables, base in requests]
+    check_that_each_reads_as_alone(way, asked)
 
 
 def changed(data, block):
@@ -164,13 +169,7 @@ def test_what_is_malformed_changes_nothing_either(way, requests, data):
     for variables in requests:
         block, behind = changed(data, way.block(variables))
         asked.append((block, data.draw(st.sampled_from(BASES)), behind))
-    alone = []
-    for each in asked:
-        forget()
-        alone.append(way.read(*each))
-    forget()
-    for _ in range(3):
-        assert [way.read(*each) for each in asked] == alone
+    check_that_each_reads_as_alone(way, asked)
 
 
 SECRET = "5ecret"
