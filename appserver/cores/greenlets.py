@@ -185,6 +185,7 @@ class GreenletCores(Queueing):
                         self._in_hand += 1
                         load[IN_HAND] = self._in_hand
                         break
+                    load[IN_HAND] = self._in_hand
                 self._source = None
                 self._free += 1
                 self._idle.append(core)
@@ -198,7 +199,6 @@ class GreenletCores(Queueing):
             self._free += 1
             self._in_hand -= 1
             self._answered += 1
-            load[IN_HAND] = self._in_hand
             load[DONE] = self._answered
             try:
                 task.done()
@@ -212,6 +212,7 @@ class GreenletCores(Queueing):
                 fetches = True
                 self._free -= 1
                 continue
+            load[IN_HAND] = self._in_hand
             self._idle.append(core)
 
     def _start_waiting(self) -> None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from io import BytesIO
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from appserver.errors import BodyError
 from appserver.interrupt import cancel
@@ -45,6 +45,7 @@ from appserver.protocols.upgrade import Upgrade
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.stream import StreamListener
+    from appserver.protocols.codec import Codec
 
 log = logging.getLogger("appserver.listeners")
 
@@ -66,11 +67,11 @@ class Connection(Channel):
 
     __slots__ = ("backlog", "head_until", "skipped")
 
-    def __init__(self, listener: StreamListener, fd: int, peer: Any) -> None:
+    def __init__(self, listener: StreamListener, fd: int, codec: Codec) -> None:
         self.listener = listener
         self.service = listener.service
         self.fd = fd
-        self.codec = listener.codec(peer)
+        self.codec = codec
         self.state = HEAD
         self.keep = True  # this server would keep it
         self.gone = False  # nobody reads answers any more

@@ -87,7 +87,7 @@ class StreamListener:
         self.forwarded = self.trust.forwarded(self._ignored)
         self.proxied = self.trust.enable_proxy_protocol and not self.speaks_for_clients
         self.limits = self._limits(self.options)
-        self._buffer = self.options.buffer_size  # at hand for each connection
+        self.buffer = self.options.buffer_size  # bytes; at hand for each connection
         self.connections: set[Connection] = set()
         self.muted: set[Connection] = set()  # those that are not read because enough is read already
         self.tcp = False
@@ -99,7 +99,9 @@ class StreamListener:
         self._guarded = self.trust.allow is not None or (self.proxied and self.forwarded is not None)
         self.turned_away = 0  # connections
         self._accepts = _ACCEPTS
-        self.prepares = type(self).prepare is not StreamListener.prepare  # what can be replaced costs to call
+        # What can be replaced costs to call.
+        self.prepares = type(self).prepare is not StreamListener.prepare
+        self.speaks: Any = self.Spoken if type(self).codec is StreamListener.codec else None
         self._in_core = False  # a core accepts
         self._fetching = False  # and does so now
         self.accepting: Connection | None = None  # the one that is read then; with a request at once it is
@@ -124,7 +126,7 @@ class StreamListener:
 
     def codec(self, peer: Any) -> Codec:
         """Return the codec of a new connection from *peer*, an address as accept(2) gives it."""
-        made: Codec = self.Spoken(self.base, self._buffer)
+        made: Codec = self.Spoken(self.base, self.buffer)
         return made
 
     def prepare(self, connection: Connection, x: Exchange) -> None:
@@ -440,7 +442,11 @@ class StreamListener:
 def _serve(listener: StreamListener, fd: int, peer: Any) -> None:
     """Do as `StreamListener.accepted`; by itself, as to call what a plug-in may replace costs more."""
     try:
-        connection = Connection(listener, fd, peer)
+        if listener.speaks is None:
+            codec = listener.codec(peer)
+        else:
+            codec = listener.speaks(listener.base, listener.buffer)
+        connection = Connection(listener, fd, codec)
     except BaseException:  # nobody else closes it
         os.close(fd)
         raise

@@ -324,7 +324,7 @@ class FastcgiCodec(CgiAnswers):
         return False
 
     def head(self, x: Exchange) -> bytes:
-        return b"".join(_cut(STDOUT, self.request, head_of(f"Status: {x.status}", x)))
+        return b"".join(_cut(STDOUT, self.request, head_of("Status: " + x.status, x)))
 
     def body(self, x: Exchange, data: bytes) -> Sequence[Piece]:
         return _cut(STDOUT, self.request, data)

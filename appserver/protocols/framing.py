@@ -32,7 +32,7 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
     lines = [first]
     for name, value in x.headers:
         lines.append(f"{name}: {value}")
-    lines.append(f"{last}\r\n")
+    lines.append(last + "\r\n" if last else "\r\n")
     return "\r\n".join(lines).encode("latin-1")
 
 
@@ -107,7 +107,7 @@ class CgiAnswers(Codec):
     cgi = True
 
     def head(self, x: Exchange) -> bytes:
-        return head_of(f"Status: {x.status}", x)
+        return head_of("Status: " + x.status, x)
 
     def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
         return refusal(f"Status: {error.status}", error, x)

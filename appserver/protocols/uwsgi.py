@@ -123,8 +123,7 @@ class UwsgiCodec(Codec):
 
     def head(self, x: Exchange) -> bytes:
         x.keep_alive = False
-        version = "1.0" if x.protocol == "HTTP/1.0" else "1.1"
-        return head_of(f"HTTP/{version} {x.status}", x)
+        return head_of(("HTTP/1.0 " if x.protocol == "HTTP/1.0" else "HTTP/1.1 ") + x.status, x)
 
     def whole(self, x: Exchange, head: bytes, data: bytes) -> bytes:
         return head + data

@@ -101,12 +101,12 @@ class Site:
                 parts.append(sum(map(len, pieces)))
                 return pieces
 
-        self.listener.codec = lambda peer: Codec({"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": ""})
+        codec = Codec({"SERVER_NAME": "s", "SERVER_PORT": "80", "SCRIPT_NAME": ""})
         client, ours = socket.socketpair()
         self.stack.enter_context(client)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         ours.setblocking(False)
-        connection = Connection(self.listener, ours.detach(), None)
+        connection = Connection(self.listener, ours.detach(), codec)
         self.stack.callback(self.end, connection)
         return client, connection
 

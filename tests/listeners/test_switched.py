@@ -56,7 +56,7 @@ class Switched:
         self.stack = stack
         self.order = []
         self.listener = SimpleNamespace(
-            service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), muted=set(), full=False,
+            service=None, connections=set(), muted=set(), full=False,
             loop=get_hub().loop, hub=get_hub(), quantum=Quantum(get_hub().loop),
             options=SimpleNamespace(ignore_client_abort=False),
         )  # fmt: skip
@@ -69,7 +69,7 @@ class Switched:
         self.stack.enter_context(client)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         ours.setblocking(False)
-        connection = Connection(self.listener, ours.detach(), None)
+        connection = Connection(self.listener, ours.detach(), UwsgiCodec({}))
         self.stack.callback(connection.close)
         connection.wire = StreamWire(connection, None)
         connection.codec.buffer, connection.backlog = behind[:100], behind[100:]
@@ -201,11 +201,11 @@ def ending():
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         connection = Connection(
             SimpleNamespace(
-                service=None, codec=lambda peer: UwsgiCodec({}), connections=set(), muted=set(), full=False,
+                service=None, connections=set(), muted=set(), full=False,
                 tcp=True, loop=get_hub().loop, hub=get_hub(), options=SimpleNamespace(ignore_client_abort=False),
                 limits=Limits(pause=60, head=60, body=60, send=60, rate=500, idle=60), dry=lambda _: None,
                 quantum=Quantum(get_hub().loop),
-            ), ours.detach(), None,
+            ), ours.detach(), UwsgiCodec({}),
         )  # fmt: skip
         connection.x = SimpleNamespace(begun=True, ended=False)
         connection.wire = StreamWire(connection, connection.x)
