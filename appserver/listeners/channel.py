@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from appserver.errors import ClientGone
@@ -111,6 +112,14 @@ class Channel:
             if sender is None:
                 sender = self.sender = Sender(self)
         sender.put(pieces, sent)
+
+    def limited(self) -> None:
+        """Have the earlier of two limits count, as a body may be waited for beside its answer."""
+        if self.state != RUN and self.state != FLUSH and self.state != SWITCHED:
+            return  # it has one limit, which is another
+        inlet, sender = self.inlet, self.sender
+        came = inf if inlet is None else inlet.limit
+        self.deadline = came if sender is None else min(came, sender.limit)
 
     def _reply(self) -> None:
         """Send what the protocol itself has to say."""

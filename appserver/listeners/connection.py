@@ -581,12 +581,17 @@ class Connection(Channel):
 
     def _expire_in_core(self) -> None:
         """End what the application waits for in vain."""
-        self.deadline = inf
-        x = self.x
-        if x is not None and self.inlet is not None and self.inlet.waits:
-            self._spoil(x, _SLOW)
-        elif self.sender is not None and self.sender.paces and self.sender.late():
-            self._leave()
+        x, now = self.x, monotonic()
+        inlet, sender = self.inlet, self.sender
+        if inlet is not None and inlet.limit < now:
+            inlet.limit = inf
+            if x is not None and inlet.waits:
+                self._spoil(x, _SLOW)
+        if sender is not None and sender.limit < now and sender.late():
+            sender.limit = inf
+            if sender.paces:
+                self._leave()
+        self.limited()
 
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""

@@ -28,13 +28,14 @@ class Inlet:
     `ProtocolError` says why a body is no good; after that nothing more is to be taken.
     """
 
-    __slots__ = ("_body", "_connection", "_patience", "_x")
+    __slots__ = ("_body", "_connection", "_patience", "_x", "limit")
 
     def __init__(self, connection: Connection, x: Exchange) -> None:
         listener = connection.listener
         options = listener.options
         self._connection = connection
         self._x = x
+        self.limit = inf  # when the application has waited for too long; inf = it does not wait
         self._patience: Patience | None = None  # made when it is needed: most bodies come with their heads
         self._body: Body | StreamedBody
         if options.post_buffering:
@@ -42,7 +43,7 @@ class Inlet:
         else:
             native = connection.service.cores.native
             self._body = StreamedBody(
-                options.limit_post, x.body_left, self._wanted, self._broken_off, native=native
+                options.limit_post, x.body_left, self._wanted, self._rest, native=native
             )
 
     @property
@@ -112,10 +113,9 @@ class Inlet:
             body.end()
         if waited and self._patience is not None:
             if body.size > size or not x.body_left:
-                self._patience.rest()
-                self._connection.deadline = inf
+                self._rest()
             else:  # only what is around the bytes of a chunk or record
-                self._connection.deadline = self._patience.until()
+                self._wait()
 
     def until(self) -> float:
         """Return when more must have come, as of now."""
@@ -130,14 +130,21 @@ class Inlet:
         if type(body) is not StreamedBody or not body.waiting or body.held:
             return  # a native thread has been given something meanwhile
         if self._connection.wanted(self._x):
-            self._connection.deadline = self.until()
+            self._wait()
         else:
             self.leave()
 
-    def _broken_off(self) -> None:
+    def _wait(self) -> None:
+        self.limit = self.until()
+        self._connection.limited()
+
+    def _rest(self) -> None:
         """Stop the clock: what the application does now is not up to the client."""
         if self._patience is not None:
             self._patience.rest()
+        self.limit = inf
+        if self._connection.inlet is self:  # else a native thread has gone on, and the connection, too
+            self._connection.limited()
 
     def give_to(self, environ: dict[str, Any]) -> None:
         """Make the body ``wsgi.input``."""

@@ -45,7 +45,7 @@ class Sender:
     A connection makes one when the kernel first takes less than all. It is true while anything waits.
     """
 
-    __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiters", "_watcher")
+    __slots__ = ("_connection", "_outbox", "_patience", "_taken", "_waiters", "_watcher", "limit")
 
     def __init__(self, connection: Channel) -> None:
         self._connection = connection
@@ -53,6 +53,7 @@ class Sender:
         limits = connection.listener.limits
         self._patience = Patience(limits, limits.send)
         self._taken = -self._queued()  # bytes that the client has taken since
+        self.limit = inf  # when the client has taken too long; inf = nobody waits for it
         self._watcher: Any = None
         self._waiters: list[greenlet] = []  # one, unless greenlets of the application write beside each other
 
@@ -101,8 +102,8 @@ class Sender:
             finally:  # a time limit may be raised here
                 self._waiters.remove(waiter)
                 if not self._waiters and connection.running:
-                    connection.deadline = inf
                     self._patience.rest()
+                    self._until(inf)
         if connection.gone:
             raise ClientGone
 
@@ -126,8 +127,12 @@ class Sender:
         """Tell whether the client's time is up; else give it more."""
         if not self._account():
             return True
-        self._connection.deadline = self._patience.until()
+        self._until(self._patience.until())
         return False
+
+    def _until(self, limit: float) -> None:
+        self.limit = limit
+        self._connection.limited()
 
     def _account(self) -> bool:
         """Credit the client with what it has taken; tell whether it is anything.
@@ -161,7 +166,7 @@ class Sender:
             self._watcher = self._connection.listener.loop.io(self._connection.fd, _WRITE)
         if not self._watcher.active:
             self._watcher.start(self._writable)
-        self._connection.deadline = self._patience.until()
+        self._until(self._patience.until())
 
     def _writable(self) -> None:
         connection = self._connection
@@ -170,9 +175,10 @@ class Sender:
             self.wake()
         if not self._outbox or connection.gone:
             self._watcher.stop()
+            self.limit = inf
             connection.flushed()
         elif self.paces or not connection.running:
-            connection.deadline = self._patience.until()
+            self._until(self._patience.until())
 
     def _flush(self) -> None:
         """Send what the kernel takes."""

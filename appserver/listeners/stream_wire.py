@@ -199,7 +199,7 @@ class StreamWire:
         if sender is None or not self.untaken or sender.late():
             self.cut()
         elif not self._open:  # nobody tells when all is taken
-            connection.deadline = min(connection.deadline, monotonic() + _LOOK)
+            connection.deadline = monotonic() + _LOOK
 
     def finish(self, *, failed: bool) -> None:
         """End, as the application's call is over."""

@@ -57,6 +57,9 @@ class Cores:
     def full(self):
         return False
 
+    def turn(self):
+        gevent.sleep()
+
 
 class Noting(Quantum):
     """Keep who has had a turn, and in which one of the loop."""

@@ -32,7 +32,7 @@ def connection():
             service=SimpleNamespace(cores=SimpleNamespace(native=False)),
             gone=False,
             running=True,
-            deadline=inf,
+            limited=lambda: None,
             flushed=lambda: None,
         )
         found.sender = Sender(found)
@@ -61,16 +61,16 @@ def test_all_who_wait_go_on(connection):
     greenlets = waiting(connection, 2)
     take(connection, len(MUCH))
     assert len(gevent.joinall(greenlets, GUARD, raise_error=True)) == 2
-    assert connection.deadline == inf
+    assert connection.sender.limit == inf
 
 
 def test_the_time_counts_while_another_waits(connection):
     first, second = waiting(connection, 2)
     first.kill()
     assert connection.sender.paces
-    assert connection.deadline < inf
+    assert connection.sender.limit < inf
     second.kill()
-    assert connection.deadline == inf
+    assert connection.sender.limit == inf
 
 
 def test_the_time_of_an_answer_that_is_made_goes_on(connection):
@@ -80,4 +80,4 @@ def test_the_time_of_an_answer_that_is_made_goes_on(connection):
     connection.sender.drain()
     greenlet.kill()
     assert not connection.sender.paces
-    assert connection.deadline < inf
+    assert connection.sender.limit < inf
