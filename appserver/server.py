@@ -135,7 +135,7 @@ class Loop:
         return end
 
     def stop(self, mercy: float) -> None:
-        """Begin to stop, or go on to stop sooner. Safe from any thread."""
+        """Begin to stop, or go on to stop sooner. Safe from any thread, and once it has ended."""
         self._hub.loop.run_callback_threadsafe(self._stop, mercy)
 
     def _stop(self, mercy: float) -> None:
@@ -261,8 +261,7 @@ class Server:
                 loop.serve(lambda: in_this_loop(one_more))
             except BaseException as error:  # noqa: BLE001  (raised again below)
                 failed.append(error)
-            finally:
-                get_hub().destroy()
+            finally:  # the hub stays: without it whoever still calls into this loop would fail
                 in_this_loop(ended.set)
 
         all_ended = []

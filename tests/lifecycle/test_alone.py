@@ -90,6 +90,63 @@ def test_a_fast_stop_of_subscribed_threads(site):
         front.close()
 
 
+WAITING = """
+import gevent
+
+def application(environ, start_response):
+    open(os.path.join(HERE, "held"), "w").close()
+    gevent.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--master",)], ids=["alone", "master"])
+def test_a_second_stop_reaches_the_loops_that_go_on_behind_one_that_has_ended(site, more):
+    with site.app.open("a") as file:
+        file.write(WAITING)
+    front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
+    try:
+        options = ["--threads", 2, "--zeromq", front.specs, "--module", "app", "--warm-up=none", *more]
+        site.server = Server(*options, cwd=site.directory).start()
+        front.wait_for_peers(2, 1)
+        Mongrel2Client(front).send("GET", "/")
+        poll((site.directory / "held").exists, "the request does not run")
+        site.server.process.send_signal(signal.SIGTERM)
+        front.wait_for_peers(1, 1)
+        assert site.server.stop() == 0
+    finally:
+        front.close()
+    assert "stopped with requests in hand" in site.log
+    assert "Traceback" not in site.log
+
+
+FAILING = """
+import threading
+from appserver.listeners.mongrel2 import Mongrel2Listener
+
+start = Mongrel2Listener.start
+
+def fail(listener, service):
+    if threading.current_thread().name == "thread-1":
+        raise OSError("there is no room")
+    start(listener, service)
+
+Mongrel2Listener.start = fail
+"""
+
+
+def test_the_server_ends_with_the_error_of_a_loop_that_fails(site):
+    with site.app.open("a") as file:
+        file.write(FAILING)
+    front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
+    try:
+        options = ["--threads", 2, "--zeromq", front.specs, "--module", "app"]
+        site.server = Server(*options, cwd=site.directory)
+        site.wait_until("^OSError: there is no room$")
+        assert site.server.process.wait(30) == 1
+    finally:
+        front.close()
+
+
 def test_mongrel2_is_served_once_there_are_descriptors_for_it(site):
     """It comes when there is one, which is for the answers; whoever stops the server then stops it."""
     specs = f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv"
