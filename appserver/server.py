@@ -252,6 +252,11 @@ class Server:
             if not starting:
                 ready()
 
+        def end(ended: Event) -> None:
+            if failed and not self._stopping:
+                self.stop(_MERCY_AFTER_FAILURE)
+            ended.set()
+
         def serve(number: int, ended: Event) -> None:
             try:
                 loop = Loop(self, number)
@@ -262,7 +267,7 @@ class Server:
             except BaseException as error:  # noqa: BLE001  (raised again below)
                 failed.append(error)
             finally:  # the hub stays: without it whoever still calls into this loop would fail
-                in_this_loop(ended.set)
+                in_this_loop(end, ended)
 
         all_ended = []
         for number in range(self.plan.loops):
@@ -273,8 +278,6 @@ class Server:
         awake.start(lambda: None)
         for ended in all_ended:
             ended.wait()
-            if failed and not self._stopping:
-                self.stop(_MERCY_AFTER_FAILURE)
         awake.close()
         if failed:
             raise failed[0]

@@ -126,7 +126,7 @@ from appserver.listeners.mongrel2 import Mongrel2Listener
 start = Mongrel2Listener.start
 
 def fail(listener, service):
-    if threading.current_thread().name == "thread-1":
+    if threading.current_thread().name == "thread-{}":
         raise OSError("there is no room")
     start(listener, service)
 
@@ -134,9 +134,10 @@ Mongrel2Listener.start = fail
 """
 
 
-def test_the_server_ends_with_the_error_of_a_loop_that_fails(site):
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_server_ends_with_the_error_of_a_loop_that_fails(site, number):
     with site.app.open("a") as file:
-        file.write(FAILING)
+        file.write(FAILING.format(number))
     front = Mongrel2(f"ipc://{site.directory}/send", f"ipc://{site.directory}/recv")
     try:
         options = ["--threads", 2, "--zeromq", front.specs, "--module", "app"]
