@@ -240,7 +240,7 @@ class TestLog:
 
     def test_logging_is_given_back(self, opened):
         def state():
-            return [(each.handlers[:], each.level, each.propagate) for each in loggers], logging.lastResort
+            return [(each.handlers[:], each.level, each.propagate) for each in loggers]
 
         loggers = logging.getLogger(), logging.getLogger("appserver")
         opened().close()  # without the handlers of pytest
@@ -251,6 +251,16 @@ class TestLog:
         log.close()
         assert state() == before
         assert "addHandler" not in vars(loggers[0])
+
+    def test_warnings_behind_the_end_go_to_stderr(self, opened, capsys, tmp_path):
+        log = opened(logto=str(tmp_path / "log"))
+        log.close()
+        logging.getLogger("mine").info("less")
+        logging.getLogger("mine").warning("late")
+        logging.getLogger("appserver.wsgi").error("ours")
+        assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == [
+            "WARNING late", "ERROR ours",
+        ]  # fmt: skip
 
 
 class TestTheApplications:

@@ -272,18 +272,57 @@ def test_without_a_stderr_requests_go_on(app, listening, tmp_path, mode):
             assert fetch(listening, "/stderr")[1].startswith(shown)
 
 
+def fill(write):
+    """Write to a pipe until there is no room."""
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+
+
 @pytest.mark.parametrize("option", ["--gevent=4", "--threads=2", "--master"])
 def test_a_reader_of_stderr_that_has_stopped_holds_nobody_up(app, listening, option):
     read, write = os.pipe()
     with launched(command(app, listening, option, "--warm-up=none"), listening, stderr=write) as server:
         assert fetch(listening) == (200, b"hello")
-        os.set_blocking(write, False)
-        with suppress(BlockingIOError):
-            while True:
-                os.write(write, b"x" * 4096)
-        os.set_blocking(write, True)
+        fill(write)
         for _ in range(3):
             assert fetch(listening) == (200, b"hello")
+        server.terminate()
+        assert server.wait(60) == 0
+    os.close(write)
+    os.close(read)
+
+
+LATE = {
+    "thread": """
+import threading
+
+def tell():
+    while True:
+        logging.getLogger("mine").warning("a thread goes on")
+
+threading.Thread(target=tell, daemon=True).start()
+""",
+    "exit": """
+import atexit
+
+atexit.register(logging.getLogger("mine").warning, "at the exit")
+""",
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_a_reader_of_stderr_that_has_stopped_holds_up_no_application_that_logs_last(
+    listening, tmp_path, late
+):
+    (tmp_path / "app.py").write_text(APP + LATE[late])
+    read, write = os.pipe()
+    arguments = command(["--module", "app", "--worker-reload-mercy=3600"], listening)
+    with launched(arguments, listening, stderr=write, cwd=tmp_path) as server:
+        fill(write)
+        assert fetch(listening) == (200, b"hello")
         server.terminate()
         assert server.wait(60) == 0
     os.close(write)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent.monkey import get_original
 
+from appserver.log.sinks import StderrSink
 from appserver.log.zone import local_time
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ class Loggers:
     """Have what is logged written to *sink*, with times in the form of *date*."""
 
     def __init__(self, sink: Sink, date: str) -> None:
+        self._date = date
         self._handler = _SinkHandler(sink, date)
         ours, root = logging.getLogger(_OURS), logging.getLogger()
         self._before = ours.handlers[:], ours.level, ours.propagate
         self.reclaim()
         # What no handler takes is logged here. So the root logger is the application's, as everywhere.
-        self._last_resort, logging.lastResort = logging.lastResort, self._handler
+        logging.lastResort = self._handler
         if not root.handlers and root.level == logging.WARNING:
             root.setLevel(_UNTOLD)
             vars(root)["addHandler"] = self._configured
@@ -91,11 +93,13 @@ class Loggers:
                 logger.disabled = False
 
     def release(self) -> None:
-        """Give ``logging`` back as it was; safe twice."""
+        """Give ``logging`` back as it was, but for its last resort, which does not wait; safe twice."""
         ours = logging.getLogger(_OURS)
         if self._handler in ours.handlers:
             ours.handlers[:], level, ours.propagate = self._before
             ours.setLevel(level)
         if logging.lastResort is self._handler:
-            logging.lastResort = self._last_resort
+            # Python's own would wait for who reads stderr, and with its lock held: the exit takes that, too.
+            logging.lastResort = _SinkHandler(StderrSink(), self._date)
+            logging.lastResort.setLevel(logging.WARNING)
             self._give_back_root()
