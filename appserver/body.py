@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from appserver.protocols.codec import Piece
 
 _INSUFFICIENT: Final = "507 Insufficient Storage"
+_ELSEWHERE: Final = "Set env = TMPDIR=DIRECTORY, or post-buffering = 0 or to more."
 _FEW = 64  # pieces of a block that are kept apart, and one more for so many bytes of them:
 _SMALL = 256
 _TOGETHER = 131072  # bytes up to which copying pieces together is cheaper than what reads them apart
@@ -79,11 +80,12 @@ class Body:
             raise ProtocolError(
                 _INSUFFICIENT,
                 "The body: no temporary directory can be written to.",
-                hint="Set env = TMPDIR=DIRECTORY, or post-buffering = 0 or to more.",
+                hint=_ELSEWHERE,
             ) from None
         except OSError as error:
             why = os.strerror(error.errno or errno.EIO)  # without the names of directories
-            raise ProtocolError(_INSUFFICIENT, f"The body: {why}.") from None
+            hint = _ELSEWHERE if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
+            raise ProtocolError(_INSUFFICIENT, f"The body: {why}.", hint=hint) from None
 
     def _keep(self, data: Piece) -> None:
         """Append a piece in memory, to the end of a block at most."""

@@ -90,6 +90,7 @@ def test_a_full_disk_is_a_refusal_and_leaves_nothing_open(monkeypatch):
     with pytest.raises(ProtocolError, match="No space left") as refused:
         held.add(b"xy")
     assert refused.value.status.startswith("507")
+    assert "TMPDIR" in refused.value.hint
     held.close()
     assert opened[0].closed
 

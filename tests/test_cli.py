@@ -174,6 +174,8 @@ def test_what_comes_last_counts(catalogue, arguments, threads):
         (["--ini"], "--ini: a value is missing; expected a file"),
         (["--ini="], "--ini: a value is missing; expected a file"),
         (["missing.ini"], "missing.ini: No such file or directory"),
+        (["--lazy-apps", "false"],
+         "false: it is taken for an ini file, and there is none; a flag has its value behind =, as in --lazy-apps=false"),
         (["--listen", "many"], "--listen many: expected a whole number, 0 or more"),
         (["-p0"], "-p 0: expected a whole number, 1 or more, or auto"),
         (["--vacuum=maybe"], "--vacuum maybe: expected true or false"),

@@ -132,6 +132,15 @@ def test_wsgi_errors_are_lines_of_the_log(caplog):
     assert caplog.messages == ["one\n\ntwo", "three", "four"]
 
 
+def test_wsgi_errors_are_no_errors_of_who_collects_those_that_are_logged(caplog, monkeypatch):
+    """They are logged by the application as well, or are no errors at all."""
+    collected = []
+    monkeypatch.setattr(logging.Logger, "callHandlers", lambda logger, record: collected.append(record))
+    Errors().write("a note\n")
+    assert not collected
+    assert caplog.messages == ["a note"]
+
+
 class TestLog:
     """All of it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -23,6 +24,14 @@ from .support.logs import Lines
 def at_once(lock):
     """Return a function that locks as *lock* does, but does not wait."""
     return lambda fd, how: lock(fd, how if how == fcntl.LOCK_UN else how | fcntl.LOCK_NB)
+
+
+@pytest.fixture
+def room():
+    """Return a function that has files end at so many bytes, as on a disk without room for more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_lines_that_may_wait_are_written_with_the_next_one(tmp_path):
@@ -85,6 +94,30 @@ class TestStderr:
 
 class TestFile:
     """Files."""
+
+    def test_lines_that_the_disk_has_no_room_for_are_told_of(self, tmp_path, room):
+        path = tmp_path / "log"
+        sink = FileSink(str(path))
+        sink.write("first")
+        room(10)
+        for line in ("second", "third"):
+            sink.write(line)
+        assert path.read_text() == "first\nseco"
+        room(50)
+        sink.write("fourth")  # there is none for what is to be told, either
+        room(1000)
+        sink.write("fifth")
+        told = "3 lines of the log were lost: File too large\n"
+        assert path.read_text() == f"first\nseco\n2{told[1:39]}\n{told}fifth\n"
+        assert sink.close() == 0
+
+    def test_those_that_are_lost_at_the_end_are_counted(self, tmp_path, room):
+        sink = FileSink(str(tmp_path / "log"))
+        room(0)
+        for line in ("a", "b"):
+            sink.write(line, later=True)
+        assert sink.close() == 2
+        assert sink.close() == 0
 
     @pytest.mark.parametrize("backup", ["", "old"])
     def test_a_file_that_is_full_is_moved_away_once(self, tmp_path, monkeypatch, backup):

@@ -263,7 +263,8 @@ def _options(settings: Settings) -> dict[str, Any]:
 
     Variables are in it as they are written, and so are settings of the application's own.
     """
-    found: dict[str, Any] = {"enable-threads": True, "master": True}
+    # What is so here anyway, and asked for by libraries.
+    found: dict[str, Any] = {"enable-threads": True, "master": True, "py-call-uwsgi-fork-hooks": True}
     seen: set[str] = set()
     for each in settings.given:
         if each.kind not in {Kind.OPTION, Kind.VARIABLE}:

@@ -30,6 +30,9 @@ SECTIONS = (OWN, "uwsgi")
 _INCLUDES = frozenset({"ini", "include", "config"})
 _PLACEHOLDERS = frozenset({"set", "set-placeholder", "set-ph"})
 _OTHER_FORMATS = frozenset({"yaml", "yml", "json", "js", "xml", "xmlconfig"})
+# What somebody means as the value of the option before it: a flag has its value behind =.
+_VALUES = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
+_VALUE = "a flag has its value behind =, as in --lazy-apps=false"
 _ONLY_INI = "only ini files are read; write this one as an ini file"
 _PYTHON = frozenset({"py", "wsgi"})
 _INHERITS = "inherit"
@@ -298,7 +301,10 @@ def _text(path: str) -> str:
         ) as file:
             text = file.read()
     except OSError as error:
-        raise IniError(f"{path}: {error.strerror}") from None
+        why = (
+            f"it is taken for an ini file, and there is none; {_VALUE}" if path in _VALUES else error.strerror
+        )
+        raise IniError(f"{path}: {why}") from None
     if text.startswith(_BOMS) or "\0" in text[:2]:
         raise IniError(f"{path}: it is in UTF-16, as some editors of Windows save files; save it as UTF-8")
     return text

@@ -27,7 +27,7 @@ class RecyclingOptions:
         "Replace a worker after so many requests; 0 = never.",
         short="R",
         example="10000",
-        note="The successor serves before the worker leaves.",
+        note="The successor serves before the worker leaves, not before `min-worker-lifetime`.",
     )
     max_requests_delta: int | None = option(
         None, "Let it be up to so many more, at random (default: a tenth of max-requests).",

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# As it is before anybody replaces it: what collects errors that are logged has its own way to those of
+# applications, which write here what they have logged already.
+_hand_on = logging.Logger.callHandlers
+
+
 class Errors(local):
     """The text stream that applications see as ``wsgi.errors``: its lines go to the log."""
 
@@ -20,8 +25,10 @@ class Errors(local):
     def write(self, text: str) -> int:
         """Log the lines that *text* completes as one message."""
         lines, _, self._begun = (self._begun + text).rpartition("\n")
-        if lines.strip():
-            self._log.error("%s", lines.strip("\n"))
+        if lines.strip() and self._log.isEnabledFor(logging.ERROR):
+            said = (lines.strip("\n"),)
+            record = self._log.makeRecord(self._log.name, logging.ERROR, "wsgi.errors", 0, "%s", said, None)
+            _hand_on(self._log, record)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -184,7 +184,8 @@ class FileSink(_Holding):
 
     At *most* bytes it becomes *backup*, or has the time behind its name, and a number where there is such a
     file already, and a new one is begun; *most* 0 is no limit. Several processes may have the same file.
-    A new one is given to *owner*: a user, a group.
+    A new one is given to *owner*: a user, a group. Lines for which the disk has no room are lost; before the
+    next one stands how many, and why.
     """
 
     # For all files of this process: the kernel's lock, which keeps other processes away, is lost where any
@@ -203,15 +204,16 @@ class FileSink(_Holding):
         self._backup = os.path.abspath(backup) if backup else ""
         self._told = False  # why the log goes on in the old file
         self._due: deque[Callable[[], None]] = deque()  # what is to be done before the next line is written
-        self._file = open(  # noqa: SIM115  (closed by close)
-            path, "a", encoding="utf-8", errors="backslashreplace", buffering=1, opener=self._open
-        )
+        self._file = open(path, "ab", buffering=0, opener=self._open)  # noqa: SIM115  (closed by close)
         self._set_mode()
         self._pipe = pipe_at(self._file.fileno())  # as /dev/stdout may be
 
     def _begin(self) -> None:
         super()._begin()
         FileSink._moving = Lock()
+        self._lost = 0  # lines, of which nothing is told yet
+        self._why = ""
+        self._cut = False  # the last line in the file is a part of one
 
     def _open(self, path: str, flags: int) -> int:
         return open_given(path, flags, 0o666 if self._mode is None else self._mode, self._owner)
@@ -222,12 +224,30 @@ class FileSink(_Holding):
                 os.fchmod(self._file.fileno(), self._mode)
 
     def _put(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # the disk is full
+        if self._file.closed:
+            return
+        with suppress(OSError):
             if self._most and not self._due and os.fstat(self._file.fileno()).st_size >= self._most:
                 self._due.append(self._begin_anew_if_full)
             if self._due:
                 self._do_what_is_due()
-            self._file.write(text)
+        if self._lost and not self._append(f"{self._lost} lines of the log were lost: {self._why}\n"):
+            self._lost = 0
+        self._lost += text.count("\n") if self._lost else self._append(text)
+
+    def _append(self, text: str) -> int:
+        """Write lines with their ends; return how many of them there was no room for."""
+        end = b"\n" if self._cut else b""
+        data = end + text.encode("utf-8", "backslashreplace")
+        written = 0
+        try:
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError as error:  # the disk is full
+            self._why = error.strerror or ""
+        if written:
+            self._cut = data[written - 1 : written] != b"\n"
+        return data.count(b"\n", max(written, len(end)))
 
     def rotate(self) -> None:
         self._have_done(self._begin_anew)
@@ -278,7 +298,7 @@ class FileSink(_Holding):
             with open(self._path, "ab", opener=self._open) as file:
                 os.dup2(file.fileno(), self._file.fileno(), inheritable=False)  # no line is lost between
             self._set_mode()
-            self._told = False
+            self._told = self._cut = False
         except OSError as error:
             self._stay(f"opened: {error.strerror}")
 
@@ -286,8 +306,7 @@ class FileSink(_Holding):
         """Tell in the old file what keeps the log there: once, as each line tries again."""
         if not self._told:
             self._told = True
-            with suppress(OSError):  # the disk is full
-                self._file.write(f"the log goes on in the old file: {self._path} cannot be {why}\n")
+            self._lost += self._append(f"the log goes on in the old file: {self._path} cannot be {why}\n")
 
     def forked(self) -> None:
         pass
@@ -295,6 +314,9 @@ class FileSink(_Holding):
     def close(self) -> int:
         lost = super().close()
         self._pipe = None
+        if self._lost:
+            self._put("")  # there may be room by now
+        lost, self._lost = lost + self._lost, 0
         with suppress(OSError):
             self._file.close()
         return lost

@@ -82,7 +82,7 @@ def test_the_options_are_as_uwsgi_has_them(modules):
     assert uwsgi.opt["module"] == b"x"
     assert uwsgi.opt["env"] == [b"A=1", b"B=2"]
     assert uwsgi.opt["vacuum"] is True
-    assert uwsgi.opt["enable-threads"] is True
+    assert uwsgi.opt["enable-threads"] is uwsgi.opt["py-call-uwsgi-fork-hooks"] is True
     assert uwsgi.numproc == 3
     assert uwsgi.version.startswith(b"appserver ")
 
