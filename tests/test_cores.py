@@ -17,6 +17,7 @@ import gevent
 import pytest
 from gevent import get_hub, getcurrent
 from gevent.event import Event
+from gevent.exceptions import BlockingSwitchOutError
 
 from appserver.cores.contract import CORE, DONE, IN_HAND
 from appserver.cores.greenlets import GreenletCores
@@ -304,6 +305,29 @@ class TestAllOfASource:
         turns(4)
         assert sorted(told) == ["a", "a done", "b", "b done", "c", "c done", "i", "i done"]
         assert not left
+
+    @pytest.mark.parametrize("name", ["b", "end"])
+    def test_nothing_waits_in_the_source(self, started, name):
+        """A `__del__` of the application's may want to, and another core would take what comes later first."""
+        load, told, waiting, refused = [0, 0], [], [], []
+        cores = started(3, load)
+        tasks = {each: Task(each, told) for each in "abc"} | {"end": None}
+        left = [*tasks]
+
+        def source():
+            found = left.pop(0)
+            if found == name:
+                for _ in range(3):
+                    with pytest.raises(BlockingSwitchOutError):
+                        gevent.sleep()
+                    refused.append(getcurrent() is not get_hub())
+            return tasks[found]
+
+        in_one_turn(lambda: cores.run_all(source, waiting.append))
+        assert told == ["a", "a done", "b", "b done", "c", "c done"]
+        assert (load[DONE], load[IN_HAND], waiting) == (3, 0, [])
+        assert refused == [True] * 3
+        assert not cores.full()
 
     def test_who_fails_to_wait_ends_alone(self, started, caplog):
         told, go = [], Event()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from functools import partial
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from gevent import getcurrent
+from gevent.exceptions import BlockingSwitchOutError
 from greenlet import greenlet
 
 from appserver import thread_locals
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appserver")
 
+_NO_WAIT: Final = "nothing that waits can be called while requests are taken"
 _LAST = -1  # behind the sockets of the same turn of the loop, which may tell that a client has gone
 
 
@@ -58,6 +60,7 @@ class GreenletCores(Queueing):
         self._soon: list[Task] = []  # those that have come behind it; not in hand yet
         self._source: Callable[[], Task | None] | None = None  # of what is being run, in `run_all`
         self._latest: Task | None = None  # what it has given last
+        self._fetching = False  # a core asks it
 
     def run(self, task: Task) -> None:
         self._in_hand += 1
@@ -102,6 +105,10 @@ class GreenletCores(Queueing):
                     self._free -= 1
                     core = self._one()
                     core.greenlet.switch(core)
+                    while self._fetching:
+                        # A `__del__` of the application's, run as garbage is collected there, wants to wait.
+                        # It may not, as in the loop: another core would take what comes later first.
+                        core.greenlet.throw(BlockingSwitchOutError, _NO_WAIT)
                     if self._source is None:
                         return
                     task = self._latest
@@ -176,10 +183,12 @@ class GreenletCores(Queueing):
                 fetches = False
                 source = self._source
                 if source is not None:
+                    self._fetching = True
                     try:
                         task = source()
                     except BaseException:  # it may not; without this the core would be lost
                         log.exception(FAILED)
+                    self._fetching = False
                     if task is not None:
                         self._latest = task
                         self._in_hand += 1
