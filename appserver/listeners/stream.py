@@ -101,7 +101,8 @@ class StreamListener:
         self._accepts = _ACCEPTS
         # What can be replaced costs to call.
         self.prepares = type(self).prepare is not StreamListener.prepare
-        self.speaks: Any = self.Spoken if type(self).codec is StreamListener.codec else None
+        own = type(self).codec is not StreamListener.codec
+        self.speaks: Any = None if own else getattr(self, "Spoken", None)  # who replaces `accepted` has none
         self._in_core = False  # a core accepts
         self._fetching = False  # and does so now
         self.accepting: Connection | None = None  # the one that is read then; with a request at once it is
