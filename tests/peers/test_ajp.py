@@ -54,6 +54,14 @@ def serve_empty(environ, start_response):
     return []
 
 
+def serve_endless(environ, start_response):
+    import gevent
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    while True:
+        yield b"more"
+        gevent.sleep(0.01)
+
+
 def serve_stream(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield b"first"
@@ -588,6 +596,14 @@ def test_peer_that_goes_while_it_is_answered(alone):
     with connected(alone.path) as peer:
         peer.sendall(forward())
         assert answered(peer)[0] == 200
+
+
+def test_stop_ends_an_answer_without_an_end(tmp_path, site_packages):
+    with served(tmp_path, site_packages) as server, connected(server.addresses["ajp"]) as peer:
+        peer.sendall(forward(uri="/endless"))
+        assert head(packet(peer)) == 200
+        assert server.stop() == 0, server.log
+        assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -95,6 +95,10 @@ class Answer:
     def send_file(self, fd: int, offset: int, count: int) -> bool:
         return False  # packets cannot be left to the kernel
 
+    def give_up(self, direct: bool = False) -> None:
+        if not direct:  # else the process ends now, and with it the connection
+            self.cut()
+
     def refused(self, what: str) -> None:
         pass  # no body is refused in its middle here
 
