@@ -141,6 +141,14 @@ def test_wsgi_errors_are_no_errors_of_who_collects_those_that_are_logged(caplog,
     assert caplog.messages == ["a note"]
 
 
+def test_a_filter_of_its_logger_counts_for_wsgi_errors(caplog, monkeypatch):
+    logger = logging.getLogger("appserver.application")
+    monkeypatch.setattr(logger, "filters", [lambda record: "secret" not in record.getMessage()])
+    for line in ("a secret\n", "a note\n"):
+        Errors().write(line)
+    assert caplog.messages == ["a note"]
+
+
 class TestLog:
     """All of it."""
 

@@ -111,6 +111,34 @@ class TestFile:
         assert path.read_text() == f"first\nseco\n2{told[1:39]}\n{told}fifth\n"
         assert sink.close() == 0
 
+    def test_a_terminal_that_takes_nothing_now_holds_nobody_up(self):
+        """It need not block, if somebody else has it so."""
+        master, slave = os.openpty()
+        sink = FileSink(os.ttyname(slave))
+        os.set_blocking(sink._file.fileno(), False)
+        for _ in range(2000):
+            sink.write("x" * 100)
+        assert 0 < sink.close() < 2000
+        os.close(slave)
+        os.close(master)
+
+    def test_a_file_that_another_thread_closes_just_then_raises_nothing(self, tmp_path):
+        sink = FileSink(str(tmp_path / "log"))
+
+        class File:
+            closed = False
+
+            def fileno(self):
+                raise ValueError("I/O operation on closed file")
+
+            def close(self):
+                pass
+
+        sink._file.close()
+        sink._file = File()
+        sink.write("a line")
+        assert sink.close() == 1
+
     def test_those_that_are_lost_at_the_end_are_counted(self, tmp_path, room):
         sink = FileSink(str(tmp_path / "log"))
         room(0)

@@ -301,9 +301,9 @@ def _text(path: str) -> str:
         ) as file:
             text = file.read()
     except OSError as error:
-        why = (
-            f"it is taken for an ini file, and there is none; {_VALUE}" if path in _VALUES else error.strerror
-        )
+        why = error.strerror
+        if path in _VALUES and isinstance(error, FileNotFoundError):
+            why = f"it is taken for an ini file, and there is none; {_VALUE}"
         raise IniError(f"{path}: {why}") from None
     if text.startswith(_BOMS) or "\0" in text[:2]:
         raise IniError(f"{path}: it is in UTF-16, as some editors of Windows save files; save it as UTF-8")

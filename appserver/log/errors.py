@@ -28,7 +28,8 @@ class Errors(local):
         if lines.strip() and self._log.isEnabledFor(logging.ERROR):
             said = (lines.strip("\n"),)
             record = self._log.makeRecord(self._log.name, logging.ERROR, "wsgi.errors", 0, "%s", said, None)
-            _hand_on(self._log, record)
+            if self._log.filter(record):
+                _hand_on(self._log, record)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -226,7 +226,7 @@ class FileSink(_Holding):
     def _put(self, text: str) -> None:
         if self._file.closed:
             return
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # another thread may close it at any moment
             if self._most and not self._due and os.fstat(self._file.fileno()).st_size >= self._most:
                 self._due.append(self._begin_anew_if_full)
             if self._due:
@@ -242,9 +242,11 @@ class FileSink(_Holding):
         written = 0
         try:
             while written < len(data):
-                written += self._file.write(data[written:])
+                written += os.write(self._file.fileno(), data[written:])
         except OSError as error:  # the disk is full
             self._why = error.strerror or ""
+        except ValueError:  # it is closed
+            self._why = "the file is closed"
         if written:
             self._cut = data[written - 1 : written] != b"\n"
         return data.count(b"\n", max(written, len(end)))
