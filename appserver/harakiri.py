@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
-from appserver import stacks, thread_locals, wsgi
+from appserver import critical, stacks, thread_locals, wsgi
 from appserver.blocking import Places, described
 from appserver.interrupt import interrupt, spoilt
 from appserver.listeners.listener import Service
@@ -138,7 +138,7 @@ class Watchdog:
         self._end = end
         self._beat = beat
         self._note_overdue = overdue
-        self._lock = _Lock()
+        self._lock = critical.lock()
         self._pinging = _Lock()
         self._running: dict[int, Running] = {}  # the oldest first
         self._loops: dict[int, _Loop] = {}  # by thread

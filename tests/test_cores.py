@@ -329,6 +329,36 @@ class TestAllOfASource:
         assert refused == [True] * 3
         assert not cores.full()
 
+    @pytest.mark.parametrize("of", ["the hub", "another greenlet"])
+    def test_garbage_keeps_nobody_in_the_source(self, started, monkeypatch, of):
+        """Its `__del__` may want to wait; who reads messages in a greenlet would have one that nobody runs."""
+        told, refused = [], []
+        monkeypatch.setattr(sys, "unraisablehook", lambda raised: refused.append(type(raised.exc_value)))
+        cores = started(3)
+        left = [Task("a", told), Task("b", told), None]
+
+        class Litter:
+            def __init__(self):
+                self.itself = self
+
+            def __del__(self):
+                gevent.sleep()
+
+        def source():
+            Litter()
+            gc.collect()
+            return left.pop(0)
+
+        if of == "the hub":
+            in_one_turn(lambda: cores.run_all(source))
+        else:
+            reading = gevent.spawn(cores.run_all, source)
+            turns(1)
+            assert reading.ready()
+            turns(3)
+        assert told == ["a", "a done", "b", "b done"]
+        assert refused == [BlockingSwitchOutError] * 3
+
     def test_who_fails_to_wait_ends_alone(self, started, caplog):
         told, go = [], Event()
         cores = started(2)

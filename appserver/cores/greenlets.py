@@ -113,12 +113,13 @@ class GreenletCores(Queueing):
                         return
                     task = self._latest
                 else:
-                    task = source()
-                    if task is None:
-                        return
-                    self._in_hand += 1
-                    self._load[IN_HAND] = self._in_hand
-                    self._wait(task)
+                    with self._lock:  # who is no core may not wait there either
+                        task = source()
+                        if task is None:
+                            return
+                        self._in_hand += 1
+                        self._load[IN_HAND] = self._in_hand
+                        self._wait(task)
                     self._pump_soon()
                 if waits is not None and task is not None:
                     let_wait(task, waits)

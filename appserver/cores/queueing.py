@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from _thread import allocate_lock
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gevent import get_hub
 from greenlet import greenlet
 
+from appserver import critical
 from appserver.cores.contract import IN_HAND
 from appserver.fairqueue import QUEUED, FairQueue, QueueOptions
 from appserver.protocols.framing import BUSY, LATE
@@ -41,7 +41,7 @@ class Queueing:
         self._loop = self._hub.loop
         self._most = options.max_queue
         self._queue: FairQueue[Task] = FairQueue(options.queue_timeout)
-        self._lock = allocate_lock()  # of the queue; the real one, also where gevent replaces it
+        self._lock = critical.lock()  # of the queue
         self._expires = options.queue_timeout > 0
         look = min(_LOOK, options.queue_timeout / 4)
         self._looking = self._loop.timer(look, look)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from appserver import critical
 from appserver.errors import ClientGone
 from appserver.protocols.mongrel2 import MOST_CREDITS, control, envelope, envelope_to
 
@@ -77,7 +77,7 @@ class Credits:
         self._asked = 0  # the attachment that has been sent something of which it would tell
         self._deliver = deliver
         self._timeout = timeout
-        self._lock = Lock()
+        self._lock = critical.lock()
         self._accounts: dict[Line, _Account] = {}
         self._left: dict[Line, None] = {}  # of which a thread may still read what another has been told after
         self.readers: list[Reader] = []  # all that Mongrel2 may tell something

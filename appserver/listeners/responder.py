@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from contextlib import suppress
 from math import inf
-from threading import Lock
 from time import monotonic
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import gevent
 import zmq
 import zmq.backend
 
+from appserver import critical
 from appserver.endpoint import over_ipv6
 from appserver.errors import ClientGone
 from appserver.listeners import zeromq
@@ -52,7 +52,7 @@ class Responder:
     def __init__(self, context: zmq.Context[Any], endpoint: str, timeout: float) -> None:
         self.endpoint = endpoint
         self._timeout = timeout
-        self._lock = Lock()
+        self._lock = critical.lock()
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nothing is for a new one before we know of it

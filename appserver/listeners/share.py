@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from appserver import critical
 from appserver.errors import ClientGone
 from appserver.listeners import upload
 from appserver.listeners.intake import FAILED, Intake, last_words
@@ -55,7 +55,7 @@ class Share(Intake):
         self._slow: set[int] = set()  # whose clients do not keep pace
         self._welcome = False  # there is a receiver, which may give us requests
         self._released = False  # it gives us no more
-        self._lock = Lock()  # of what is written: a watchdog's thread may answer, too
+        self._lock = critical.lock()  # of what is written: a watchdog's thread may answer, too
         self._gathered: list[bytes] = []  # frames that wait for those of the same packet
         self._gathering_ends = 0.0  # when no more wait; 0 = none do
         self._blocked: list[Request] = []  # that wait until the outbox is empty

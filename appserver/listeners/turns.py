@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from appserver import critical
 from appserver.protocols.framing import BUSY
 from appserver.protocols.mongrel2 import Connection
 
@@ -30,7 +30,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = critical.lock()
         self._first: dict[Line, Request] = {}  # whose turn it is
         self._behind: dict[Line, deque[Request]] = {}  # those that wait, where any do
         self._closed: dict[Line, None] = {}  # the latest ones

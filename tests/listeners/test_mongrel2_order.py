@@ -61,6 +61,18 @@ def test_many_connections_with_many_requests_in_flight(options):
             assert len(client.messages) == 10
 
 
+def test_garbage_that_wants_to_wait_stops_nothing():
+    """It is collected anywhere: where requests are read, take their turns and are answered, too."""
+    options = "--module", "tests.listeners.apps.littering:app", "--gevent", "10"
+    with Mongrel2() as peer, serving(peer, options=options):
+        clients = [peer.client() for _ in range(40)]
+        for client in clients:
+            for number in range(10):
+                client.send(f"/?{number}")
+        for client in clients:
+            assert [client.answer().body for _ in range(10)] == [b"%d" % number for number in range(10)]
+
+
 @pytest.mark.parametrize("options", [(), ("--gevent", "10")], ids=["blocking", "cooperative"])
 @pytest.mark.parametrize("encode", [json_netstring, tnetstring], ids=["json", "tnetstring"])
 def test_a_disconnect_stops_the_running_answer(tmp_path, options, encode):
