@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 class Report:
-    """Judge a configuration; *unloadable* says why its application cannot be loaded, if it cannot.
+    """Judge a configuration; *failures* are problems that only its application, or this machine, shows.
 
     *noticed* are warnings of what showed while it was loaded, and *lacking* is why only root could start it.
 
@@ -34,14 +34,15 @@ class Report:
     """
 
     def __init__(
-        self, configuration: Configuration, unloadable: str, noticed: Sequence[str] = (), lacking: str = ""
+        self, configuration: Configuration, failures: Sequence[str] = (), noticed: Sequence[str] = (),
+        lacking: str = "",
     ) -> None:  # fmt: skip
         self._configuration = configuration
         self._verdicts = [each for each in configuration.verdicts if each.setting.place != "--ini"]
         self._secrets = configuration.secrets
         hidden = self._secrets.hidden
         plan = configuration.plan
-        self.problems = configuration.problems + ([hidden(unloadable)] if unloadable else [])
+        self.problems = configuration.problems + [hidden(each) for each in failures]
         self._lacking = lacking
         more = [hidden(each) for each in (*(plan.warnings if plan is not None else ()), *noticed)]
         self._beside = configuration.remarks + more  # what no verdict says

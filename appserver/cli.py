@@ -124,10 +124,13 @@ def _check(configuration: Configuration) -> int:
         with _printing_to_stderr() if machine else nullcontext():
             _load(configuration, hooks=False)
         settle(configuration.settings)
-        lacking = privileges.lacking(configuration.settings.of(PrivilegeOptions))
+        options = configuration.settings.of(PrivilegeOptions)
+        lacking = privileges.lacking(options)
+        privileges.foresee(options)
     except (LoadError, StartError) as error:
         unloadable = configuration.told(error)
-    report = Report(configuration, unloadable, [*patching.warnings, *configuration.dangers()], lacking)
+    problems = [*configuration.missing(), *([unloadable] if unloadable else [])]
+    report = Report(configuration, problems, [*patching.warnings, *configuration.dangers()], lacking)
     if machine:
         _print(report.json())
         os.dup2(2, 1)  # from now on, too: threads go on, and there are functions of atexit

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from appserver import directories
 from appserver.address import AddressError, parse
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
@@ -257,6 +258,13 @@ class Configuration:
             for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True)
             for danger in listener.dangers()
         ] + [self._placed(option, name, why) for option, name, why in in_vain]
+
+    def missing(self) -> list[str]:
+        """Return a problem for each directory that a start needs and that is not there."""
+        if self.mistakes:
+            return []
+        found = directories.missing(self.settings, self.catalogue, self.directory)
+        return [self._placed(each.option, each.value, each.why) for each in found]
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""

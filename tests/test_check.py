@@ -13,6 +13,7 @@ import pytest
 from appserver.application import ApplicationOptions
 from appserver.cli import main
 from appserver.configuration import Configuration
+from appserver.lifecycle import privileges
 from appserver.lifecycle.touch import TouchOptions
 from appserver.plan import ConcurrencyOptions
 from appserver.static.options import StaticOptions
@@ -341,9 +342,70 @@ def test_colours_are_for_terminals(monkeypatch):
     from appserver.check import Report
 
     ini("harakari = 1")
-    report = Report(Configuration(["site.ini"]), "")
+    report = Report(Configuration(["site.ini"]))
     assert "\033[33munknown     \033[0m" in report.text(colour=True)
     assert "\033" not in report.text(colour=False)
+
+
+MISSING = (
+    "socket = gone/site.sock",
+    "fastcgi-socket = gone/site.sock, chmod-socket=660",
+    "stats = gone/stats.sock",
+    "control-socket = gone/control.sock",
+    "pidfile = gone/pid",
+    "pidfile2 = gone/pid",
+    "safe-pidfile = gone/pid",
+    "logto = gone/log",
+    "logto2 = gone/log",
+    "daemonize = gone/log",
+    "daemonize2 = gone/log",
+    "logger = file:gone/log",
+    "req-logger = file:logfile=gone/log,maxsize=1000",
+)
+
+
+class TestDirectories:
+    """Those of what a start makes have to be there."""
+
+    @pytest.mark.parametrize("line", MISSING)
+    def test_one_that_is_missing_is_told(self, capsys, tmp_path, line):
+        ini(line)
+        assert main(["--check", "site.ini"]) == 2
+        out, err = capsys.readouterr()
+        why = f"there is no directory {tmp_path}/gone; make it, or choose another path"
+        assert err == f"appserver: site.ini:4: {line}: {why}\n"
+        assert out.endswith("; the server would not start\n")
+        (tmp_path / "gone").mkdir()
+        assert main(["--check", "site.ini"]) == 0
+
+    def test_it_is_below_where_the_server_starts(self, capsys, tmp_path):
+        (tmp_path / "inside").mkdir()
+        ini("chdir = inside", "logto = logs/log", "pidfile2 = run/pid", f"pythonpath = {tmp_path}")
+        (tmp_path / "logs").mkdir()
+        assert main(["--check", "site.ini"]) == 2
+        err = capsys.readouterr().err
+        assert f"site.ini:6: pidfile2 = {tmp_path}/inside/run/pid: there is no directory" in err
+        assert "logs" not in err
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ["socket = @gone/site.sock"],
+            ["socket = gone/site.sock", "abstract-socket = true"],
+            ["socket = gone/site.sock, abstract-socket=true"],
+            ["logto = gone/log", "logto2 = log"],
+            ["daemonize = gone/log", "daemonize2 = log"],
+            ["logger = zeromq:tcp://127.0.0.1:1/gone/log"],
+            ["pidfile = gone/pid", "pidfile = pid"],
+            ["pidfile = gone/pid", "exec-asap = mkdir gone"],
+            ["pidfile = gone/pid", "hook-asap = mkdir:gone"],
+        ],
+        ids=" ".join,
+    )
+    def test_one_that_is_not_needed_or_is_made_is_not(self, capsys, lines):
+        ini(*lines, section="appserver")
+        main(["--check", "site.ini"])
+        assert "directory" not in capsys.readouterr().err
 
 
 class TestEnvironment:
@@ -421,6 +483,7 @@ def test_who_would_have_to_start_it(capsys, monkeypatch, euid):
     """It is not said by the exit code: who checks may be another one than who starts."""
     monkeypatch.setattr(os, "geteuid", lambda: euid)
     monkeypatch.setattr(os, "getresuid", lambda: (euid, euid, euid))
+    monkeypatch.setattr(privileges, "foresee", lambda options: None)  # whoever may read this Python
     ini("uid = 4321", "gid = 4322")
     assert main(["--check", "--strict", "site.ini"]) == 0
     more = " as root: user 1234 cannot become user 4321 with the group 4322 (of 4322)" if euid else ""

@@ -41,7 +41,7 @@ def keys(path):
 def test_the_report_names_every_line_and_judges_it(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     configuration = Configuration(["--ini", str(path)])
-    report = Report(configuration, "")
+    report = Report(configuration)
     told = json.loads(report.json())
     judged = {}
     for each in told["lines"]:

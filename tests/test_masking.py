@@ -62,7 +62,7 @@ def report(tmp_path, monkeypatch):
         "[uwsgi]\nhttp-socket = 127.0.0.1:0\nenv = SECRET_KEY=hunter2\nenv = OTHER=$(HIDDEN)\n"
         "password = hunter2\nthreads = x://u:hunter2@h\nenv = =hunter2\n"
     )
-    return Report(Configuration([f"{tmp_path}/site.ini", "--env", "SIXTH=hunter2"]), "")
+    return Report(Configuration([f"{tmp_path}/site.ini", "--env", "SIXTH=hunter2"]))
 
 
 def test_a_report_has_no_secrets(report):
@@ -109,7 +109,7 @@ def expanded(tmp_path, monkeypatch):
 
 def test_secrets_are_hidden_wherever_they_are_expanded_into(expanded, capsys, caplog):
     configuration = Configuration([expanded, "--set-ph", "own_secret=cli-hunter", "--pyargv", "cli-hunter"])
-    report = Report(configuration, "it fails: hunter2!.(x", ["token-hunter is noticed"])
+    report = Report(configuration, ["it fails: hunter2!.(x"], ["token-hunter is noticed"])
     with caplog.at_level(logging.INFO):
         configuration.tell(logging.getLogger("test"))
     lines = json.loads(report.json())["lines"]

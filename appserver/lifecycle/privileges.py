@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from grp import getgrgid, getgrnam
 from pwd import getpwnam, getpwuid
@@ -10,6 +11,7 @@ from pwd import getpwnam, getpwuid
 from appserver.lifecycle.error import StartError
 from appserver.options import BadValue, option
 
+_LIBRARY = (os.__file__, __file__)
 _LAST_ID = 2**32 - 2  # what the kernel's type holds; the one above means "leave it"
 
 
@@ -121,15 +123,37 @@ def check_library(options: PrivilegeOptions) -> None:
     """Raise `StartError` where the user that `drop` has made of this process cannot import any more."""
     if not options.uid:
         return
-    for file in (os.__file__, __file__):
+    for file in _LIBRARY:
         try:
             os.close(os.open(file, os.O_RDONLY))
         except OSError as error:
-            raise StartError(
-                "uid",
-                f"{named_user(os.geteuid())} cannot read the server's library, {file}: {error.strerror};"
-                " install Python and appserver where that user can read them",
-            ) from None
+            raise _unreadable(os.geteuid(), f"{file}: {error.strerror}") from None
+
+
+def foresee(options: PrivilegeOptions) -> None:
+    """Raise what `check_library` will, where root asks and the machine has test(1)."""
+    wanted = _wanted(options)
+    if not options.uid or wanted is None or os.geteuid():
+        return
+    import subprocess  # noqa: PLC0415  (a server does without it)
+
+    groups = sorted(wanted.groups)
+    for file in _LIBRARY:
+        with suppress(OSError, subprocess.SubprocessError):
+            asked = subprocess.run(  # noqa: S603  (nothing of it is somebody else's)
+                ["test", "-r", file],  # noqa: S607  (it is where PATH says)
+                user=wanted.uid,
+                group=wanted.gid,
+                extra_groups=groups,
+                check=False,
+            )
+            if asked.returncode == 1:
+                raise _unreadable(wanted.uid, file)
+
+
+def _unreadable(uid: int, what: str) -> StartError:
+    told = f"{named_user(uid)} cannot read the server's library, {what}"
+    return StartError("uid", f"{told}; install Python and appserver where that user can read them")
 
 
 def warning(options: PrivilegeOptions) -> str:

@@ -10,7 +10,7 @@ from appserver.log.access import DEFAULT, Access, AccessOptions
 from appserver.log.curve import keys
 from appserver.log.encoders import Ruled, Rules
 from appserver.log.loggers import Loggers
-from appserver.log.options import LogOptions, named
+from appserver.log.options import LogOptions, named, parts
 from appserver.log.sinks import FileSink, Sink, Sinks, StderrSink
 
 log = logging.getLogger("appserver")
@@ -128,17 +128,15 @@ class Log:
         return name, sink
 
     def _file(self, argument: str, owner: tuple[int, int]) -> FileSink:
-        """Open a file, which may be given as ``logfile=PATH,maxsize=BYTES,backupname=PATH``."""
+        """Open a file, with a size and a backup of its own if they are given."""
         options = self._options
-        path, most, backup = argument, options.log_maxsize, ""
-        if argument.startswith("logfile="):
-            pairs = dict(each.partition("=")[::2] for each in argument.split(","))
-            path, backup = pairs["logfile"], pairs.get("backupname", "")
-            most = int(pairs["maxsize"]) if pairs.get("maxsize", "").isdigit() else most
+        given = parts(argument)
+        path, backup, most = given["logfile"], given.get("backupname", ""), given.get("maxsize", "")
+        largest = int(most) if most.isdigit() else options.log_maxsize
         if not backup:
             self._first = self._first or path
             backup = self._backup if path == self._first else ""
-        return FileSink(path, options.logfile_chmod, most, backup, owner)
+        return FileSink(path, options.logfile_chmod, largest, backup, owner)
 
     def reaches(self, peer: str) -> bool:
         """Tell whether a collector of ours may be at an address; names of hosts are not looked up."""

@@ -169,6 +169,19 @@ def named(destination: str) -> tuple[str, str]:
     return (before, after) if ":" not in before else ("", destination)
 
 
+def parts(argument: str) -> dict[str, str]:
+    """Return what a file's path, or ``logfile=PATH,maxsize=BYTES,backupname=PATH``, says: by these names."""
+    if not argument.startswith("logfile="):
+        return {"logfile": argument}
+    return dict(each.partition("=")[::2] for each in argument.split(","))
+
+
+def file_of(destination: str) -> str:
+    """Return the path of the file that a destination is; empty where it is none."""
+    engine, _, argument = named(destination)[1].partition(":")
+    return parts(argument)["logfile"] if engine == "file" else ""
+
+
 def astray(options: LogOptions) -> list[tuple[str, str, str]]:
     """Return routes that find no logger, and loggers that no route finds: the option, the name, and why."""
     ours, theirs = (

@@ -230,9 +230,14 @@ class TestPrivileges:
         monkeypatch.setenv("PYTHONPATH", readable["PYTHONPATH"])
         monkeypatch.setenv("PYTHONHOME", str(home))
         home.chmod(0o700)
-        code, _, said = run(site.configure(uid="1234", gid=2345, master_as_root=stays), "--ini", site.ini)
+        site.configure(uid="1234", gid=2345, master_as_root=stays)
+        told = f"uid = 1234: user 1234 cannot read the server's library, {home}/"
+        code, _, said = run(site, "--check", "--ini", site.ini)
+        assert code == 2
+        assert told in said
+        code, _, said = run(site, "--ini", site.ini)
         assert code == 1
-        assert f"uid = 1234: user 1234 cannot read the server's library, {home}/" in said
+        assert told in said
         assert "Permission denied; install Python and appserver where that user can read them" in said
         assert "Traceback" not in said
 
