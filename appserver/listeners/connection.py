@@ -39,7 +39,7 @@ from appserver.listeners.ending import say_last, shut_writing
 from appserver.listeners.inlet import Inlet
 from appserver.listeners.stream_wire import offer
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.framing import BAD_REQUEST, OVERDUE, UNSERVED
+from appserver.protocols.framing import BAD_REQUEST, OVERDUE, SKIPPED, UNSERVED
 from appserver.protocols.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
 _AT_ONCE: Final = 14600  # bytes that TCP sends before it hears of any (RFC 6928)
 _BACKLOG: Final = 65536  # bytes of next requests beyond which no more are taken while an answer is made
-_SKIP: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 
 _UNREADABLE: Final = "%s: a request cannot be read"
 _SLOW = ProtocolError("408 Request Timeout", "The request did not come in time.")
@@ -201,7 +200,7 @@ class Connection(Channel):
             if not x.body_left:
                 self._next()
                 return
-            if self.skipped > _SKIP:
+            if self.skipped > SKIPPED:
                 self.linger()
                 return
         if inlet is not None and inlet.full:
@@ -222,7 +221,7 @@ class Connection(Channel):
     def _spoil(self, x: Exchange, error: ProtocolError) -> None:
         """Read no further in a streamed body that is no good."""
         self.reader.stop()
-        self.skipped = _SKIP + 1
+        self.skipped = SKIPPED + 1
         x.keep_alive = False
         if self.state == SKIP:
             self.linger()
@@ -522,7 +521,7 @@ class Connection(Channel):
                 self.close()
         elif not x.body_left or self.codec.multiplexed:
             self._next()
-        elif x.body_left > _SKIP:
+        elif x.body_left > SKIPPED:
             self.linger()
         else:
             self.x = x

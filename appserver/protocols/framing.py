@@ -23,6 +23,7 @@ HEAD_TOO_LARGE: Final = "431 Request Header Fields Too Large"
 OVERDUE = ProtocolError("504 Gateway Timeout", "The application took too long.")
 BUSY = ProtocolError("503 Service Unavailable", "Too many requests wait.", retry_after=1)
 LATE = ProtocolError("503 Service Unavailable", "The request has waited too long.", retry_after=1)
+SKIPPED: Final = 262144  # bytes of a body that nobody reads which are read for the sake of the next request
 UNSERVED = ProtocolError("500 Internal Server Error", "The request cannot be served.")  # it is our fault
 BROKEN = ProtocolError("502 Bad Gateway", "The process that was to answer has ended.")
 
@@ -72,7 +73,8 @@ class HttpAnswers(Codec):
     def head(self, x: Exchange) -> bytes:
         http11 = x.protocol == "HTTP/1.1"
         last = "" if x.dated else DATE.line()
-        if x.expect and x.body_left:  # nobody knows whether the body comes (RFC 9110 section 10.1.1)
+        # With `expect` nobody knows whether the body comes (RFC 9110 section 10.1.1).
+        if x.body_left and (x.expect or x.body_left > SKIPPED):
             x.keep_alive = False
         if x.length is None and not x.bodiless:
             if http11:

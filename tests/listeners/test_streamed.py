@@ -66,6 +66,17 @@ def test_sizes_of_reads(client, read):
     assert told == {"size": 300_000, "sha256": hashlib.sha256(body).hexdigest()}
 
 
+@pytest.mark.parametrize("left, kept", [(262144, True), (262145, False)])
+@over("http")
+def test_an_answer_tells_that_the_rest_of_a_body_is_too_long_to_be_skipped(client, left, kept):
+    rest = begun(client, "/ok", body_of(1000 + left), 1000)
+    answer = client.receive()
+    assert (answer.body, answer.complete, answer.closed) == (b"ok", True, not kept)
+    if kept:
+        client.sock.sendall(rest)
+        assert client.request("GET", "/ok").body == b"ok"
+
+
 def records(client):
     """Yield the records that come, as type, request and content."""
     while True:
