@@ -1,16 +1,20 @@
-"""Connections and loops of asyncio that this process has, and would share with whoever is forked from it."""
+"""Connections, files and loops of asyncio that this process has, and those that it forks would share."""
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import socket
 import stat
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appserver.address import peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The real one, also where gevent replaces it later.
 _Socket = socket.socket
@@ -21,20 +25,45 @@ def connections() -> dict[int, str]:
 
     Those whose peer has no name are halves of pairs; datagrams, as to syslog, may come from several.
     """
-    found = {}
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)  # else what is looked at would not block any more
+    try:
+        return _of_descriptors(_peer)
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def files() -> dict[int, str]:
+    """Return the files that are open to be read and written, as those of databases are, by the inode of each.
+
+    Neither those that are only appended to, as logs are, nor those of /dev/shm, which are meant to be shared.
+    """
+    return _of_descriptors(_changed)
+
+
+def _of_descriptors(told: Callable[[int, int], str]) -> dict[int, str]:
+    """Return what *told* says of each descriptor and its mode, but for nothing, by the inode."""
+    found = {}
     with suppress(OSError):  # there is no /proc
         for name in os.listdir("/proc/self/fd"):
             with suppress(OSError):  # it has been closed, or is not connected
                 status = os.fstat(int(name))
-                if stat.S_ISSOCK(status.st_mode) and (peer := _peer(int(name))):
-                    found[status.st_ino] = peer
-    socket.setdefaulttimeout(timeout)
+                if text := told(int(name), status.st_mode):
+                    found[status.st_ino] = text
     return found
 
 
-def _peer(fd: int) -> str:
+def _changed(fd: int, mode: int) -> str:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if not stat.S_ISREG(mode) or flags & os.O_ACCMODE != os.O_RDWR or flags & os.O_APPEND:
+        return ""
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    return "" if path.startswith("/dev/shm/") or not os.path.exists(path) else path  # noqa: S108
+
+
+def _peer(fd: int, mode: int) -> str:
+    if not stat.S_ISSOCK(mode):
+        return ""
     sock = _Socket(fileno=fd)
     try:
         return peer_of(sock) if sock.type == socket.SOCK_STREAM else ""

@@ -23,7 +23,7 @@ from appserver.lifecycle.autoreload import Sources
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.channel import Channel
 from appserver.lifecycle.error import StartError
-from appserver.lifecycle.inherited import connections, loops
+from appserver.lifecycle.inherited import connections, files, loops
 from appserver.lifecycle.orphan import end_orphaned
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.lifecycle.signals import MASTER, ignore
@@ -80,10 +80,11 @@ class Preloader:
             with Sources(self._channel.send) if autoreload else nullcontext():
                 prepare(settings, supervised=True)
                 if not settings.of(WarmUpOptions).lazy_apps:
-                    before, others = connections(), loops()
+                    before, opened, others = connections(), files(), loops()
                     app = load(settings)
                     self._check_threads()
                     self._check_connections(before)
+                    self._check_files(opened)
                     self._check_loops(others)
         except LoadError as error:
             log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
@@ -128,6 +129,17 @@ class Preloader:
                 " connection: unless its library notices forks, they get each other's replies;"
                 " close it before (engine.dispose() of SQLAlchemy), or set lazy-apps = true",
                 ", ".join(peers),
+            )
+
+    def _check_files(self, before: dict[int, str]) -> None:
+        """Warn of files that all workers would read and write at one place, and lock for each other."""
+        made = [path for inode, path in files().items() if inode not in before]
+        if made:
+            log.warning(
+                "the application has opened %s to read and to write while it was loaded, and its workers"
+                " share that: unless its library notices forks, they damage a database, and all hold a lock;"
+                " close it before, or set lazy-apps = true",
+                ", ".join(made),
             )
 
     def _check_loops(self, others: list[Any]) -> None:

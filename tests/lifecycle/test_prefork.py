@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -454,28 +455,47 @@ def test_connections_that_a_fork_would_share_are_told(site, more):
     assert warning.endswith("or set lazy-apps = true")
 
 
+def test_files_that_a_fork_would_share_are_told(site):
+    """Each worker of a database in a file would write where another one has read."""
+    path = site.directory / "data.sqlite"
+    site.app.write_text(
+        f"{site.app.read_text()}\nimport sqlite3\nMEMORY.append(sqlite3.connect({str(path)!r}))\n"
+        "MEMORY[-1].execute('create table things (name)')\n"
+    )
+    site.configure(processes=2).start()
+    (warning,) = site.server.warnings
+    assert f"the application has opened {path} to read and to write while it was loaded" in warning
+    assert warning.endswith("or set lazy-apps = true")
+
+
 # What nobody shares, or may be shared; with lazy-apps and without a master nothing is.
 HARMLESS = {
     "closed": (CONNECTING + "MEMORY[-1].close()\n", {}),
     "datagrams": (CONNECTING.replace("{kind}", "SOCK_DGRAM").replace("{address!r}", "{syslog!r}"), {}),
     "pair": ("import socket; MEMORY += socket.socketpair()", {}),
     "listening": ("import socket; MEMORY.append(socket.create_server(('127.0.0.1', 0)))", {}),
+    "log": ("MEMORY.append(open('log', 'a+'))", {}),
+    "written": ("MEMORY.append(open('written', 'w'))", {}),
+    "read": ("MEMORY.append(open(__file__, 'rb'))", {}),
+    "temporary": ("import tempfile; MEMORY.append(tempfile.TemporaryFile())", {}),
+    "memory": ("MEMORY.append(open({memory!r}, 'r+b'))", {}),
     "lazy": (CONNECTING, {"lazy_apps": "true"}),
     "alone": (CONNECTING, {"master": "false"}),
 }
 
 
 @pytest.mark.parametrize("case", HARMLESS)
-def test_nothing_else_is_taken_for_a_shared_connection(site, case):
+def test_nothing_else_is_taken_for_shared(site, case):
     text, more = HARMLESS[case]
     with (
+        tempfile.NamedTemporaryFile(dir="/dev/shm") as memory,
         socket.socket(socket.AF_UNIX) as unix,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog,
     ):
         unix.bind(f"{site.directory}/database")
         unix.listen()
         syslog.bind(f"{site.directory}/syslog")
-        names = {"address": unix.getsockname(), "syslog": syslog.getsockname()}
+        names = {"address": unix.getsockname(), "syslog": syslog.getsockname(), "memory": memory.name}
         site.app.write_text(site.app.read_text() + text.format(family="AF_UNIX", kind="SOCK_STREAM", **names))
         site.configure(**more).start()
     assert site.server.warnings == []
