@@ -186,7 +186,7 @@ class Configuration:
             unread = f"; {' and '.join(line.unread)}: {_UNREAD}" if line.unread else ""
             self.problems.append(f"{_NOTHING}{unread}")
         least, most = self.settings.of(CheaperOptions).cheaper, self.settings.of(ConcurrencyOptions).processes
-        if least > most:
+        if least > most and not self.mistakes:  # else it may not be what was meant
             expected = f"expected no more than the option processes says, {most}"
             self.problems.append(self._placed("cheaper", "", expected))
         self.plan: Plan | None = None

@@ -167,6 +167,9 @@ def test_cheaper_is_no_more_than_processes(processes, told):
     ]
     ini("cheaper = 3", "processes = 3")
     assert Configuration(["site.ini"]).problems == []
+    ini("cheaper = 3", "processes = four")
+    [problem] = Configuration(["site.ini"]).problems
+    assert problem.startswith("site.ini:5: processes = four: expected ")
 
 
 def test_a_value_that_does_not_count_says_which_does():
