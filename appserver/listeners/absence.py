@@ -9,9 +9,9 @@ from time import monotonic
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from appserver.endpoint import over_ipv6
+from appserver.listeners.zeromq import next_event
 
 log = logging.getLogger("appserver.listeners")
 
@@ -77,11 +77,8 @@ class Absence:
             self._trial.connect(self._endpoint)
 
     def _connects(self) -> bool:
-        with suppress(zmq.Again):
-            if self._monitor is not None:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
-                return bool(event["event"] == zmq.EVENT_CONNECTED)
-        return False
+        event = next_event(self._monitor)
+        return event is not None and event[0] == zmq.EVENT_CONNECTED
 
     def close(self) -> None:
         """Release its sockets; safe twice."""

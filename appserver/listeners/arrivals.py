@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from appserver.protocols.codec import ProtocolError
-from appserver.protocols.handoff import BODY, GO_ON, NOTICE
+from appserver.protocols.handoff import BODY, NOTICE
 from appserver.protocols.mongrel2 import control, may_continue, parse, sender
 from appserver.protocols.mongrel2_fields import CREDITS, LAST, OFFSET
 
@@ -104,8 +104,8 @@ class Arrivals:
         if notice.credits:
             clients.learn()
             freed = clients.credits.give((clients.attachment, connection), notice.credits)
-            if freed and job is not None:
-                self._loops.tell(job, GO_ON)
+            if freed:
+                clients.go_on(connection)
             elif freed is None and not self._dispatch.ended(connection):
                 clients.rivals.suspect(connection)
             return

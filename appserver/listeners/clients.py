@@ -166,11 +166,17 @@ class Clients:
             self.lose(connection)
 
     def settle(self) -> None:
-        """Note that Mongrel2 has said nothing of what they were sent, and have streams go on."""
+        """Note that Mongrel2 has said nothing of what they were sent, and have answers go on."""
         for _, connection in self.credits.settle(self.attachment):
-            job = self._dispatch.holder(connection)
-            if job is not None:
-                self._loops.tell(job, GO_ON)
+            self.go_on(connection)
+
+    def go_on(self, connection: Connection) -> None:
+        """Have a stream go on, or the next answer begin, as its client has read what waited."""
+        job = self._dispatch.holder(connection)
+        if job is not None:
+            self._loops.tell(job, GO_ON)
+        else:
+            self._dispatch.reads(connection)
 
     def look(self) -> None:
         """Drop clients that read nothing; to be called now and then."""

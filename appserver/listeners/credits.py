@@ -78,7 +78,7 @@ class Credits:
         self._deliver = deliver
         self._timeout = timeout
         self._lock = critical.lock()
-        self._accounts: dict[Line, _Account] = {}
+        self.open: dict[Line, _Account] = {}  # of those that have not read all
         self._left: dict[Line, None] = {}  # of which a thread may still read what another has been told after
         self.readers: list[Reader] = []  # all that Mongrel2 may tell something
 
@@ -106,14 +106,14 @@ class Credits:
             ]
             if behind and now < self.due + _PATIENCE:
                 return freed
-            for line, account in list(self._accounts.items()):
+            for line, account in list(self.open.items()):
                 if line[0] != attachment:
                     continue
                 try:
                     if not self._send_all(line, account):
                         return freed  # the rest at the next look: nothing may get before it
                 except ClientGone:
-                    self._accounts.pop(line, None)
+                    self.open.pop(line, None)
                 if account.held_up:
                     freed.append(line)
             self.uncontrolled = attachment
@@ -131,9 +131,9 @@ class Credits:
         with self._lock:
             if line[0] == self.uncontrolled:
                 return False
-            account = self._accounts.get(line)
+            account = self.open.get(line)
             if account is None:
-                account = self._accounts[line] = _Account()
+                account = self.open[line] = _Account()
             if account.closing:
                 raise ClientGone
             if data:
@@ -145,7 +145,7 @@ class Credits:
             try:
                 self._send(line, account)
             except ClientGone:
-                self._accounts.pop(line, None)
+                self.open.pop(line, None)
                 raise
             account.held_up = account.waiting_size > _AHEAD
             return True
@@ -160,7 +160,7 @@ class Credits:
             able: list[Line] = []
             others: list[Line] = []
             for line in lines:
-                account = self._accounts.get(line)
+                account = self.open.get(line)
                 full = account is not None and (
                     account.waiting or account.closing or MOST_CREDITS - account.outstanding < len(data)
                 )
@@ -175,7 +175,7 @@ class Credits:
             except ClientGone:
                 return lines
             for line in able:
-                account = self._accounts.setdefault(line, _Account())
+                account = self.open.setdefault(line, _Account())
                 if not account.outstanding:
                     self._begin(account)
                 account.outstanding += len(data)
@@ -185,7 +185,7 @@ class Credits:
     def give(self, line: Line, credit: int) -> bool | None:
         """Take back credit; return True where a held-up stream goes on, None where it is nobody's."""
         with self._lock:
-            account = self._accounts.get(line)
+            account = self.open.get(line)
             if account is None:
                 return False if line in self._left else None
             account.outstanding = max(0, account.outstanding - credit)
@@ -193,7 +193,7 @@ class Credits:
             try:
                 self._send(line, account)
             except ClientGone:
-                self._accounts.pop(line, None)
+                self.open.pop(line, None)
                 return account.held_up
             if account.held_up and account.waiting_size <= _AHEAD:
                 account.held_up = False
@@ -201,13 +201,13 @@ class Credits:
             return False
 
     def held_up(self, line: Line) -> bool:
-        """Tell whether a stream has to wait: its client does not read as fast as it is made."""
-        account = self._accounts.get(line)
+        """Tell whether a stream, or the next answer, has to wait: the client does not read as fast."""
+        account = self.open.get(line)
         return account is not None and account.held_up
 
     def reads(self, line: Line) -> bool:
         """Tell whether nothing waits for a client to read."""
-        account = self._accounts.get(line)
+        account = self.open.get(line)
         return account is None or not account.waiting
 
     def _send(self, line: Line, account: _Account) -> None:
@@ -233,9 +233,9 @@ class Credits:
         if account.closing:
             if not self._deliver(envelope(connection), attachment):
                 return
-            del self._accounts[line]
+            del self.open[line]
         elif not account.outstanding:
-            del self._accounts[line]
+            del self.open[line]
 
     def _send_all(self, line: Line, account: _Account) -> bool:
         """Send what waits as one message; return False where Mongrel2 does not take it now."""
@@ -247,7 +247,7 @@ class Credits:
             account.waiting_size = 0
         if account.closing and not self._deliver(envelope(connection), attachment):
             return False
-        del self._accounts[line]
+        del self.open[line]
         return True
 
     def _expect(self, attachment: int) -> None:
@@ -269,7 +269,7 @@ class Credits:
         dropped = []
         now = monotonic()
         with self._lock:
-            for line, account in list(self._accounts.items()):
+            for line, account in list(self.open.items()):
                 attachment, connection = line
                 waits = account.waiting or account.closing
                 try:
@@ -279,7 +279,7 @@ class Credits:
                             self._deliver(control(connection), attachment)
                         continue
                     self._send(line, account)
-                    if line not in self._accounts or now < account.probe_at:
+                    if line not in self.open or now < account.probe_at:
                         continue
                     if now - account.since < self._timeout:
                         account.probe_at = now + _PROBE
@@ -288,7 +288,7 @@ class Credits:
                     self._deliver(control(connection, cancel=True), attachment)
                 except ClientGone:
                     pass
-                self._accounts.pop(line, None)
+                self.open.pop(line, None)
                 if waits:
                     dropped.append(line)
         return dropped
@@ -296,7 +296,7 @@ class Credits:
     def forget(self, line: Line) -> None:
         """Drop what waits for a client that has left."""
         with self._lock:
-            if self._accounts.pop(line, None) is not None:
+            if self.open.pop(line, None) is not None:
                 self._left[line] = None
                 if len(self._left) > _REMEMBERED:
                     del self._left[next(iter(self._left))]
@@ -304,8 +304,8 @@ class Credits:
     def lost(self, attachment: int) -> None:
         """Drop what waits for the clients of a Mongrel2 that has left."""
         with self._lock:
-            for line in [each for each in self._accounts if each[0] == attachment]:
-                del self._accounts[line]
+            for line in [each for each in self.open if each[0] == attachment]:
+                del self.open[line]
             if attachment == self._asked:  # threads tell of it one after the other, each in its time
                 self.due = inf
 
@@ -313,4 +313,4 @@ class Credits:
     def waits(self) -> bool:
         """Whether something waits for credit."""
         with self._lock:
-            return any(each.waiting or each.closing for each in self._accounts.values())
+            return any(each.waiting or each.closing for each in self.open.values())

@@ -24,7 +24,7 @@ class Job:
 
     __slots__ = (
         "ahead", "attachment", "before", "begun", "connection", "consumer", "gone", "lasts", "message",
-        "number", "refused", "switched", "uploads",
+        "number", "refused", "slow", "switched", "uploads",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class Job:
         self.begun = False  # a part of the answer has been sent
         self.gone = False  # nobody waits for it any more
         self.refused = False  # there was no room for it
+        self.slow = False  # it is answered, and its client has too much of that to read for another answer
         self.uploads = uploads  # more of its body will come
         self.switched = False  # its connection carries a WebSocket's frames,
         self.ahead = 0  # of which so many bytes wait until their loop reads
@@ -149,16 +150,27 @@ class Dispatch:
         job.switched = True
         self.switched[job.connection] = job
 
-    def finish(self, number: int) -> Job | None:
-        """End a request that a loop has had; the next one of its connection can be dealt."""
+    def finish(self, number: int, *, slow: bool = False) -> Job | None:
+        """End a request that a loop has had.
+
+        The next one of its connection can be dealt then, or, where the client is *slow*, once it `reads`.
+        """
         job = self.jobs.pop(number, None)
         if job is not None:
             assert job.consumer is not None
             job.consumer.in_hand -= 1
             if job.switched and self.switched.get(job.connection) is job:
                 del self.switched[job.connection]
-            self._release(job)
+            job.slow = slow
+            if not slow:
+                self._release(job)
         return job
+
+    def reads(self, connection: Connection) -> None:
+        """Note that a client that has been slow goes on, or has gone."""
+        line = self._lines.get(connection)
+        if line is not None and line[0].slow:
+            self._release(line[0])
 
     def _release(self, job: Job) -> None:
         line = self._lines.get(job.connection)
@@ -202,6 +214,7 @@ class Dispatch:
         """Note that a client has left: what waits for it only needs to be logged."""
         for job in self._lines.get(connection, ()):
             job.gone = True
+        self.reads(connection)
 
     def closed(self, connection: Connection) -> None:
         """Note that an answer ends its connection."""
@@ -222,7 +235,8 @@ class Dispatch:
 
     def refuse_all(self) -> list[Job]:
         """Drop all that waits and return it."""
-        jobs = [job for line in self._lines.values() for job in line if job.number not in self.jobs]
+        waiting = (job for line in self._lines.values() for job in line)
+        jobs = [job for job in waiting if job.number not in self.jobs and not job.slow]
         self._drop()
         self._lines = {job.connection: deque((job,)) for job in self.jobs.values() if not job.gone}
         return jobs

@@ -194,6 +194,12 @@ class Intake:
         """Note that a request has left its core."""
         raise NotImplementedError
 
+    def pass_turn(self, request: Request) -> None:
+        """Let the next request of a connection run, which a slow client has had wait.
+
+        Not where one receiver gives out what may run.
+        """
+
     def take(self, message: bytes, origin: int) -> bool:
         """Serve a message; return False where there is nothing to be answered."""
         try:

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from appserver.endpoint import over_ipv6
 from appserver.listeners import zeromq
@@ -114,7 +113,7 @@ class Pull:
         """Tell, once, that Mongrel2 has ended the connection: what it has sent can be taken now."""
         if not self._left:
             return False
-        event = self._next_event()
+        event = zeromq.next_event(self._monitor)
         ended = event is not None and event[0] == zmq.EVENT_DISCONNECTED
         self._over = self._over or ended
         return ended
@@ -189,7 +188,7 @@ class Pull:
             self._socket.connect(self._endpoint)
 
     def _note_events(self) -> None:
-        while (event := self._next_event()) is not None:
+        while (event := zeromq.next_event(self._monitor)) is not None:
             if event[0] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.ready = True
                 continue
@@ -198,15 +197,6 @@ class Pull:
                 connected = event[0] == zmq.EVENT_CONNECTED
                 self._connection = event[1] if connected else 0
                 self._broken = 0 if connected else 1
-
-    def _next_event(self) -> tuple[int, int] | None:
-        """Return what happened to the connection next, with its descriptor; None for nothing new."""
-        assert self._monitor is not None
-        try:
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
-        except zmq.Again:
-            return None
-        return event["event"], event["value"]
 
     def close(self) -> None:
         """Release the sockets; what has not been taken is lost."""

@@ -73,7 +73,9 @@ class Replies:
             elif close and job.uploads:
                 self._clients.release(job.connection, job.attachment)
         if told.kind != handoff.PIECE:
-            self._dispatch.finish(told.number)
+            line = job.attachment, job.connection
+            slow = not (close or job.gone) and self._clients.credits.held_up(line)
+            self._dispatch.finish(told.number, slow=slow)
             consumer.answered()
             if consumer.leaving:
                 self._let_go(consumer)

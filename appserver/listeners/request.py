@@ -43,8 +43,8 @@ class Request:
     """
 
     __slots__ = (
-        "begun", "body", "client", "ended", "error", "failed", "given_up", "gone", "inflow", "intake",
-        "lasts", "line", "lingers", "origin", "portions", "timer", "waiters", "wire", "x",
+        "answered", "begun", "body", "client", "ended", "error", "failed", "given_up", "gone", "inflow",
+        "intake", "lasts", "line", "lingers", "origin", "portions", "timer", "waiters", "wire", "x",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,7 @@ class Request:
         self.error = error
         self.gone = False
         self.lasts = False  # see `Turns.lasting`
+        self.answered = False  # and its client has too much of that to read for the next answer
         self.given_up = False
         self.begun = False  # a message of the answer has been sent
         self.ended = False  # and the last one
@@ -145,6 +146,9 @@ class Request:
 
     def _stop(self) -> None:
         """End the application where it waits: in `send`, which raises `ClientGone`, or anywhere else."""
+        if self.answered:
+            self.intake.pass_turn(self)
+            return
         ends = self.x is not None and self.x.core in self.waiters
         self._wake()
         if ends:  # in `send`, or while it reads
@@ -347,7 +351,9 @@ class Request:
 
     def go_on(self) -> None:
         """Let it look again whether it still has to wait; to be called in the loop's thread."""
-        if self.waiters:
+        if self.answered:
+            self.intake.pass_turn(self)
+        elif self.waiters:
             if getcurrent() is self.intake.hub:
                 self._wake()
             else:  # which nobody would switch back to

@@ -414,11 +414,22 @@ class Subscription(Intake):
             self.responder.send(envelope(request.client), request.origin)
 
     def end(self, request: Request) -> None:
-        """Let the next request of the connection run, in the thread that took it."""
         if self.draining and self._pull is not None:
             self._pull.last = monotonic()
-        following = self.listener.turns.leave(request)
+        if not (self.accounts.open and self._holds(request)):
+            self.pass_turn(request)
         self.in_hand -= 1  # behind what may raise: it is called again then
+
+    def _holds(self, request: Request) -> bool:
+        """Tell whether the next answer waits, as a client that asks on and on need not read any."""
+        request.answered = not (request.gone or request.closes) and self.accounts.held_up(request.line)
+        # Another thread may have heard meanwhile that the client goes on, and has passed no turn on.
+        return request.answered and self.accounts.held_up(request.line)
+
+    def pass_turn(self, request: Request) -> None:
+        """Let the next request of the connection run, in the thread that took it."""
+        request.answered = False
+        following = self.listener.turns.leave(request)
         if following is not None:
             owner = following.intake
             if owner is self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,6 +11,7 @@ import zmq
 
 _IDLE, _INTERVAL, _COUNT = 30, 10, 6  # seconds of silence, between questions, and how many of those
 _ROOM = 16  # descriptors of a context with two sockets, and some for their connections
+_EVENT = struct.Struct("=Hi")  # zmq_socket_monitor(3)
 _UNHEARD = 90_000  # milliseconds for which what was sent may be unheard of
 
 
@@ -33,6 +35,21 @@ def check_room() -> None:
         stack.callback(os.close, null)
         for _ in range(_ROOM):
             stack.callback(os.close, os.dup(null))
+
+
+def next_event(monitor: zmq.Socket[Any] | None) -> tuple[int, int] | None:
+    """Return what the monitor of a connection tells next, and the number with it; None for nothing new.
+
+    pyzmq's own function keeps each such number for good, as a flag that it would be for some events.
+    """
+    if monitor is None:
+        return None
+    try:
+        told = bytes(monitor.recv_multipart(zmq.DONTWAIT)[0])
+    except zmq.Again:
+        return None
+    kind, value = _EVENT.unpack(told)
+    return kind, value
 
 
 def context() -> zmq.Context[Any]:

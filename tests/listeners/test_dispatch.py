@@ -441,11 +441,15 @@ class Dealing(RuleBasedStateMachine):
         self.strays = []  # in no line: taken back after Mongrel2 has left, or behind the end of a connection
         self.closed = set()
         self.ended = set()
+        self.slow = set()  # numbers of answered ones, whose clients have not read enough
 
     @property
     def waiting(self):
-        in_lines = [each for line in self.lines.values() for each in line if each not in self.given.values()]
+        in_lines = [each for line in self.lines.values() for each in line if not self._had(each)]
         return in_lines + self.strays
+
+    def _had(self, entry):
+        return entry in self.given.values() or entry.number in self.slow
 
     @rule(cores=st.integers(1, 4))
     def join(self, cores):
@@ -496,7 +500,7 @@ class Dealing(RuleBasedStateMachine):
             entry.number = job.number
             self.given[job.number] = entry
             job.message = b""
-        heads = [line[0] for line in self.lines.values() if line[0] not in self.given.values()]
+        heads = [line[0] for line in self.lines.values() if not self._had(line[0])]
         if heads or self.strays:
             assert not any(self._free(each) for each in self.dispatch.consumers)
 
@@ -511,7 +515,7 @@ class Dealing(RuleBasedStateMachine):
                 self.strays.remove(stray)
                 return stray
         entry = self.lines[int(job.connection[1])][0]
-        assert entry not in self.given.values(), "one at a time"
+        assert not self._had(entry), "one at a time"
         return entry
 
     def _ended(self, entry):
@@ -522,18 +526,31 @@ class Dealing(RuleBasedStateMachine):
                 del self.lines[entry.line]
 
     @precondition(lambda self: self.given)
-    @rule(pick=PICK)
-    def finish(self, pick):
+    @rule(pick=PICK, slow=st.booleans())
+    def finish(self, pick, slow):
         number = sorted(self.given)[pick % len(self.given)]
-        self._finish(number)
+        self._finish(number, slow=slow and not self.given[number].gone)
 
-    def _finish(self, number):
+    def _finish(self, number, *, slow=False):
         entry = self.given.pop(number)
-        job = self.dispatch.finish(number)
+        job = self.dispatch.finish(number, slow=slow)
         assert (job.number, job.gone) == (number, entry.gone)
         self.ended.add(number)
-        self._ended(entry)
+        if slow:
+            self.slow.add(number)
+        else:
+            self._ended(entry)
         assert self.dispatch.finish(number) is None
+
+    @rule(number=CLIENTS)
+    def read(self, number):
+        self.dispatch.reads(client(number))
+        self._read(number)
+
+    def _read(self, number):
+        line = self.lines.get(number)
+        if line and line[0].number in self.slow:
+            self._ended(line[0])
 
     def _take_back(self, found):
         self.dispatch.take_back([(number, self.given[number].message) for number in found])
@@ -570,6 +587,7 @@ class Dealing(RuleBasedStateMachine):
         self.dispatch.disconnect(client(number))
         for entry in self.lines.get(number, ()):
             entry.gone = True
+        self._read(number)
 
     @rule(number=CLIENTS)
     def close(self, number):
@@ -577,6 +595,7 @@ class Dealing(RuleBasedStateMachine):
         self.closed.add(number)
         for entry in self.lines.get(number, ()):
             entry.gone = True
+        self._read(number)
 
     @rule()
     def lose_all(self):
@@ -625,6 +644,8 @@ class Dealing(RuleBasedStateMachine):
         for consumer in self.dispatch.consumers:
             consumer.stuck = consumer.leaving = False
         self.dispatch.consumers.append(Loop(10))
+        for number in list(self.lines):
+            self.read(number)
         while self.waiting or self.given:
             self.deal()
             for number in list(self.given):

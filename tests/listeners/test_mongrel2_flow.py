@@ -95,6 +95,45 @@ def test_an_answer_behind_one_that_waits_comes_after_it(peer):
     assert client.answer().body == b"second"
 
 
+def test_a_client_that_asks_on_and_on_reads_before_the_next_answer_is_made(attached, tmp_path):
+    """Else it would have all of them lie in memory, as many as it asks for."""
+    peer, server = attached
+    client = peer.client()
+    for number in range(50):
+        client.send(f"/large?size={MIB}&of={tmp_path.name}&number={number}")
+    full(client)
+    assert server.log.count(f"&of={tmp_path.name}&number=") == 1
+    for number in range(3):
+        client.read_until(lambda data, least=(number + 1) * MIB: len(data) > least)
+        assert len(client.answer().body) == MIB
+    assert server.log.count(f"&of={tmp_path.name}&number=") <= 5
+    peer.notice(client)
+    server.wait_until(rf"&of={tmp_path.name}&number=49 HTTP/1.1\" 499 ")
+
+
+def test_threads_hear_from_each_other_that_a_client_reads(dispatch):
+    """A notice reaches any of them, and the next request is another one's."""
+    with Mongrel2(credit=CREDIT) as peer, serving(peer, options=["--threads", "4"]) as server:
+        peer.meet(4)
+        client = peer.client()
+        for number in range(20):
+            client.send(f"/large?size={MIB}&number={number}")
+        full(client)
+        assert server.log.count("&number=") == 1
+        client.read_until(lambda data: len(data) > 20 * MIB)
+        assert [len(client.answer().body) for _ in range(20)] == [MIB] * 20
+
+
+def test_the_next_answer_is_made_once_it_is_known_that_mongrel2_tells_nothing(dispatch):
+    with Mongrel2() as peer, serving(peer, options=["--gevent", "2"]):
+        client = peer.client()
+        for text in ("second", "third"):
+            client.send(f"/large?size={MIB}").send(f"/echo?text={text}")
+        for text in (b"second", b"third"):
+            assert len(client.answer().body) == MIB
+            assert client.answer().body == text
+
+
 def test_a_client_that_leaves_gives_up_what_waits(attached, tmp_path):
     peer, server = attached
     client = peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536&left=1")

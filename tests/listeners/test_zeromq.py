@@ -16,7 +16,7 @@ from appserver.configuration import Configuration
 from appserver.listeners.mongrel2 import Mongrel2Listener
 from appserver.listeners.pull import Pull
 from appserver.listeners.responder import Responder
-from appserver.listeners.zeromq import context
+from appserver.listeners.zeromq import context, next_event
 from tests.support.fronts import GUARD, poll
 
 
@@ -35,6 +35,24 @@ def test_its_threads_are_batch_threads():
     # Each becomes one by itself, once it runs.
     poll(lambda: policies(threads() - before) == {os.SCHED_BATCH}, "there is another thread")
     made.term()
+
+
+def test_what_a_monitor_tells_is_forgotten():
+    """pyzmq would keep each descriptor and pause that it has been told, as a flag of an enumeration."""
+    known = len(zmq.Event._value2member_map_)
+    told = []
+    with zmq.Context() as made, made.socket(zmq.PULL) as pull, made.socket(zmq.PUSH) as push:
+        monitor = pull.get_monitor_socket(zmq.EVENT_CONNECTED)
+        assert next_event(None) is next_event(monitor) is None
+        pull.connect(f"tcp://127.0.0.1:{push.bind_to_random_port('tcp://127.0.0.1')}")
+        assert monitor.poll(GUARD * 1000)
+        told.append(next_event(monitor))
+        pull.disable_monitor()
+        monitor.close()
+    [(kind, fd)] = told
+    assert kind == zmq.EVENT_CONNECTED
+    assert fd > 2
+    assert len(zmq.Event._value2member_map_) == known
 
 
 def test_nobody_waits_for_a_context_that_does_not_end():

@@ -152,7 +152,7 @@ class Lingering:
             pass
 
 
-def large(environ, start_response, size):
+def large(environ, start_response, size, **_):
     return plain(start_response, b"x" * int(size))
 
 
