@@ -58,7 +58,7 @@ class Share(Intake):
         self._lock = critical.lock()  # of what is written: a watchdog's thread may answer, too
         self._gathered: list[bytes] = []  # frames that wait for those of the same packet
         self._gathering_ends = 0.0  # when no more wait; 0 = none do
-        self._blocked: list[Request] = []  # that wait until the outbox is empty
+        self._blocked: dict[Request, None] = {}  # that wait until the outbox is empty
         self._orphaned = b""  # what the next receiver has to know of the one before
         self._told = False  # that it cannot be joined
         self._join()
@@ -304,7 +304,7 @@ class Share(Intake):
                     self._outbox.clear()
                 if not self._outbox:
                     self._write_watcher.stop()
-                    blocked, self._blocked = self._blocked, []
+                    blocked, self._blocked = self._blocked, {}
                     for request in blocked:
                         self.loop.run_callback(request.go_on)
         except Exception:
@@ -328,13 +328,15 @@ class Share(Intake):
         if self.cores.count == 1:
             self._hear()  # what the application may have kept the loop from
         while not self.try_send(request, pieces, last):
-            self._blocked.append(request)
+            self._blocked[request] = None
             request.wait(_TRY_AGAIN)
 
     def try_send(self, request: Request, pieces: Sequence[Piece], last: bool) -> bool:
         if request.gone:
             raise ClientGone
         if self._outbox and not request.ended:  # else a watchdog answers, who tries only once
+            if request.switched:  # whose frames its timer would try again, all together and much later
+                self._blocked[request] = None
             return False
         kind = handoff.PIECE
         if last and request.closes:

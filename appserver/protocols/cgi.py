@@ -22,6 +22,7 @@ from appserver.protocols.fields import (
     server_of,
 )
 from appserver.protocols.framing import BAD_REQUEST
+from appserver.protocols.upgrade import Upgrade, asks
 from appserver.protocols.variables import Variables
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
         environ["SERVER_PORT"] = server_of(environ)[1]
     if codec.trust is not None:
         codec.trust.apply(environ)
-    x = Exchange(environ, codec)
+    if "HTTP_UPGRADE" in environ and _upgrades(environ, codec):
+        x: Exchange = Upgrade(environ, codec)
+    else:
+        x = Exchange(environ, codec)
     length = environ.get("CONTENT_LENGTH")
     if length == "-1" and codec.multiplexed:  # Caddy's word for one that it does not know
         length = ""
@@ -108,6 +112,21 @@ def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
     if not environ.get("CONTENT_TYPE", "-"):
         del environ["CONTENT_TYPE"]
     return x
+
+
+def _upgrades(environ: dict[str, Any], codec: Codec) -> bool:
+    """Tell whether this is the first half of a handshake (RFC 6455 section 4.1), over what can carry frames.
+
+    nginx makes a tunnel of the connection behind a 101, as of one to an HTTP server.
+    """
+    return (
+        not codec.multiplexed
+        and environ["REQUEST_METHOD"] == "GET"
+        and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+        and environ.get("CONTENT_LENGTH", "0") in {"", "0"}
+        and not environ.get("HTTP_TRANSFER_ENCODING")
+        and asks(environ)
+    )
 
 
 def merged(entries: Iterable[Entry]) -> dict[str, Any]:

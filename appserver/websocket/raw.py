@@ -140,6 +140,8 @@ class Tunnel:
         except ClientGone:
             self.lost()
             return
+        if x.clock is not None:  # nobody knows when the library waits for the client
+            x.clock.pause()
         if rest:
             self._send(rest)
 

@@ -242,3 +242,35 @@ def test_a_subscription_goes_on_to_read(monkeypatch, caplog):
     one._resuming.close()
     assert taken == [b"message"]
     assert caplog.text.count("it is tried again") == 2
+
+
+class Speaking:
+    """The part of a request whose connection carries frames that a share knows."""
+
+    gone = ended = closes = False
+    switched = True
+    begun = False
+
+    def __init__(self, origin):
+        self.origin = origin
+        self.told = 0
+
+    def go_on(self):
+        self.told += 1
+
+
+def test_frames_that_find_no_room_are_sent_when_there_is_some(site):
+    """Each WebSocket would look again in its own time, and find that another one has just taken it."""
+    speakers = [Speaking(number) for number in range(3)]
+    site.share._write(bytes(4 << 20))
+    for _ in range(2):  # a look that is in vain changes nothing
+        assert not any(site.share.try_send(each, [b"frame"], last=False) for each in speakers)
+
+    def told():
+        with suppress(BlockingIOError):
+            site.consumer.stream.recv(1 << 20)
+        return speakers[-1].told
+
+    until(told, "nobody is told")
+    assert [each.told for each in speakers] == [1, 1, 1]
+    assert all(site.share.try_send(each, [b"frame"], last=False) for each in speakers)

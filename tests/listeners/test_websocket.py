@@ -18,12 +18,17 @@ from tests.support.websockets import (
     TEXT,
     HttpWebSocket,
     Mongrel2WebSocket,
+    ScgiWebSocket,
+    UwsgiWebSocket,
 )
 
-FRONTS = ("http", "threads", "one", "mongrel2", "mongrel2-shared", "mongrel2-threads")
-GREENLETS = ("http", "mongrel2", "mongrel2-shared")
+STREAMS = ("http", "threads", "one", "uwsgi", "scgi")
+FRONTS = (*STREAMS, "mongrel2", "mongrel2-shared", "mongrel2-threads")
+GREENLETS = ("http", "uwsgi", "scgi", "mongrel2", "mongrel2-shared")
+SOCKETS = {"uwsgi": UwsgiWebSocket, "scgi": ScgiWebSocket}
 MODES = {
     "http": (["http"], {"gevent": 50}), "threads": (["http"], {"threads": 4}), "one": (["http"], {}),
+    "uwsgi": (["uwsgi"], {"gevent": 50}), "scgi": (["scgi"], {"gevent": 50}),
     "mongrel2": (["mongrel2"], {"gevent": 50, "zeromq_dispatch": "worker"}),
     "mongrel2-shared": (["mongrel2"], {"gevent": 50, "zeromq_dispatch": "shared"}),
     "mongrel2-threads": (["mongrel2"], {"threads": 4, "zeromq_dispatch": "shared"}),
@@ -43,7 +48,8 @@ def site(request, tmp_path_factory):
 def client_of(site):
     if site.mongrel2 is not None:
         return Mongrel2WebSocket(site.mongrel2)
-    return HttpWebSocket(site.server.addresses["http"])
+    ((name, address),) = site.server.addresses.items()
+    return SOCKETS.get(name, HttpWebSocket)(address)
 
 
 @pytest.fixture
@@ -167,7 +173,7 @@ def test_bad_handshakes(client, site, name, token):
     assert site.count(rf"{token} ended") == 0, "the application is not called"
 
 
-@only("http")
+@only("http", "uwsgi", "scgi")
 @pytest.mark.parametrize(("method", "changes"), [
     ("GET", {"Upgrade": "h2c"}), ("GET", {"Connection": "keep-alive"}), ("POST", {}),
     ("GET", {"Upgrade": "websocket, h2c"}),
@@ -175,7 +181,7 @@ def test_bad_handshakes(client, site, name, token):
 def test_what_is_no_handshake_is_a_plain_request(site, method, changes):
     from tests.support.websockets import HANDSHAKE
 
-    with site.client("http") as client:
+    with site.client(site.front) as client:
         answer = client.request(method, "/echo", list((HANDSHAKE | changes).items()))
         assert (answer.status, answer.body) == (200, b"plain")
         answer = client.request("GET", "/echo", list(HANDSHAKE.items()), version="HTTP/1.0")
@@ -201,7 +207,7 @@ def test_the_application_may_ping(client):
     assert client.closed() == (1000, "")
 
 
-@only("http", "threads", "one")
+@only(*STREAMS)
 def test_fragments_come_as_one_with_pings_between_them(client):
     client.connect_to("/echo")
     client.send_frame(TEXT, "grü".encode()[:3])
@@ -212,7 +218,7 @@ def test_fragments_come_as_one_with_pings_between_them(client):
     assert client.message() == "grüß"
 
 
-@only("http", "threads", "one")
+@only(*STREAMS)
 def test_frames_may_come_behind_the_request_at_once(client):
     """No browser does; nothing of it is lost."""
     from tests.support.websockets import HANDSHAKE, masked
@@ -246,7 +252,7 @@ def test_a_violation_ends_it(client, site, name, token):
     site.log(f"/echo.{token} is closed with {code}: ")
 
 
-@only("http", "threads", "one")
+@only(*STREAMS)
 @pytest.mark.parametrize(("data", "code"), [
     (b"\x81\x02hi", 1002), (b"\x09\x80\0\0\0\0", 1002), (b"\x08\x80\0\0\0\0", 1002), (b"\x89\xfe\x00\x7e", 1002),
     (b"\x82\xfe\x00\x05", 1002), (b"\x82\xff\xff" + bytes(7), 1002), (b"GET / HTTP/1.1\r\n\r\n", 1002),

@@ -312,6 +312,20 @@ def test_a_time_limit_is_for_each_message(serve, front, token):
 # Libraries that speak WebSocket by themselves
 
 
+@pytest.mark.parametrize("front", ["http", "threads", "mongrel2"])
+def test_a_time_limit_ends_with_the_handshake(serve, front):
+    """Nobody knows when such a library waits for its client."""
+    site = start(serve, front, "flask_sockets:app", harakiri="0.5")
+    with client_of(site) as client, client_of(site) as other:
+        client.connect_to("/echo")
+        other.send("GET", "/stuck")
+        site.log("harakiri: GET /stuck HTTP/1.1 takes more than 0.5 s")
+        assert other.receive().status == 504
+        client.say("later")
+        assert client.message() == "later"
+        assert not site.count("harakiri: GET /echo")
+
+
 @pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
 def test_flask_sock(serve, front):
     site = start(serve, front, "flask_sockets:app")

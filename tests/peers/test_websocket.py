@@ -13,7 +13,9 @@ from tests.support.websockets import BINARY, CLOSE, FIN, HANDSHAKE, PING, PONG, 
 
 pytestmark = pytest.mark.peers
 
-PATHS = ("nginx", "mongrel2", "mongrel2-shared", "mongrel2-flow")
+PATHS = ("nginx", "nginx-uwsgi", "nginx-scgi", "mongrel2", "mongrel2-shared", "mongrel2-flow")
+
+NGINX = {"": 8104, "uwsgi": 8101, "scgi": 8103}
 
 
 @pytest.fixture(scope="module", params=PATHS)
@@ -31,6 +33,10 @@ def site_of(start, path):
         f"127.0.0.1:{configs.port(8080)}",
         "--socket",
         f"127.0.0.1:{configs.port(3031)}",
+        "--fastcgi-socket",
+        f"127.0.0.1:{configs.port(9000)}",
+        "--scgi-socket",
+        f"127.0.0.1:{configs.port(4000)}",
     ]
     if name == "mongrel2":
         mounts = ["--zeromq", configs.specs(), "--zeromq-dispatch", "shared" if how else "worker"]
@@ -39,7 +45,7 @@ def site_of(start, path):
         upgrade = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
         configs.edit("nginx.conf", "upgrade.conf", ('proxy_set_header Connection "";', upgrade))
         start(Nginx, "upgrade.conf")
-        port = configs.port(8104)
+        port = configs.port(NGINX[how])
     else:
         if how == "flow":
             configs.edit(
@@ -127,8 +133,8 @@ def test_bad_handshakes_and_what_is_none(site):
 
 
 @pytest.mark.parametrize("site", ["nginx"], indirect=True)
-def test_uwsgi_carries_none(site):
-    with HttpWebSocket(f"127.0.0.1:{site.configs.port(8101)}") as client:
+def test_fastcgi_carries_none(site):
+    with HttpWebSocket(f"127.0.0.1:{site.configs.port(8102)}") as client:
         client.ask_with("/echo", list(HANDSHAKE.items()))
         answer = client.receive_head()
         assert (answer.status, answer.body) == (200, b"plain")

@@ -10,7 +10,7 @@ import hashlib
 import struct
 
 from tests.support.answers import Wire, read_response
-from tests.support.clients import HttpClient, Mongrel2Client
+from tests.support.clients import HttpClient, Mongrel2Client, ScgiClient, UwsgiClient
 from tests.support.messages import as_json, netstring
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -103,8 +103,8 @@ class Frames:
         assert self.frame() is None
 
 
-class HttpWebSocket(Frames, HttpClient):
-    """A browser's WebSocket."""
+class SocketWebSocket(Frames):
+    """What those over a socket of their own have in common."""
 
     def ask_with(self, target, fields):
         self.send("GET", target, fields)
@@ -120,6 +120,18 @@ class HttpWebSocket(Frames, HttpClient):
         """Go without a word."""
         self.sock.close()
         self.sock = None
+
+
+class HttpWebSocket(SocketWebSocket, HttpClient):
+    """A browser's WebSocket."""
+
+
+class UwsgiWebSocket(SocketWebSocket, UwsgiClient):
+    """A browser's WebSocket behind nginx's uwsgi_pass, which makes a tunnel of the connection."""
+
+
+class ScgiWebSocket(SocketWebSocket, ScgiClient):
+    """The same behind scgi_pass."""
 
 
 class Mongrel2WebSocket(Frames, Mongrel2Client):

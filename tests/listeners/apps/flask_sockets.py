@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from queue import Queue
 
 from flask import Flask
@@ -16,6 +17,12 @@ app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25}
 @app.route("/plain")
 def plain():
     return "plain"
+
+
+@app.route("/stuck")
+def stuck():
+    while True:
+        time.sleep(0.01)
 
 
 @sock.route("/echo")
