@@ -44,7 +44,7 @@ class MountOptions:
         " `no-default-app = false` is not.",
     )  # fmt: skip
     manage_script_name: bool = option(
-        False, "Choose by the path instead, and move the prefix from PATH_INFO to SCRIPT_NAME.",
+        False, "Choose among mounts by the path, and move the prefix from PATH_INFO to SCRIPT_NAME.",
         note="As there it is moved first: rules of `route` and `static-map` see the path behind it.",
     )  # fmt: skip
 

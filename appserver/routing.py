@@ -194,7 +194,7 @@ class RouteOptions:
         note=f"The conditions: {', '.join(NAMES)}.",
     )  # fmt: skip
     route_if_not: tuple[Rule, ...] = option(
-        (), "The same, where the condition does not hold.", convert=negated,
+        (), "Do an action for the requests for which a condition does not hold.", convert=negated,
         expects="condition:text action:argument", example="ipv4in:${REMOTE_ADDR};10.0.0.0/8 break:403",
     )  # fmt: skip
     route_run: tuple[Rule, ...] = option(

@@ -67,7 +67,8 @@ class StopOptions:
     )  # fmt: skip
     stream_reload_mercy: float = option(
         10.0,
-        "The same for answers that have begun and whose end nobody knows, for want of a Content-Length.",
+        "As worker-reload-mercy, but for answers that have begun and have no Content-Length, so that nobody"
+        " knows their end.",
         note="own",
     )
 

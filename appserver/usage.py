@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from appserver.foreign import FOREIGN
+from appserver.foreign import FOREIGN, SHORT
 from appserver.ini.reader import NAMES as LANGUAGE
 from appserver.reference import default, example
 
@@ -60,6 +61,13 @@ COMMON = {
     ),
 }  # fmt: skip
 
+# Values whose form is not made of what is expected by `_value`'s rules.
+_VALUES = {
+    "octal digits": "OCTAL", "strftime form": "STRFTIME", "number or auto": "NUMBER|auto",
+    "same or an origin": "same|ORIGIN", "key or file": "KEY|FILE", "Name: value": '"NAME: VALUE"',
+    "minute hour day month weekday command": '"MIN HOUR DAY MON WDAY COMMAND"',
+}  # fmt: skip
+
 _NAMES = 34  # columns of an option's name and value
 _LEAST, _MOST = 60, 120  # columns of a line
 
@@ -77,7 +85,7 @@ def usage(catalogue: Catalogue, arguments: Sequence[str], width: int) -> tuple[s
     topic = " ".join(arguments[at + 1 :]) if at == 0 else ""
     if not topic:
         return _first_page(catalogue, width), True
-    name = topic.removeprefix("--")
+    name = _by_letter(catalogue, topic) or topic.removeprefix("--")
     if areas := [owner for owner in catalogue.owners if _heading(owner).lower() == topic.lower()]:
         return "\n".join(_area(catalogue, owner, width) for owner in areas), True
     if (declared := catalogue.by_name.get(name)) is not None:
@@ -92,6 +100,14 @@ def usage(catalogue: Catalogue, arguments: Sequence[str], width: int) -> tuple[s
         return "\n".join(_area(catalogue, owner, width) for owner in areas), True
     suggestion = catalogue.suggestion(name)
     return f"appserver: there is no option and no area {topic}{suggestion}; see appserver --help\n", False
+
+
+def _by_letter(catalogue: Catalogue, topic: str) -> str:
+    """Return the name of the option that a dash and a letter mean; empty if they mean none."""
+    if len(topic) != 2 or topic[0] != "-":
+        return ""
+    declared = catalogue.by_short.get(topic[1])
+    return SHORT.get(topic[1], "") if declared is None else declared.name
 
 
 def _heading(owner: type) -> str:
@@ -134,9 +150,19 @@ def _of(catalogue: Catalogue, owner: type) -> Iterator[Option]:
 
 def _named(declared: Option) -> str:
     short = f"-{declared.short}, " if declared.short else ""
-    value = declared.expects.partition(" ")[0].upper()
+    value = _value(declared.expects)
     value = "" if declared.flag else f" [{value}]" if declared.bare else f" {value}"
     return f"  {short}--{declared.name}{value}"
+
+
+def _value(expects: str) -> str:
+    """Return how the value of an option is written behind its name: in quotes if it has blanks."""
+    if expects in _VALUES:
+        return _VALUES[expects]
+    words = re.split(", | or ", expects)
+    if len(words) > 1:
+        return "|".join(words)
+    return f'"{expects.upper()}"' if " " in expects else expects.upper()
 
 
 def _line(declared: Option, width: int) -> str:

@@ -56,7 +56,7 @@ def test_all_options_are_listed_by_area_in_one_line_each(capsys):
         section = text[text.index(f"\n{declared.owner.__doc__.rstrip('.')}:\n") :].partition("\n\n")[0]
         if name == declared.name:
             short = f"-{declared.short}, " if declared.short else ""
-            [line] = re.findall(rf"(?m)^  {short}--{name}(?: \S+)?  .*$", section)
+            [line] = re.findall(rf'(?m)^  {short}--{name}(?: "[^"]+"| \S+)?  .*$', section)
             assert declared.help[:15] in line
 
 
@@ -101,6 +101,40 @@ def test_what_is_told_of_an_option():
         "  uWSGI    100 there, and a start fails above net.core.somaxconn; here it is lowered to it.\n"
         "  area     Sockets\n"
     )
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("zeromq-dispatch", "--zeromq-dispatch auto|worker|shared"),
+        ("file-serve-mode", "--file-serve-mode direct|x-sendfile|x-accel-redirect"),
+        ("processes", "-p, --processes NUMBER|auto"),
+        ("websocket-origin", "--websocket-origin same|ORIGIN"),
+        ("chmod-socket", "-C, --chmod-socket [OCTAL]"),
+        ("cron", '--cron "MIN HOUR DAY MON WDAY COMMAND"'),
+        ("add-header", '--add-header "NAME: VALUE"'),
+        ("route", '--route "REGEX ACTION:ARGUMENT"'),
+    ],
+)
+def test_the_form_of_a_value_is_shown_whole(name, shown):
+    assert told("--help", name).partition("\n")[0] == shown
+
+
+def test_no_help_leans_on_that_of_another_option():
+    for declared in CATALOGUE.by_name.values():
+        assert not re.match(r"The same[., ](?!as )|Let it be", declared.help), declared.name
+
+
+@pytest.mark.parametrize("letter", sorted(CATALOGUE.by_short))
+def test_an_option_is_found_by_its_letter(letter):
+    assert told("--help", f"-{letter}") == told("--help", f"--{CATALOGUE.by_short[letter].name}")
+
+
+def test_so_are_uwsgis():
+    assert told("--help", "-O").startswith("optimize: an option of uWSGI, unnecessary here.")
+    assert told("--help", "-y").startswith(("yaml: an option of uWSGI, ", "yaml: it belongs to the language"))
+    text, found = usage(CATALOGUE, ["--help", "-Z"], 100)
+    assert (text, found) == ("appserver: there is no option and no area -Z; see appserver --help\n", False)
 
 
 def test_options_of_uwsgis_that_are_none_here():

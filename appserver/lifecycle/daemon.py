@@ -39,8 +39,9 @@ class DaemonOptions:
         restart=True,
     )  # fmt: skip
     daemonize2: str = option(
-        "", "The same.", convert=log_file, expects="file", example="/var/log/mysite.log", restart=True
-    )
+        "", "As daemonize; where both are given, this one counts.", convert=log_file, expects="file",
+        example="/var/log/mysite.log", restart=True,
+    )  # fmt: skip
 
     @property
     def file(self) -> str:

@@ -80,7 +80,7 @@ class ProgramOptions:
         restart=True,
     )  # fmt: skip
     unique_cron: tuple[tuple[Clock, str], ...] = option(
-        (), "The same, unless the command still runs since the time before.", convert=scheduled,
+        (), "As cron, but not while the command of the time before still runs.", convert=scheduled,
         expects="minute hour day month weekday command", example="-5 -1 -1 -1 -1 /srv/mysite/fetch",
         restart=True,
     )  # fmt: skip

@@ -23,7 +23,7 @@ class PidOptions:
 
     pidfile: str = option(
         "",
-        "Write the master's pid there, before privileges are dropped.",
+        "Write the master's pid to this file, before privileges are dropped.",
         expects="file",
         example="/run/mysite.pid",
         note="It is locked, taken over from a server that has died, and refused where its process lives.",
@@ -31,7 +31,7 @@ class PidOptions:
     )
     pidfile2: str = option(
         "",
-        "Write the master's pid there, after privileges are dropped.",
+        "Write the master's pid to this file, after privileges are dropped.",
         expects="file",
         relative=relative_path,
         example="/run/mysite.pid",
@@ -39,7 +39,7 @@ class PidOptions:
     )
     safe_pidfile: str = option(
         "",
-        "Write the master's pid there once the application is loaded.",
+        "Write the master's pid to this file once the application is loaded.",
         expects="file",
         relative=relative_path,
         example="/run/mysite.pid",

@@ -30,7 +30,7 @@ class RecyclingOptions:
         note="The successor serves before the worker leaves, not before `min-worker-lifetime`.",
     )
     max_requests_delta: int | None = option(
-        None, "Let it be up to so many more, at random (default: a tenth of max-requests).",
+        None, "Add up to so many to max-requests, at random (default: a tenth of it).",
         convert=whole, expects="number",
         example="500", note="Chance, not the worker's number; a tenth of max-requests without it.",
     )  # fmt: skip
@@ -46,7 +46,7 @@ class RecyclingOptions:
         note="The successor serves before the worker leaves.",
     )
     max_worker_lifetime_delta: float | None = option(
-        None, "Let it be up to so many more, at random (default: a tenth of max-worker-lifetime).",
+        None, "Add up to so many seconds to max-worker-lifetime, at random (default: a tenth of it).",
         convert=seconds, expects="seconds",
         example="300", note="Chance, not the worker's number; a tenth of max-worker-lifetime without it.",
     )  # fmt: skip

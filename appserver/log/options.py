@@ -67,13 +67,13 @@ class LogOptions:
         " file, as its loggers and `wsgi.errors` are here, too.", restart=True,
     )  # fmt: skip
     logto2: str = option(
-        "", "The same for a file that `uid` can open anew.", convert=log_file,
-        expects="file", example="/var/log/mysite/log",
-        note="A new file is given to `uid` and `gid`; uWSGI opens it as them. With both this one counts.",
+        "", "As logto, but a new file is given to uid and gid, so that uid can open it anew.",
+        convert=log_file, expects="file", example="/var/log/mysite/log",
+        note="uWSGI opens it as `uid` and `gid`. Where `logto` is given, too, this one counts.",
         restart=True,
     )  # fmt: skip
     logger: tuple[str, ...] = option(
-        (), "Send the log there: zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
+        (), "Send the log to zeromq:ENDPOINT, file:PATH or stdio, perhaps with a name in front.",
         convert=destination, expects="engine:argument",
         note="Other engines are not supported. One with a name gets what `log-route` sends it, no more.",
         restart=True,
@@ -95,8 +95,9 @@ class LogOptions:
         restart=True,
     )  # fmt: skip
     req_logger: tuple[str, ...] = option(
-        (), "Send the lines about requests there, and only there.", aliases=("logger-req",),
-        convert=destination, expects="engine:argument", note="Other engines are not supported.",
+        (), "Send the lines about requests to zeromq:ENDPOINT, file:PATH or stdio, and only there.",
+        aliases=("logger-req",), convert=destination, expects="engine:argument",
+        note="Other engines are not supported.",
         restart=True,
     )  # fmt: skip
     disable_logging: bool = option(False, "Write no lines about requests.", short="L", restart=True)
@@ -114,7 +115,7 @@ class LogOptions:
         restart=True,
     )  # fmt: skip
     log_req_encoder: tuple[Encoder, ...] = option(
-        (), "Change each line about a request in the same way.", convert=encoder,
+        (), "Change each line about a request, as log-encoder does the others.", convert=encoder,
         expects="encoder[:logger] text", aliases=("worker-log-req-encoder",), example="prefix request:",
         restart=True,
     )  # fmt: skip
@@ -125,7 +126,7 @@ class LogOptions:
         restart=True,
     )  # fmt: skip
     log_req_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
-        (), "The same for the lines about requests.", convert=route, expects="logger regex",
+        (), "As log-route, but for the lines about requests.", convert=route, expects="logger regex",
         example="api /api/", note="Names of `req-logger` count as well; there those of `logger` alone.",
         restart=True,
     )  # fmt: skip

@@ -70,7 +70,7 @@ class StaticOptions:
         note="The prefix ends at a slash: /static is not /staticfoo.",
     )  # fmt: skip
     static_map2: tuple[tuple[str, str], ...] = option(
-        (), "The same, with the prefix as a part of the file's path.", convert=mapping,
+        (), "As static-map, but with the prefix as a part of the file's path.", convert=mapping,
         expects="/prefix=directory", example="/static=/srv/mysite",
     )  # fmt: skip
     check_static: tuple[str, ...] = option(
@@ -78,13 +78,14 @@ class StaticOptions:
         aliases=("static-check",), expects="directory", convert=path,
     )  # fmt: skip
     static_index: tuple[str, ...] = option(
-        (), "Serve this file for its directory.", expects="file", example="index.html",
+        (), "Serve the file of this name for its directory.", expects="file", example="index.html",
         note="Rules of `route` see the path of that file, as there. A POST is the application's: its path"
         " stays that of the directory.",
     )  # fmt: skip
     static_safe: tuple[str, ...] = option(
-        (), "Symbolic links may lead here, too.", expects="directory", convert=path, example="/srv/shared"
-    )
+        (), "Symbolic links may lead below this directory, too.", expects="directory", convert=path,
+        example="/srv/shared",
+    )  # fmt: skip
     static_skip_ext: tuple[str, ...] = option(
         (), "Serve no files whose names end so.", convert=suffix, expects="suffix", example=".php"
     )
@@ -98,7 +99,7 @@ class StaticOptions:
         note="One Expires for an answer: of the file's name, else of the path, the target, or the type.",
     )  # fmt: skip
     static_expires_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, so many seconds after the file's last change.", convert=expiry,
+        (), "As static-expires, but so many seconds after the file's last change.", convert=expiry,
         expects="regex seconds", example="\\.css$ 86400",
     )  # fmt: skip
     static_expires_path_info: tuple[tuple[re.Pattern[str], int], ...] = option(
@@ -106,7 +107,7 @@ class StaticOptions:
         convert=expiry_of_request, expects="regex seconds", example="^/static/ 86400",
     )  # fmt: skip
     static_expires_path_info_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, so many seconds after the file's last change.",
+        (), "As static-expires-path-info, but so many seconds after the file's last change.",
         convert=expiry_of_request, expects="regex seconds", example="^/static/ 86400",
     )  # fmt: skip
     static_expires_uri: tuple[tuple[re.Pattern[str], int], ...] = option(
@@ -114,7 +115,7 @@ class StaticOptions:
         convert=expiry_of_request, expects="regex seconds", example="^/static/.*\\?v= 86400",
     )  # fmt: skip
     static_expires_uri_mtime: tuple[tuple[re.Pattern[str], int], ...] = option(
-        (), "The same, so many seconds after the file's last change.",
+        (), "As static-expires-uri, but so many seconds after the file's last change.",
         convert=expiry_of_request, expects="regex seconds", example="^/static/.*\\?v= 86400",
     )  # fmt: skip
     static_expires_type: tuple[tuple[str, int], ...] = option(
@@ -122,7 +123,8 @@ class StaticOptions:
         expects="type=seconds", example="text/css=86400",
     )  # fmt: skip
     static_expires_type_mtime: tuple[tuple[str, int], ...] = option(
-        (), "The same, so many seconds after the file's last change.", convert=expiry_of_type,
+        (), "As static-expires-type, but so many seconds after the file's last change.",
+        convert=expiry_of_type,
         expects="type=seconds", example="text/css=86400",
     )  # fmt: skip
     static_gzip: tuple[re.Pattern[str], ...] = option(
@@ -139,7 +141,7 @@ class StaticOptions:
         aliases=("static-gzip-suffix",), convert=suffix, expects="suffix", example=".css",
     )  # fmt: skip
     mimefile: tuple[str, ...] = option(
-        (), "Take the types of files from here, too.", aliases=("mime-file",), expects="file",
+        (), "Take the types of static files from this file, too.", aliases=("mime-file",), expects="file",
         example="/etc/mime.types",
     )  # fmt: skip
     file_serve_mode: str = option(
