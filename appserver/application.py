@@ -77,7 +77,7 @@ class ApplicationOptions:
     pythonpath: tuple[str, ...] = option(
         (), "Put this directory first on sys.path, or those that match: *, ? and [...] are those of a shell.",
         aliases=("python-path", "pp"), expects="directory",
-        note="Of several the first one is first; there the last one is.",
+        note="Of several the first one is first; in uWSGI the last one is.",
     )  # fmt: skip
     env: tuple[tuple[str, str | None], ...] = option(
         (), "Set an environment variable for the application, and for what hooks and other options run.",
@@ -103,7 +103,7 @@ class ApplicationOptions:
             "shared-python-import",
         ),
         expects="module", example="mysite.patches",
-        note="One that cannot be imported keeps the server from starting; there it is a line in the log.",
+        note="One that cannot be imported keeps the server from starting; in uWSGI it is a line in the log.",
     )  # fmt: skip
     virtualenv: str = option(
         "", "Use the packages of this virtual environment.", short="H",

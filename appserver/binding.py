@@ -74,15 +74,16 @@ class BindOptions:
         1024,
         "Connections that may wait to be accepted.",
         short="l",
-        note="100 there, and a start fails above net.core.somaxconn; here it is lowered to it.",
+        note="100 in uWSGI, and a start fails above net.core.somaxconn; here it is lowered to it.",
     )
     reuse_port: bool = option(
         False,
-        "Share the addresses with other servers (SO_REUSEPORT). A reload changes it for new sockets alone.",
+        "Share the addresses with other servers (SO_REUSEPORT). A reload changes it only for new sockets.",
     )
     abstract_socket: bool = option(
         False, "Put all Unix sockets into the abstract namespace: they have no file and no permissions.",
-        short="a", note="One that is written @name is there anyway; uWSGI puts a NUL byte behind its name.",
+        short="a",
+        note="One that is written @name is abstract anyway; uWSGI puts a NUL byte behind its name.",
     )  # fmt: skip
     vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
 

@@ -25,7 +25,7 @@ class BlockingOptions:
 
     gevent_block_warning: float = option(
         1.0,
-        "With gevent: seconds after which what keeps the loop from all others is told; 0 = never.",
+        "With gevent: seconds after which what keeps the loop from all others is logged; 0 = never.",
         note="own",
     )
 

@@ -77,7 +77,7 @@ Memory of workers is shared by fork and watched by reload-on-rss; ps and top sho
     memory-report ksm? never-swap
 The kernel schedules processes well by itself; systemd's CPUAffinity= and Nice= set more.
     cpu-affinity= prio=
-File descriptors, address space and processes are limited by systemd's LimitNOFILE= and its kin, or by ulimit.
+File descriptors, address space and processes are limited by systemd's LimitNOFILE= and so on, or ulimit.
     max-fd= limit-as= limit-nproc=
 The stacks of a request that harakiri ends are always logged.
     harakiri-verbose harakiri-graceful-timeout= harakiri-graceful-signal= harakiri-no-arh
@@ -173,7 +173,7 @@ There is no shared cache: use Redis or memcached.
     cache-report-freed-items cache-udp-server= cache-udp-node= cache-sync= cache-use-last-modified
     cache2= add-cache-item= load-file-in-cache= load-file-in-cache-gzip= check-cache? queue=
     queue-blocksize= queue-store= queue-store-sync= sharedarea=
-Of internal routing there are route, route-if, route-run and their kin: do the rest in the front end.
+Of internal routing there are route, route-if, route-run and similar options: do the rest in the front end.
     route-label= final-route=
     final-route-status= final-route-host= final-route-uri= final-route-qs= final-route-remote-addr=
     final-route-user-agent= final-route-remote-user= final-route-referer= final-route-label=
@@ -238,16 +238,16 @@ Asynchronous cores are greenlets here: set gevent = N.
     async= asyncio= tornado=
 Stacks are written to the log by SIGUSR2 or appserver ctl stacks.
     py-tracebacker= profiler=
-Workers are told by the control socket; there is no master FIFO: use appserver ctl.
+Commands go over the control socket; there is no master FIFO: use appserver ctl.
     master-fifo=
-Signals are raised in the application, by uwsgi.add_timer and its kin.
+Signals are raised in the application, by uwsgi.add_timer and similar functions.
     signal= signal-bufsize= signal-timer= signal-rbtimer= signals-bufsize= timer= rbtimer= touch-signal=
     fs-signal= rpc-max=
 Whole directories are not watched: touch one file, or set py-autoreload.
     fs-reload= fs-brutal-reload=
 Workers are not reloaded without their application: use touch-reload or touch-chain-reload.
     touch-workers-reload= reload-on-fd= brutal-reload-on-fd=
-What processes share is not told apart: use reload-on-rss.
+Shared memory and a process's own are not distinguished: use reload-on-rss.
     reload-on-uss= reload-on-pss=
 Workers are started at once, and kept: use cheaper.
     cheap idle= die-on-idle cheaper-algo= cheaper-algo-list cheaper-algos-list cheaper-list
@@ -294,7 +294,7 @@ A reload is never a stop: use appserver ctl stop.
     exit-on-reload
 Log lines are written whole and unnumbered; the front end's access log has the rest.
     log-prefix? log-truncate
-The file is locked by nobody: pidfile keeps a second server from starting.
+The file is not locked: pidfile keeps a second server from starting.
     flock= flock-wait= flock2= flock-wait2=
 What a request may send is limited by the front end and by limit-post.
     chunked-input-limit= chunked-input-timeout= upload-progress=
@@ -366,7 +366,7 @@ Modules have one name.
     pymodule-alias= post-pymodule-alias=
 It is no WSGI application: this server calls WSGI.
     web3= pump= python-raw= test=
-An addressless log is not cut into packets.
+Lines of the log are not split into packets.
     rsyslog-packet-size= rsyslog-split-messages
 There is one event loop, and its greenlets have the stack that they need.
     ugreen-stacksize=

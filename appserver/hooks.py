@@ -124,7 +124,7 @@ def _command(when: str, note: str = "", *, restart: bool = False) -> tuple[str, 
     return told
 
 
-_ONCE = "Always, and once; there again and again while it stays root, and never where it is another user."
+_ONCE = "Always, and once; in uWSGI repeatedly while it stays root, and never where it is another user."
 
 
 @dataclass(frozen=True)

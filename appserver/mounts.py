@@ -35,17 +35,17 @@ class MountOptions:
         convert=mount, expects="/prefix=application", example="/blog=blog.wsgi:application",
         note="Every application is loaded as `module` and `wsgi-file` are, all into one interpreter; a"
         " file that is mounted twice is run once. What is mounted nowhere goes to the application that has no"
-        " mount, or to that of `/`. Where there is neither it goes to the first one, as there, but in"
-        " `[appserver]` and on the command line it is answered 404.",
+        " mount, or to that of `/`. Where there is neither it goes to the first one, as in uWSGI, but"
+        " in `[appserver]` and on the command line it is answered 404.",
     )  # fmt: skip
     no_default_app: bool = option(
         False, "Answer 404 to what is mounted nowhere, instead of giving it to the first application.",
-        note="It is 500 there. Of `[appserver]`, the command line and `APPSERVER_MOUNT` it is the rule, and"
-        " `no-default-app = false` is not.",
+        note="uWSGI answers 500. True is the default where `mount` comes from `[appserver]`, the command line"
+        " or `APPSERVER_MOUNT`; set it to false there to fall back to the first application.",
     )  # fmt: skip
     manage_script_name: bool = option(
         False, "Choose among mounts by the path, and move the prefix from PATH_INFO to SCRIPT_NAME.",
-        note="As there it is moved first: rules of `route` and `static-map` see the path behind it.",
+        note="As in uWSGI it is moved first: rules of `route` and `static-map` see the path behind it.",
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ class ConcurrencyOptions:
     gevent_monkey_patch: bool = option(
         True,
         "With gevent: patch the standard library before the application is loaded; false: leave it alone.",
-        note="It is false there unless it is set.",
+        note="False in uWSGI unless it is set.",
     )
 
 

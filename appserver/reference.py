@@ -26,13 +26,13 @@ This file is made by `python -m appserver.reference > docs/options.md`; a test f
 Every option stands in a section `[{OWN}]` or `[uwsgi]` of an ini file as `name = value`, on the command line as
 `--name value`, and in the environment as `APPSERVER_NAME=value` (upper case, `_` for `-`). Flags are true where they
 have no value. The last value of an option counts; those that *repeat* add up. A reload changes all but those that are
-*kept until a restart*, and says so where they have changed. The column *uWSGI* says what is not as there: *same* is the same
-name and meaning, *own* is a name that uWSGI does not have.
+*kept until a restart*, and says so where they have changed. The column *uWSGI* says what is not as in uWSGI:
+*same* is the same name and meaning, *own* is a name that uWSGI does not have.
 
-Regular expressions are PCRE's, as there: `\\d` and `[[:alpha:]]` are of ASCII, `(?i)` may stand anywhere. What
+Regular expressions are PCRE's, as in uWSGI: `\\d` and `[[:alpha:]]` are of ASCII, `(?i)` may stand anywhere. What
 Python's `re` cannot do (`\\K`, `\\R`, `\\p{{L}}`, `(?R)`), or would take for something else (`{{,2}}`), is an error.
 
-`appserver --check site.ini` tells all this about the lines of your file.
+`appserver --check site.ini` says all this about the lines of your file.
 """
 
 _LANGUAGE = f"""\
@@ -44,16 +44,16 @@ _LANGUAGE = f"""\
 | Comments | lines that begin with `;` or `#`; behind a value only in `[{OWN}]` |
 | Unknown options | an error in `[{OWN}]` and on the command line; in `[uwsgi]` a variable, with a warning if nothing uses it |
 | `%d`, `%n`, `%p` ... | parts of the file's path and more, as in uWSGI; `%%` is a percent sign |
-| `$(NAME)`, `$(NAME:-text)` | an environment variable, and what it is where it is unset or empty |
+| `$(NAME)`, `$(NAME:-text)` | an environment variable; `text` if it is unset or empty |
 | `@(file)`, `@(exec://command)` | what a file has in it, or what a command prints |
-| `%(name)` | the first value of an option or a variable; `%(a b)` puts together, `%(a + 1)` counts, from the left |
+| `%(name)` | the first value of an option or a variable; `%(a b)` concatenates, `%(a + 1)` calculates, from the left |
 | Includes | {{includes}} |
 | Conditions | {{conditions}}, `else`, up to {{ends}} |
 | Loops | {{loops}}; `%(_)` is the item, or what the condition has found |
 | Variables | `set-placeholder = name=value` (also `set-ph`); `set = name=value` is `name = value`, and `--set name=value` a variable where there is no such option |
 
-Precedence: `APPSERVER_*` variables, then the arguments as they stand, each file where it is named; what is later
-counts. `appserver --processes 4 site.ini` therefore has the file's `processes`, as with uWSGI, and says so;
+Precedence: `APPSERVER_*` variables, then the arguments as they stand, each file where it is named; later ones
+override earlier ones. `appserver --processes 4 site.ini` therefore has the file's `processes`, as with uWSGI, and says so;
 `appserver site.ini --processes 4` has 4, where uWSGI reads a file that is named without `--ini` last, whatever stands
 behind it. `UWSGI_*` variables are read only with `--uwsgi-env` (or `APPSERVER_UWSGI_ENV=true`), and `--check` lists
 what was taken from them.
@@ -164,7 +164,7 @@ def _foreign() -> str:
     parts = []
     for title, intro, unnecessary in (
         ("Unnecessary here", "uWSGI's options that are accepted, and do nothing because nothing is left to do.", True),
-        ("Not supported", f"uWSGI's options that this server has not: a warning in `[uwsgi]`, an error in `[{OWN}]`.", False),
+        ("Not supported", f"uWSGI's options that this server does not have: a warning in `[uwsgi]`, an error in `[{OWN}]`.", False),
     ):  # fmt: skip
         parts.append(f"## {title}\n\n{intro}\n")
         chosen = [each for each in FOREIGN.values() if each.unnecessary is unnecessary]

@@ -157,7 +157,7 @@ def _credentials(name: str, text: str) -> tuple[str, str]:
     return realm, credentials
 
 
-_LACKING = "As there, a request without one matches no pattern, not even `^$`. "
+_LACKING = "As in uWSGI, a request without one matches no pattern, not even `^$`. "
 
 
 def _rules(of: str, example: str, note: str = "") -> Any:

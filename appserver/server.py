@@ -63,7 +63,7 @@ class StopOptions:
     worker_reload_mercy: float = option(
         60.0, "Seconds that requests in hand may take when a worker or the server stops.",
         aliases=("reload-mercy",),
-        note="`reload-mercy` is the master's there; here both are one.",
+        note="`reload-mercy` is the master's in uWSGI; here both are one.",
     )  # fmt: skip
     stream_reload_mercy: float = option(
         10.0,

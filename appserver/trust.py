@@ -42,22 +42,22 @@ class TrustOptions:
         " FastCGI or SCGI.",
     )  # fmt: skip
     trusted_proxies: Peers | None = option(
-        None, "Proxies that are believed what they say of their clients in trusted-headers.",
+        None, "Proxies whose word about their clients, in trusted-headers, is believed.",
         aliases=("forwarded-allow-ips",), convert=peers, expects="addresses", danger=everybody,
         example="10.0.0.0/8, unix",
         note="own; nobody is believed by default, also not over Unix sockets: those are `unix`.",
     )  # fmt: skip
     trusted_headers: str = option(
         "x-forwarded-for, x-forwarded-proto",
-        "What trusted-proxies are believed: x-forwarded-for, -proto, -host, -port, or forwarded (RFC 7239).",
+        "What counts of trusted-proxies: x-forwarded-for, -proto, -host, -port, or forwarded (RFC 7239).",
         convert=fields, expects="names", example="x-forwarded-for, x-forwarded-proto, x-forwarded-host",
         note="own; name what the proxies set themselves, for the rest is the client's.",
     )  # fmt: skip
     enable_proxy_protocol: bool = option(
         False, "Take HTTP clients' addresses from the PROXY protocol (1 or 2) in front of each connection.",
         aliases=("http-enable-proxy-protocol",),
-        note="A connection without it is refused, as the protocol's text demands; there it is served, and"
-        " version 2 is not known.",
+        note="A connection without it is refused, as the protocol's text demands; uWSGI serves it, and"
+        " does not know version 2.",
     )  # fmt: skip
 
     def forwarded(self, note: Callable[[str, str], None]) -> Forwarded | None:

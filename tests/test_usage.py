@@ -98,7 +98,7 @@ def test_what_is_told_of_an_option():
     assert told("--help", "listen") == (
         "-l, --listen NUMBER\n\n  Connections that may wait to be accepted.\n\n"
         "  value    number\n  default  1024\n  example  listen = 1024\n  several  the last one counts\n"
-        "  uWSGI    100 there, and a start fails above net.core.somaxconn; here it is lowered to it.\n"
+        "  uWSGI    100 in uWSGI, and a start fails above net.core.somaxconn; here it is lowered to it.\n"
         "  area     Sockets\n"
     )
 

@@ -59,7 +59,7 @@ _REFUSED = {
     ),
     "requests have no numbers here; have the front end send an X-Request-ID": "request_id",
     "handlers of signals run in a thread of their own; register one": "signal_wait signal_received",
-    "which requests have a line is for disable-logging, log-4xx and their kin": "log_this_request",
+    "which requests have a line is for disable-logging, log-4xx and similar options": "log_this_request",
     "nothing is embedded in the server; use importlib.resources": (
         "embedded_data extract SymbolsImporter SymbolsZipImporter ZipImporter"
     ),

@@ -15,8 +15,8 @@ class CheaperOptions:
         0,
         "Keep at least so many workers, and up to processes under load; 0 = all always.",
         example="2",
-        note="The only algorithm is that of spare workers. One is busy, as there, while it has any request or"
-        " WebSocket in hand, however many cores are free.",
+        note="The only algorithm is that of spare workers. One is busy, as in uWSGI, while it has any request"
+        " or WebSocket in hand, however many cores are free.",
     )
     cheaper_initial: int = option(0, "Workers to begin with (default: cheaper).", example="2")
     cheaper_step: int = option(1, "Workers to add at a time.")

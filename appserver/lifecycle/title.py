@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TitleOptions:
     """Process titles."""
 
-    auto_procname: bool = option(True, "Accepted for uWSGI's sake: processes always have titles.")
+    auto_procname: bool = option(True, "Accepted for compatibility: processes always have titles.")
     procname: str = option("", "Title of every process.", example="mysite")
     procname_master: str = option("", "Title of the master.", example="mysite master")
     procname_prefix: str = option("", "Begin every title with this.", example="mysite-")

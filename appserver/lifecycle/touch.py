@@ -59,7 +59,7 @@ class TouchOptions:
     py_autoreload: float = option(
         0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",
         aliases=("py-auto-reload", "python-autoreload", "python-auto-reload"),
-        example="1", note="The kernel tells of changes; nothing is polled.",
+        example="1", note="The kernel reports changes; nothing is polled.",
     )  # fmt: skip
 
 

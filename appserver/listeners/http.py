@@ -62,7 +62,7 @@ class HttpOptions:
         None, "The same as keepalive-timeout, for HTTP alone; 1 and true mean keepalive-timeout itself, 0 and"
         " false end each connection behind its answer.",
         convert=kept, expects="seconds", bare=True, example="30",
-        note="Off there until it is set. 1 is on there as well, and not a second; true is off there.",
+        note="Off in uWSGI until it is set. There, too, 1 is on, and not a second; but true is off.",
     )  # fmt: skip
     limit_request_line: int = option(
         8192, "Bytes that a request line may have, with its end; 0 = as many as buffer-size.",

@@ -93,7 +93,7 @@ class Mongrel2Options:
         "Who reads Mongrel2's requests: every thread for itself (worker), or one receiver, which hands each"
         " to the least busy (shared); auto is shared where there are several processes.",
         convert=dispatch, expects="auto, worker or shared", example="shared",
-        note="own; there it is always worker.",
+        note="own; in uWSGI it is always worker.",
     )  # fmt: skip
     zeromq_queue: int = option(
         1000, "Requests of a shared receiver that may wait for a worker; more are answered 503.",

@@ -15,25 +15,25 @@ class StreamOptions:
         65536,
         "Bytes that a request's head may have.",
         short="b",
-        note="4096 there; a request that is too long is answered 431 here.",
+        note="4096 in uWSGI; a request that is too long is answered 431 here.",
     )
     post_buffering: int = option(
         1048576,
         "Bytes of a request's body held in memory; more goes to a temporary file. 0 = the application is"
         " called at once, and reads the body as it comes.",
-        note="Off there.",
+        note="Off in uWSGI.",
     )
     limit_post: int = option(
         1073741824,
         "Bytes that a request's body may have; 0 = no limit.",
         example="10485760",
-        note="0 there. A body that is too long is answered 413.",
+        note="0 in uWSGI. A body that is too long is answered 413.",
     )
     socket_timeout: float = option(
         60.0,
         "Seconds that a peer may take between two pieces of a request or an answer.",
         short="z",
-        note="4 there.",
+        note="4 in uWSGI.",
     )
     header_timeout: float = option(
         30.0, "Seconds that a peer may take for the head of a request.", note="own"

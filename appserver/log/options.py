@@ -63,8 +63,8 @@ class LogOptions:
     logto: str = option(
         "", "Append the log to this file instead of stderr.", convert=log_file,
         expects="file", example="/var/log/mysite.log",
-        note="A path, never a UDP address. What the application prints stays on stdout; there it is in the"
-        " file, as its loggers and `wsgi.errors` are here, too.", restart=True,
+        note="A path, never a UDP address. What the application prints stays on stdout; in uWSGI it is in"
+        " the file, as its loggers and `wsgi.errors` are here, too.", restart=True,
     )  # fmt: skip
     logto2: str = option(
         "", "As logto, but a new file is given to uid and gid, so that uid can open it anew.",
@@ -104,8 +104,9 @@ class LogOptions:
     log_date: str = option(
         _DATE, "The form of the times in the log; write %%Y in an ini file.", aliases=("logdate",),
         convert=date, expects="strftime form", bare=True, example="%%d/%%b/%%Y %%H:%%M:%%S",
-        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`. Where TZ"
-        " has rules in itself, as `CET-1CEST`, it becomes that of an application that sets another one.",
+        note="Lines always begin with a time, in the time zone of the start, or of `env = TZ=...`. A"
+        " TZ that contains its own rules, such as `CET-1CEST`, becomes that of an application that sets"
+        " another one.",
         restart=True,
     )  # fmt: skip
     log_encoder: tuple[Encoder, ...] = option(
@@ -127,7 +128,8 @@ class LogOptions:
     )  # fmt: skip
     log_req_route: tuple[tuple[str, re.Pattern[str]], ...] = option(
         (), "As log-route, but for the lines about requests.", convert=route, expects="logger regex",
-        example="api /api/", note="Names of `req-logger` count as well; there those of `logger` alone.",
+        example="api /api/",
+        note="Names of `req-logger` count as well; in uWSGI only those of `logger`.",
         restart=True,
     )  # fmt: skip
     log_drain: tuple[re.Pattern[str], ...] = option(
@@ -148,7 +150,7 @@ class LogOptions:
     )
     logfile_chmod: int | None = option(
         None, "Permissions of log files.", convert=mode, expects="octal digits",
-        note="640 there; what the umask leaves here, and 640 for `daemonize`.", restart=True,
+        note="640 in uWSGI; what the umask leaves here, and 640 for `daemonize`.", restart=True,
     )  # fmt: skip
     log_maxsize: int = option(
         0, "Begin a new file when the log has so many bytes; 0 = never.", example="100000000",

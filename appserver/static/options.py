@@ -79,8 +79,8 @@ class StaticOptions:
     )  # fmt: skip
     static_index: tuple[str, ...] = option(
         (), "Serve the file of this name for its directory.", expects="file", example="index.html",
-        note="Rules of `route` see the path of that file, as there. A POST is the application's: its path"
-        " stays that of the directory.",
+        note="Rules of `route` see the path of that file, as in uWSGI. A POST is the application's: its"
+        " path stays that of the directory.",
     )  # fmt: skip
     static_safe: tuple[str, ...] = option(
         (), "Symbolic links may lead below this directory, too.", expects="directory", convert=path,
@@ -91,7 +91,7 @@ class StaticOptions:
     )
     static_hidden: bool = option(
         False, "Serve files whose names begin with a dot, and .py, .pyc and .ini files, too.",
-        note="own; all files are served there. What is below /.well-known is served in any case.",
+        note="own; uWSGI serves all files. What is below /.well-known is served in any case.",
     )  # fmt: skip
     static_expires: tuple[tuple[re.Pattern[str], int], ...] = option(
         (), "Let files whose names match expire so many seconds after the answer.", convert=expiry,

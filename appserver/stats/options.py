@@ -20,10 +20,10 @@ class StatsOptions:
     """Statistics."""
 
     stats: str = option(
-        "", "Tell whoever connects here what the server does, as a JSON document in uWSGI's form.",
+        "", "Report what the server does to whoever connects here, as a JSON document in uWSGI's form.",
         aliases=("stats-server",), convert=checked, expects="address", example="127.0.0.1:9191",
         danger=exposed, relative=relative,
-        note="Needs no master. docs/statistics.md tells what is not as there.",
+        note="Needs no master. docs/statistics.md says what is not as in uWSGI.",
     )  # fmt: skip
     stats_http: bool = option(
         False, "Read an HTTP request before the statistics, and answer it; else they come at once, and bare.",

@@ -43,13 +43,13 @@ class WebSocketOptions:
     )  # fmt: skip
     websocket_ping_interval: float = option(
         30.0, "Seconds without a word of a WebSocket client after which it is sent a ping; 0 = never.",
-        aliases=("websocket-ping-freq", "websockets-ping-freq"), note="`websocket-ping-freq` there.",
+        aliases=("websocket-ping-freq", "websockets-ping-freq"), note="`websocket-ping-freq` in uWSGI.",
     )  # fmt: skip
     websocket_ping_timeout: float = option(
         30.0,
         "Seconds that a WebSocket client may take to answer a ping before it is given up; 0 = any time.",
         aliases=("websocket-pong-tolerance", "websockets-pong-tolerance"),
-        note="`websocket-pong-tolerance` there, and 3.",
+        note="`websocket-pong-tolerance` in uWSGI, and 3.",
     )  # fmt: skip
     websocket_deflate: bool = option(
         True, "Compress messages for WebSocket clients that offer permessage-deflate, over HTTP.", note="own"
