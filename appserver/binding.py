@@ -85,7 +85,10 @@ class BindOptions:
         short="a",
         note="One that is written @name is abstract anyway; uWSGI puts a NUL byte behind its name.",
     )  # fmt: skip
-    vacuum: bool = option(False, "Remove our Unix sockets at exit.", note="The pid files are always removed.")
+    vacuum: bool = option(
+        False, "Remove our Unix sockets at exit.",
+        note="Pid files are always removed, or emptied where the directory is not writable.",
+    )  # fmt: skip
 
 
 def bind(

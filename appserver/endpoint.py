@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from appserver.options import BadValue
 
-_FORMS = "a ZeroMQ endpoint, such as tcp://127.0.0.1:9191 or ipc:///run/mysite.ipc"
+_FORMS = "a ZeroMQ endpoint, such as tcp://127.0.0.1:9292 or ipc:///run/mysite.ipc"
 _TCP = re.compile(r"(?:[^;/]+;)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})").fullmatch
 _LONGEST = 107  # bytes of a Unix socket's name
 

@@ -74,7 +74,7 @@ characters of values are escaped as JSON does it.
 _EXAMPLES = {
     "file": "/srv/site/file", "directory": "/srv/site", "address": "127.0.0.1:8080", "path": "/run/site/path",
     "seconds": "30", "number": "4", "number or auto": "auto", "megabytes": "512", "octal digits": "660",
-    "NAME=value": "LANG=C.UTF-8", "endpoint": "tcp://127.0.0.1:9191", "engine:argument": "file:/var/log/site.log",
+    "NAME=value": "LANG=C.UTF-8", "endpoint": "tcp://127.0.0.1:9292", "engine:argument": "file:/var/log/site.log",
     "user[:group]": "www-data:www-data", "user": "www-data", "group": "www-data", "text": "text",
     "send_spec,recv_spec": "tcp://127.0.0.1:9999,tcp://127.0.0.1:9998",
     "module[:callable]": "mysite.wsgi:application",

@@ -42,6 +42,9 @@ connection after the other (bench/bare.py). It shows what Python takes where not
 a slow client may keep all others waiting; only what comes together or repeats can cost less, where that is
 made use of, as it is here. Behind goals stands also the most that can be: calls that sleep 50 ms make no more
 than 20 a second on each connection. Where that is less than a goal, nobody could have met it in this run.
+
+`null` is no server either, but a handler of Mongrel2's in C that sends the same page for each request and
+keeps the connection (bench/load/null.c). It shows what Mongrel2 itself can serve.
 """
 
 HEADLESS = "Nothing was measured."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.case import METRICS, Case, Goal
 from bench.cases import CASES
 from bench.sample import Sample, Summary, ratio
-from bench.server import LEAST, SERVERS
+from bench.server import LEAST, NULL, SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,11 +52,11 @@ class Measured:
         )
 
     def faster(self) -> list[str]:
-        """Return the peers that are better than ours in the headline."""
+        """Return the peers that are better than ours in the headline: of those that can be run instead."""
         found = []
         for name in self.case.servers[1:]:
             value = self.ratio(name)
-            if value is None or SERVERS[name].ours or name in LEAST:
+            if value is None or SERVERS[name].ours or name in {*LEAST, NULL}:
                 continue
             if value < 1 if METRICS[self.case.headline].more_is_better else value > 1:
                 found.append(name)

@@ -196,6 +196,7 @@ QUIET = ("--disable-logging",)
 GEVENT = ("--gevent", "1000", *QUIET)
 UWSGI_GEVENT = (*QUIET, "--gevent-monkey-patch", "--gevent")
 GUNICORN = ("gunicorn",)
+NULL = "null"
 OURS = ("appserver", *STANDS_ON)
 
 SERVERS = {
@@ -237,6 +238,6 @@ SERVERS = {
         Server("pywsgi", _solo("pywsgi"), (), ("gevent",), package="gevent"),
         Server("flup", _solo("flup"), (), ("flup",), package="flup"),
         *(Server(name, _least(name), (), OURS, package="gevent") for name in LEAST),
-        Server("null", _null, (), ("cc", "/usr/include/zmq.h")),
+        Server(NULL, _null, (), ("cc", "/usr/include/zmq.h")),
     )
 }

@@ -49,10 +49,10 @@ def exchange(sent=5, **environ):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("zeromq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
-        ("zmq:tcp://127.0.0.1:9191", "zeromq:tcp://127.0.0.1:9191"),
+        ("zeromq:tcp://127.0.0.1:9292", "zeromq:tcp://127.0.0.1:9292"),
+        ("zmq:tcp://127.0.0.1:9292", "zeromq:tcp://127.0.0.1:9292"),
         ("zeromq:ipc:///run/log", "zeromq:ipc:///run/log"),
-        ("mine zeromq:tcp://127.0.0.1:9191", "mine zeromq:tcp://127.0.0.1:9191"),
+        ("mine zeromq:tcp://127.0.0.1:9292", "mine zeromq:tcp://127.0.0.1:9292"),
         ("mine  file:/var/log/x", "mine file:/var/log/x"),
         ("file:/var/log/x y.log", "file:/var/log/x y.log"),
         ("file:stdio:", "file:stdio:"),
@@ -73,7 +73,7 @@ def test_bad_destinations(text):
         destination(text)
 
 
-@pytest.mark.parametrize("text", ["", "127.0.0.1:9191", "http://x", "tcp://", "tcp:127.0.0.1"])
+@pytest.mark.parametrize("text", ["", "127.0.0.1:9292", "http://x", "tcp://", "tcp:127.0.0.1"])
 def test_bad_endpoints(text):
     for convert, value in ((endpoint, text), (destination, f"zeromq:{text}")):
         with pytest.raises(BadValue, match=r"^(a ZeroMQ endpoint, such as )?tcp://"):

@@ -45,6 +45,12 @@ def test_systemd_understands_them(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_start_of_the_service_alone_starts_the_socket():
+    service = unit("appserver.service")["Unit"]
+    assert service["Requires"] == "appserver.socket"
+    assert "appserver.socket" in service["After"].split()
+
+
 def test_the_command_is_the_servers(tmp_path):
     program, *arguments = shlex.split(unit("appserver.service")["Service"]["ExecStart"])
     assert program == "/opt/appserver/bin/appserver"

@@ -97,6 +97,11 @@ def test_the_document_names_the_peers_that_are_better():
     assert "python -m bench http\n" in found
 
 
+def test_what_nobody_could_run_instead_is_no_peer_that_is_better():
+    found = {"appserver": [run(2e-6)], "null": [run(1e-6)], "uwsgi": [run(1.5e-6)]}
+    assert Measured(CASES["mongrel2"], found).faster() == ["uwsgi"]
+
+
 def test_the_plot_has_a_bar_for_each_server_that_was_measured():
     picture = ET.fromstring(svg([measured(), Measured(CASES["scgi"])]))
     bars = picture.findall("{http://www.w3.org/2000/svg}rect")

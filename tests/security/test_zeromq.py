@@ -37,7 +37,7 @@ KEY = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 @pytest.mark.parametrize(
     "text",
     [
-        "tcp://127.0.0.1:1", "tcp://collector.example:65535", "tcp://[::1]:9191", "tcp://eth0;10.0.0.1:9",
+        "tcp://127.0.0.1:1", "tcp://collector.example:65535", "tcp://[::1]:9292", "tcp://eth0;10.0.0.1:9",
         "ipc:///run/m2.ipc", "ipc://run/m2", "ipc://@abstract", "ipc://" + "p" * 107,
     ],
 )  # fmt: skip
@@ -151,7 +151,7 @@ def test_a_socket_that_is_open_to_all_is_told(tmp_path):
 def test_check_calls_it_dangerous(tmp_path):
     ini = tmp_path / "site.ini"
     ini.write_text(f"[appserver]\nmodule = {APP}\nzeromq = tcp://10.0.0.1:9999,tcp://127.0.0.1:9998\n"
-                   "log-zeromq = tcp://10.0.0.1:9191\n")  # fmt: skip
+                   "log-zeromq = tcp://10.0.0.1:9292\n")  # fmt: skip
     command = [sys.executable, "-m", "appserver", "--check", "--json", "--ini", ini]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     told = [each for each in json.loads(done.stdout)["lines"] if each["verdict"] == "dangerous"]
