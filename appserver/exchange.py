@@ -312,7 +312,10 @@ class Exchange:
 
 
 def _no_status(status: object) -> ApplicationError:
-    return ApplicationError(f"{status!r} is no status: three digits, a blank and a reason")
+    why = "three digits from 200 to 599, a blank and a reason"
+    if str(status)[:3] == "101":
+        why = 'a WebSocket is accepted by environ["wsgi.websocket"]'
+    return ApplicationError(f"{status!r} is no status: {why}")
 
 
 def _no_header(field: object) -> ApplicationError:

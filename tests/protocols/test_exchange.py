@@ -94,6 +94,12 @@ def test_two_lengths():
         exchange().start_response("200 OK", [("Content-Length", "5"), ("content-length", "5")])
 
 
+def test_who_accepts_a_websocket_is_told_how():
+    x = exchange()
+    with pytest.raises(ApplicationError, match=r"accepted by environ\[\"wsgi.websocket\"\]"):
+        x.start_response("101 Switching Protocols", [])
+
+
 @pytest.mark.parametrize("status", ["200 ", "299 ok", "404 Not Found", "599 \xe9\t!"])
 def test_good_statuses(status):
     x = exchange()
