@@ -40,10 +40,18 @@ _WIDTH = 100  # columns of lines that are written to no terminal
 def run() -> NoReturn:
     """Run the command line of this process, and end that, whatever threads the application has left."""
     code = main()
-    if sys.getprofile() is not None or sys.gettrace() is not None:  # cProfile and coverage write then
+    if _observed():  # cProfile and coverage write then
         sys.exit(code)
     leaving.finish()
     os._exit(code)
+
+
+def _observed() -> bool:
+    """Tell whether a profiler or a tracer watches this process; since Python 3.12 some do by `sys.monitoring`."""
+    if sys.getprofile() is not None or sys.gettrace() is not None:
+        return True
+    monitoring = getattr(sys, "monitoring", None)
+    return monitoring is not None and any(monitoring.get_tool(each) for each in range(6))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -661,7 +661,10 @@ class TestZeromq:
         where, listen = collector
         sock = listen()
         done = subprocess.run(
-            [sys.executable, "-c", FORKED, where], capture_output=True, text=True, timeout=30
+            [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", FORKED, where],
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         assert (done.returncode, done.stderr) == (0, "")
         lines = sorted(sock.recv().decode() for _ in range(6))

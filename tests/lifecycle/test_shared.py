@@ -223,8 +223,8 @@ def test_more_than_the_queue_holds_are_refused(start):
         assert held[0].client.answer().status == 503
         assert held[0].client.closed() == 3
         assert shared.peer.get("/echo?text=room").body == b"room"
-        assert shared.server.log.count("zeromq-queue is full: 4 requests wait") == 1
         shared.server.wait_until("there is room again; 5 requests were answered 503")
+        assert shared.server.log.count("zeromq-queue is full: 4 requests wait") == 1
 
 
 # A worker's end
