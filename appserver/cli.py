@@ -47,7 +47,7 @@ def run() -> NoReturn:
 
 
 def _observed() -> bool:
-    """Tell whether a profiler or a tracer watches this process; since Python 3.12 some do by `sys.monitoring`."""
+    """Tell whether a profiler or a tracer watches this process; since 3.12 some do by `sys.monitoring`."""
     if sys.getprofile() is not None or sys.gettrace() is not None:
         return True
     monitoring = getattr(sys, "monitoring", None)
