@@ -393,12 +393,16 @@ class Request:
                 self._close_connection([] if self.x.begun else [self.intake.codec.refuse(OVERDUE, self.x)])
         self._log(self.x.status[:3] if self.x.begun else OVERDUE.status[:3])
         self.x.logged = True  # should the application come back
-        self.gone = self.given_up = True  # what the application still sends
-        if not direct:
+        self.gone = True  # what the application still sends
+        if direct:  # `done` ends it, should the application come back
             if self.wire is not None:
-                self.wire.lost()
-            self._end_timer()
-            self.intake.end(self)
+                self.intake.loop.run_callback_threadsafe(self.wire.lost)
+            return
+        self.given_up = True
+        if self.wire is not None:
+            self.wire.lost()
+        self._end_timer()
+        self.intake.end(self)
 
     def _publish(self, pieces: list[Piece], last: bool = False) -> None:
         if last and self.inflow is not None and not self.inflow.finished:

@@ -15,6 +15,7 @@ from appserver import harakiri
 from appserver.blocking import BlockingOptions
 from appserver.harakiri import HarakiriOptions, Watchdog
 from tests.support.fronts import poll
+from tests.support.mongrel2 import Mongrel2
 from tests.support.server import Server
 
 APP = """
@@ -206,6 +207,31 @@ def test_a_worker_that_cannot_be_freed_is_replaced(limited, way, options):
     assert (status, body) == (504, b"The application took too long.\n")
     site.wait_until(r"cannot be interrupted")
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+
+
+@pytest.mark.parametrize("dispatch", ["worker", "shared"])
+def test_a_stop_waits_for_no_call_that_was_given_up_and_comes_back(tmp_path, dispatch):
+    """Where several loops share a process it goes on, and one of them is free again."""
+    (tmp_path / "app.py").write_text(APP)
+    os.mkfifo(tmp_path / "fifo")
+    words = [
+        "--module",
+        "app",
+        "--master",
+        "--threads",
+        "2",
+        "--harakiri",
+        "0.3",
+        "--worker-reload-mercy",
+        "20",
+    ]
+    with Mongrel2() as peer:
+        mounts = ["--zeromq", peer.spec, "--zeromq-dispatch", dispatch]
+        with Server(*mounts, *words, cwd=tmp_path) as server:
+            assert peer.get("/stuck?read").body == b"The application took too long.\n"
+            (tmp_path / "fifo").write_bytes(b"")
+            assert server.stop() == 0
+    assert "stopped with requests in hand" not in server.log
 
 
 def test_others_in_the_worker_finish(limited):
