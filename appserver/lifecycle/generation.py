@@ -21,7 +21,7 @@ from appserver.server import StopOptions
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from appserver.configuration import Configuration
     from appserver.lifecycle.watcher import Look
@@ -333,12 +333,12 @@ class Generation:
             worker.kill()
             await worker.exited
 
-    async def drop(self, number: int) -> None:
-        """Keep no worker of that number any more, and wait until the one that there is has ended."""
-        self._slots.pop(number).cancel()
-        ending = [self.end(each) for each in self.workers if each.number == number and not each.stopping]
-        if ending:
-            await asyncio.wait(ending)
+    def drop(self, number: int) -> Coroutine[None, None, None]:
+        """Keep no worker of that number any more; return what waits until the one that there is has ended."""
+        self._slots.pop(number).cancel()  # at once: the next command looks at `numbers` before anything waits
+        return _ended(
+            [self.end(each) for each in self.workers if each.number == number and not each.stopping]
+        )
 
     async def retire(self, report: Report) -> None:
         """End the preloader, then all workers.
@@ -377,6 +377,12 @@ class Generation:
             if not preloader.exited.done():
                 preloader.kill()
             await preloader.exited
+
+
+async def _ended(ending: list[asyncio.Task[None]]) -> None:
+    """Wait until all of them have."""
+    if ending:
+        await asyncio.wait(ending)
 
 
 @contextmanager

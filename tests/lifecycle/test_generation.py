@@ -195,3 +195,26 @@ def test_a_worker_that_finishes_without_a_limit_may_get_one(monkeypatch):
         worker.board.close()
 
     asyncio.run(main())
+
+
+def test_a_number_that_is_dropped_is_free_at_once(monkeypatch):
+    """The next command, or signal, may come in the same turn of the loop."""
+
+    async def keep(generation, number, worker):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Generation, "_keep", keep)
+
+    async def main():
+        generation = Generation(
+            1, Configuration(CONFIGURATION), None, Children(), asyncio.Event(), ledger=None
+        )
+        for number in (1, 2):
+            generation.keep(number)
+        ending = asyncio.ensure_future(generation.drop(2))
+        assert generation.numbers == [1]
+        generation.keep(2)
+        await ending
+        assert generation.numbers == [1, 2]
+
+    asyncio.run(main())
