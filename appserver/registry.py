@@ -17,7 +17,7 @@ GROUP = "appserver.listeners"
 # Of `Listener`, which gives those that derive from it most of them; an address may be the instance's.
 _PARTS = (
     "name", "Options", "subscribes", "dangers", "bind", "follows", "take_over", "adapt", "attendant",
-    "refuse", "abandon", "waiting", "start", "stop", "in_hand", "busy", "close",
+    "refuse", "abandon", "sever", "waiting", "start", "stop", "in_hand", "busy", "close",
 )  # fmt: skip
 
 

@@ -148,9 +148,9 @@ def test_one_whose_code_fails_is_refused(tmp_path, monkeypatch):
         (Tiny("", None), "it lacks a class"),
         (types.SimpleNamespace(name="tiny"),
          ("it lacks Options, subscribes, dangers, bind, follows, take_over, adapt, attendant, refuse,"
-          " abandon, waiting, start, stop, in_hand, busy, close")),
+          " abandon, sever, waiting, start, stop, in_hand, busy, close")),
         (type("Short", (), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
-         ("it lacks dangers, follows, take_over, adapt, attendant, refuse, abandon, waiting, start, stop, in_hand,"
+         ("it lacks dangers, follows, take_over, adapt, attendant, refuse, abandon, sever, waiting, start, stop, in_hand,"
           " busy, close")),
         (type("Derived", (Listener,), {"name": "tiny", "Options": TinyOptions, "subscribes": False, "bind": None}),
          "it lacks address, busy, close, start, stop"),

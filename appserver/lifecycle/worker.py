@@ -133,6 +133,9 @@ class Worker:
         """End at once; called by a native thread when nothing else here can go on."""
         if self._logs.access is not None:
             self._logs.access.flush()
+        for listener in self._configuration.listeners:
+            with suppress(Exception):  # the loop may be using it
+                listener.sever()
         os._exit(1)
 
     def _prepare(self) -> None:

@@ -173,18 +173,30 @@ class Channel:
 
     def _reset(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
+        self._spoil_end()
+        self.close()
+
+    def _spoil_end(self) -> None:
         if self.listener.tcp:
             reset_at_close(self.fd)
         elif self.codec.spoiler and not self.sender:  # else it would be in the middle of something
             self.put([self.codec.spoiler])
-        self.close()
+
+    def sever(self) -> None:
+        """Have the end of the process break it under an answer that is not sent whole; in any thread."""
+        if self.state != CLOSED and self.state != DRAIN and self._misses(self.x):
+            self._spoil_end()
 
     def cut(self) -> None:
         """Close at once, and break the connection under an answer that is not sent whole."""
         self._break_off(self.x if self.state != DRAIN else None)
 
+    def _misses(self, x: Exchange | None) -> bool:
+        """Tell whether a part of an answer that has begun is not sent."""
+        return x is not None and x.begun and (bool(self.sender) or not x.ended)
+
     def _break_off(self, x: Exchange | None) -> None:
-        if x is not None and x.begun and (self.sender or not x.ended):
+        if self._misses(x):
             self._reset()
         else:
             self.close()

@@ -469,7 +469,9 @@ class Connection(Channel):
         x = self.x
         if x is None or self.state not in {RUN, SWITCHED}:
             return
-        if not x.begun:
+        begun = x.begun
+        self.gone = True  # what the application still sends
+        if not begun:
             answer = self.codec.refuse(OVERDUE, x)
             if direct:
                 with suppress(OSError):
@@ -477,14 +479,22 @@ class Connection(Channel):
             else:
                 self.put([answer])
         if self.service.access is not None:
-            self.service.access.line(x, x.status[:3] if x.begun else OVERDUE.status[:3], 0.0)
+            self.service.access.line(x, x.status[:3] if begun else OVERDUE.status[:3], 0.0)
         x.logged = True  # should the application come back
         if direct:
+            with suppress(OSError):
+                self.sever()
+            self.listener.loop.run_callback_threadsafe(self._let_go, x, begun)
+        else:
+            self._let_go(x, begun)
+
+    def _let_go(self, x: Exchange, begun: bool) -> None:
+        """End the connection of a request that was given up, unless that has ended by itself."""
+        if self.x is not x or self.state not in {RUN, SWITCHED}:
             return
-        self.gone = True  # what the application still sends
         if self.inlet is not None:
             self.inlet.leave()
-        if x.begun:
+        if begun:
             self._reset()
         else:
             self.linger()

@@ -132,6 +132,9 @@ class Listener(Protocol):
     def abandon(self) -> None:
         """Free the address in any thread while the loop is blocked, which serves later what waits."""
 
+    def sever(self) -> None:
+        """Have the end of the process show which answers it cuts; in any thread, with the loop blocked."""
+
     def waiting(self) -> tuple[int, int]:
         """Return how many connections wait to be accepted, and how many may; or zeros."""
         return 0, 0

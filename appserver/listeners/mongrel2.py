@@ -245,6 +245,9 @@ class Mongrel2Listener:
     def abandon(self) -> None:
         """Do nothing: there is no address of its own."""
 
+    def sever(self) -> None:
+        """Do nothing: Mongrel2 keeps the connections."""
+
     def waiting(self) -> tuple[int, int]:
         """Return zeros: nobody connects to this server."""
         return 0, 0

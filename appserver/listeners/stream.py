@@ -197,6 +197,13 @@ class StreamListener:
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)
 
+    def sever(self) -> None:
+        """Have the end of the process show which answers it cuts; in any thread, with the loop blocked."""
+        for connection in list(self.connections):
+            if isinstance(connection, Connection):  # a plug-in may have its own
+                with suppress(OSError):
+                    connection.sever()
+
     def _adopt(self, fd: int, peer: Any) -> None:
         """Serve a descriptor that another thread has accepted."""
         if self._sock is None or (self._guarded and not self._admits(peer)):

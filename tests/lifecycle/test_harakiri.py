@@ -264,6 +264,28 @@ def test_an_answer_that_has_begun_is_cut(limited):
     assert site.told()["pid"]
 
 
+def begun(site, way):
+    """Request an answer that begins and does not go on; return the connection once it has begun."""
+    sock = socket.create_connection(site.address, timeout=30)
+    sock.sendall(b"GET /begun?%b HTTP/1.1\r\nHost: x\r\n\r\n" % way)
+    data = b""
+    while b"begun" not in data:
+        more = sock.recv(65536)
+        assert more, data
+        data += more
+    return sock
+
+
+@pytest.mark.parametrize("options", [{"harakiri": 1}, {"harakiri": 0, "gevent_block_limit": 1}])
+def test_answers_that_have_begun_do_not_pass_for_whole_ones_when_their_worker_ends(limited, options):
+    """The kernel would end their connections in order, as the answers' own ends do over uwsgi and SCGI."""
+    site = limited(gevent=10, **options)
+    with begun(site, b"sleep") as other, begun(site, b"c") as stuck:
+        for sock in (stuck, other):
+            with pytest.raises(ConnectionResetError):
+                sock.recv(65536)
+
+
 def test_an_answer_that_waits_for_its_client_is_cut(limited):
     """The greenlet that waited for the client serves others when that reads on."""
     site = limited(gevent=10)
