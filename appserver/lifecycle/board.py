@@ -131,6 +131,10 @@ class Board:
         """How many requests the loops have begun or keep waiting."""
         return sum(self.row(loop)[IN_HAND] for loop in range(self.loops))
 
+    def settle(self) -> None:
+        """Keep the counters as they are, and unmap the memory, which takes a descriptor as long."""
+        self._numbers = memoryview(self._numbers.tobytes()).cast("Q")
+
     def close(self) -> None:
         """Close the descriptor; the counters stay readable as long as this object."""
         if self.fd >= 0:

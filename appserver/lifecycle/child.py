@@ -49,11 +49,11 @@ async def first(*futures: asyncio.Future[Any], timeout: float | None = None) -> 
 class Child:
     """A process with a channel to it: messages are words, one a datagram.
 
-    ``heard`` is called with each message, in the master's loop. ``exited`` is done with the
-    status of waitpid(2), or None where that is not known.
+    ``heard`` is called with each message, in the master's loop, unless `hear` is another. ``exited`` is done
+    with the status of waitpid(2), or None where that is not known.
     """
 
-    def __init__(self, children: Children, name: str, heard: Callable[[str], None]) -> None:
+    def __init__(self, children: Children, name: str, heard: Callable[[str], None] | None = None) -> None:
         self.name = name
         self.pid = 0
         self.after = children.strangers  # ends that were noted before it began are not its own
@@ -79,11 +79,16 @@ class Child:
             if text.startswith("hello "):
                 self._children.known(self, int(text[6:]))
             else:
-                self._heard(text)
+                self.hear(text)
             return
         self.close()
         if not self.pid and not self.exited.done():
             self.exited.set_result(None)
+
+    def hear(self, message: str) -> None:
+        """Take what the process says."""
+        if self._heard is not None:
+            self._heard(message)
 
     def send(self, text: str, fds: Sequence[int] = ()) -> None:
         """Send a message, perhaps with descriptors; a process that has gone hears nothing."""

@@ -46,7 +46,7 @@ class Serving(Child):
     """A worker as the master sees it."""
 
     def __init__(self, children: Children, generation: Generation, number: int) -> None:
-        super().__init__(children, f"worker {number}", self._hear)
+        super().__init__(children, f"worker {number}")
         loop = asyncio.get_running_loop()
         self.number = number
         self.generation = generation.number
@@ -70,7 +70,8 @@ class Serving(Child):
         self._looked = 0.0  # when its life was checked last
         self._aborted: float | None = None  # when it was sent SIGABRT for showing none
 
-    def _hear(self, message: str) -> None:
+    def hear(self, message: str) -> None:
+        """Take that it serves or cannot, what it has loaded, or that it is to be replaced."""
         verb, _, rest = message.partition(" ")
         if verb == "ready" and not self.ready.done():
             self.since = monotonic()
@@ -229,6 +230,7 @@ class Generation:
             )  # fmt: skip
         self.workers.discard(worker)
         self._ledger.end(worker)
+        worker.board.settle()
 
     def keep(self, number: int, worker: Serving | None = None) -> None:
         """Keep a worker of that number from now on, beginning with one that serves already."""

@@ -150,12 +150,12 @@ def refused(address):
 
 
 @contextmanager
-def without_descriptors(pid, left=0):
-    """Have a process find no more than so many descriptors meanwhile."""
+def without_descriptors(pid, left=0, limit=None):
+    """Have a process find no more than so many descriptors meanwhile, or none from *limit* on."""
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
     free = sorted(set(range(soft)) - taken)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left], hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left] if limit is None else limit, hard))
     yield
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 

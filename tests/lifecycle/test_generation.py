@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
+import weakref
 from math import inf
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from appserver.configuration import Configuration
 from appserver.lifecycle.board import Board
 from appserver.lifecycle.child import Child, Children
 from appserver.lifecycle.generation import Generation, Serving
+from appserver.stats.ledger import Ledger
 from tests.support.server import ROOT
 
 CONFIGURATION = ["--http", "127.0.0.1:0", "--module", "x", "--master"]
@@ -216,5 +219,54 @@ def test_a_number_that_is_dropped_is_free_at_once(monkeypatch):
         generation.keep(2)
         await ending
         assert generation.numbers == [1, 2]
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def littered():
+    """No garbage is collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def boards():
+    """Return how many boards this process has mapped."""
+    with open("/proc/self/maps") as maps:
+        return maps.read().count("memfd:appserver-board")
+
+
+def test_a_worker_that_has_ended_leaves_no_board(littered):
+    """One that stayed until garbage is collected would be a descriptor for each worker that there was."""
+
+    async def main():
+        before = boards()
+        generation = Generation(
+            1, Configuration(CONFIGURATION), None, Children(), asyncio.Event(), ledger=Ledger()
+        )
+        worker = Serving(Children(), generation, 1)
+        worker.board.note_service()
+        worker.board.close()
+        assert boards() == before + 1
+        generation._gone(worker)
+        assert boards() == before
+        assert worker.board.serves, "who has not heard of its end may still ask"
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_has_ended_is_no_garbage(littered):
+    async def main():
+        generation = SimpleNamespace(
+            configuration=Configuration(CONFIGURATION), number=1, note=None, startup=0.0
+        )
+        worker = Serving(Children(), generation, 1)
+        known = weakref.ref(worker)
+        worker.close()
+        worker.board.close()
+        del worker
+        assert known() is None
 
     asyncio.run(main())
