@@ -57,6 +57,7 @@ class Child:
         self.name = name
         self.pid = 0
         self.after = children.strangers  # ends that were noted before it began are not its own
+        self.killed = False  # by this process
         self._doom = 0  # a signal that came before the pid was known
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._children = children
@@ -106,6 +107,7 @@ class Child:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, unless it has ended; as soon as its pid is known."""
+        self.killed = True
         if not self.pid:
             self._doom = number
         elif not self.exited.done():

@@ -104,6 +104,12 @@ class Serving(Child):
             self.kill(signal.SIGABRT)  # faulthandler writes the stacks
 
     @property
+    def failed(self) -> bool:
+        """Whether it has served, and ended otherwise than it was told to."""
+        told_to = self.stopping and (self.killed or not self.exited.result())
+        return bool(self.since) and not told_to
+
+    @property
     def serving(self) -> bool:
         """Whether it takes requests."""
         return bool(self.since) and not self.stopping and not self.exited.done()
@@ -223,6 +229,8 @@ class Generation:
 
     def _gone(self, worker: Serving) -> None:
         worker.close()
+        if worker.failed:
+            log.error("worker %d (pid %d) ended: %s", worker.number, worker.pid, told(worker.exited.result()))
         if lost := worker.board.lost:
             log.error(
                 "%s (pid %d) has ended, and %d lines of its log were dropped: nobody read them",
@@ -256,7 +264,6 @@ class Generation:
                 log.info("worker %d (pid %d) serves", number, worker.pid)
             await first(worker.exited, worker.recycle)
             if worker.exited.done():
-                log.error("worker %d (pid %d) ended: %s", number, worker.pid, told(worker.exited.result()))
                 young = monotonic() - worker.since < _YOUNG
                 pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE) if young else 0.0
                 worker = None

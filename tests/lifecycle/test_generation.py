@@ -223,6 +223,35 @@ def test_a_number_that_is_dropped_is_free_at_once(monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("stopping, killed, status, told", [
+    (False, False, 0, "exit code 0"),
+    (False, False, 1 << 8, "exit code 1"),
+    (False, True, 9, "killed by SIGKILL"),
+    (True, False, 0, ""),
+    (True, False, 1 << 8, "exit code 1"),
+    (True, False, 11, "killed by SIGSEGV"),
+    (True, True, 9, ""),
+])  # fmt: skip
+def test_an_end_that_nobody_asked_for_is_told(caplog, stopping, killed, status, told):
+    """Also that of a worker which has a successor by then."""
+
+    async def main():
+        generation = Generation(
+            1, Configuration(CONFIGURATION), None, Children(), asyncio.Event(), ledger=Ledger()
+        )
+        worker = Serving(Children(), generation, 1)
+        worker.board.close()
+        worker.hear("ready")
+        worker.stopping = stopping
+        if killed:
+            worker.kill()
+        worker.exited.set_result(status)
+        generation._gone(worker)
+
+    asyncio.run(main())
+    assert [each.getMessage() for each in caplog.records] == [f"worker 1 (pid 0) ended: {told}"] * bool(told)
+
+
 @pytest.fixture
 def littered():
     """No garbage is collected meanwhile."""

@@ -410,6 +410,9 @@ def test_a_loop_that_cannot_be_freed_costs_the_worker(limited):
     assert status == 504
     site.wait_until("cannot be freed")
     poll(lambda: site.told()["pid"] != before, "the worker is not replaced")
+    site.wait_until(rf"worker 1 \(pid {before}\) ended: exit code 1$")
+    site.server.stop()
+    assert site.count(") ended: ") == 1
 
 
 def test_what_was_looked_at_is_not_kept(monkeypatch):
