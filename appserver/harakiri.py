@@ -2,7 +2,7 @@
 
 A request that is overdue is interrupted by an exception, `Harakiri`, in the place where it is:
 
-* in a greenlet that waits: thrown by its loop;
+* in a greenlet that waits: thrown by its loop, once it had its turn;
 * in a greenlet that blocks the main thread: raised by a signal's handler, which ends blocking
   system calls, too, and knows for certain what the thread was running; where that blocks the loop, a greenlet
   that the application has spawned is interrupted as well;
@@ -52,6 +52,7 @@ _LOOK = 0.1  # seconds between looks at what runs
 _IDLE = 0.5  # seconds between looks while nothing does
 _GRACE = 2.0  # seconds that an interrupted request has to end
 _SIGNAL = signal.SIGRTMIN + 1
+_LAST = -1  # behind what has become due while the loop was blocked
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ class _Loop:
 class Running:
     """A request in the application, as far as its time limit is concerned."""
 
-    __slots__ = ("asynchronous", "channel", "greenlet", "hit", "loop", "since", "thread", "told", "x")
+    __slots__ = (
+        "asynchronous", "channel", "due", "greenlet", "hit", "loop", "reached", "since", "thread", "told",
+        "x",
+    )  # fmt: skip
 
     def __init__(self, x: Exchange, channel: Channel, loop: _Loop) -> None:
         self.x = x
@@ -101,6 +105,8 @@ class Running:
         self.greenlet: greenlet = getcurrent()
         self.since = monotonic()
         self.told = 0.0  # when it was found to be overdue
+        self.due = False  # its loop is about to raise the exception in it
+        self.reached = 0.0  # when it has tried that first
         self.hit = False  # the exception has been raised in it
         self.asynchronous = False  # and may still be on its way
 
@@ -201,7 +207,7 @@ class Watchdog:
     def resume(self, run: Running) -> None:
         """Count it from 0."""
         run.since = monotonic()
-        run.told = 0.0
+        run.told = run.reached = 0.0
         run.hit = run.asynchronous = False
         self._running[id(run)] = run
 
@@ -243,8 +249,16 @@ class Watchdog:
             )  # fmt: skip
         if not run.hit:
             self._interrupt(run)
-        if now - run.told > _GRACE and id(run) in self._running:
+        late = now - max(run.told, run.reached) > _GRACE
+        if late and id(run) in self._running and (run.reached or not self._held_up(run)):
             self._abandon(run)
+
+    def _held_up(self, run: Running) -> bool:
+        """Tell whether a request waits only for another one, which keeps the loop and has a limit, too."""
+        loop = run.loop.thread
+        return not run.blocks and any(
+            each.blocks and each.thread == loop for each in list(self._running.values())
+        )
 
     def _interrupt(self, run: Running) -> None:
         """Raise `Harakiri` where a request is."""
@@ -260,8 +274,22 @@ class Watchdog:
                     _raise_in(run.thread, Harakiri)
 
     def _throw(self, run: Running) -> None:
-        """Throw into a greenlet that waits; in its loop."""
-        if id(run) in self._running and not run.hit:
+        """Throw into a greenlet that waits, in its loop; first it has its turn, if another one kept that."""
+        if run.due:
+            return
+        run.due = True
+        timer = run.loop.loop.timer(0, priority=_LAST)
+
+        def now() -> None:
+            timer.close()
+            run.due = False
+            self._throw_now(run)
+
+        timer.start(now)
+
+    def _throw_now(self, run: Running) -> None:
+        run.reached = run.reached or monotonic()
+        if id(run) in self._running and run.told and not run.hit:
             run.hit = True  # before: it may have ended when the call returns
             run.hit = interrupt(run.x, Harakiri)
 

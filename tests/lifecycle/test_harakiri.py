@@ -8,6 +8,7 @@ import socket
 import threading
 import weakref
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,10 @@ import itertools, json, os, pathlib, sqlite3, sys, threading, time
 def spin():
     while True:
         pass
+
+def spin_at_last():
+    open("hold.released", "w").close()
+    spin()
 
 def search():
     for number in itertools.count():
@@ -102,7 +107,7 @@ loaded.names, loaded.conn = ["first"], object()
 WAYS = {
     "block": block, "read": read,
     "sleep": lambda: time.sleep(1000), "pipe": lambda: os.read(os.pipe()[0], 1), "spin": spin, "stubborn": stubborn, "c": stuck_in_c, "gil": stuck,
-    "forgiving": forgiving, "cleaning": cleaning, "asyncio": in_asyncio, "search": search,
+    "forgiving": forgiving, "cleaning": cleaning, "asyncio": in_asyncio, "last": spin_at_last, "search": search,
 }
 
 def application(environ, start_response):
@@ -262,6 +267,39 @@ def test_an_answer_that_has_begun_is_cut(limited):
     assert status == 0, error  # the chunked body has no end
     site.wait_until('"GET /begun.sleep HTTP/1.1" 200 5 ')
     assert site.told()["pid"]
+
+
+def test_who_only_waited_for_the_one_that_blocked_the_loop_is_answered(limited):
+    """Its time is up as well, and what it waits for has come by then."""
+    site = limited(gevent=10, harakiri=1)
+    other = site.hold()
+    assert site.get("/stuck?last")[0] == 504
+    assert other()[0] == 200
+
+
+@pytest.mark.parametrize("blocks, reached, given_up", [
+    (False, 0.0, True),
+    (True, 0.0, False),
+    (True, 100.0, True),
+    (True, 109.0, False),
+])  # fmt: skip
+def test_a_request_that_waits_for_another_one_is_not_what_cannot_be_interrupted(
+    monkeypatch, blocks, reached, given_up
+):
+    """Nobody has tried to, as long as the loop does not turn."""
+    found = []
+    watchdog = Watchdog(HarakiriOptions(harakiri=1.0), BlockingOptions(), list, list, pings=False)
+    watchdog.attach()
+    (thread,) = watchdog._loops
+    monkeypatch.setattr(watchdog, "_abandon", found.append)
+    monkeypatch.setattr(watchdog, "_interrupt", lambda run: None)
+    waiting = watchdog.begin(None, None, thread)
+    waiting.told, waiting.reached = 100.0, reached
+    waiting.greenlet = SimpleNamespace(gr_frame=object())
+    if blocks:
+        watchdog.begin(None, None, thread)
+    watchdog._overdue(waiting, 110.0)
+    assert found == [waiting] * given_up
 
 
 def begun(site, way):
