@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from appserver import directories
-from appserver.address import AddressError, parse
+from appserver.address import AddressError
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
@@ -28,6 +28,7 @@ from appserver.log.access import AccessOptions
 from appserver.log.options import LogOptions, astray
 from appserver.masking import visible
 from appserver.options import TRUE, Catalogue, Kind, changed, kept, option
+from appserver.overlaps import overlaps
 from appserver.plan import ConcurrencyOptions, Plan, PlanError, plan
 from appserver.registry import RegistryError, listeners
 from appserver.server import StopOptions
@@ -181,7 +182,8 @@ class Configuration:
             self._kind(classes, mounting, setting)(setting.value or "", self.settings)
             for mounting, setting in self.settings.mounts
         ]
-        self.problems += self._twice()
+        found = overlaps(self.listeners, self.settings, self.catalogue, self.directory)
+        self.problems += [visible(self.secrets.hidden(each)) for each in found]
         if not self.listeners and not self.problems:
             unread = f"; {' and '.join(line.unread)}: {_UNREAD}" if line.unread else ""
             self.problems.append(f"{_NOTHING}{unread}")
@@ -214,29 +216,6 @@ class Configuration:
             spoken = getattr(self.settings.of(owner), "protocol", "")
             kinds = [classes[spoken]] if spoken in classes else kinds
         return kinds[0]
-
-    def _twice(self) -> list[str]:
-        """Return a problem for each address that another setting has, too; some can be shared."""
-        found: list[str] = []
-        first: dict[object, Setting] = {}
-        for listener, (_, setting) in zip(self.listeners, self.settings.mounts, strict=True):
-            spec = Spec(setting.value or "")
-            where: object = listener.address
-            does = "connect to"
-            if self.catalogue.by_name[setting.name].expects == "address":
-                where, does = parse(spec.address), "listen on"
-            if isinstance(where, tuple):
-                where = (where[0] or "0.0.0.0", where[1])  # noqa: S104  (`:port`)
-            shared = isinstance(where, int) or (isinstance(where, tuple) and not where[1])
-            if shared or (does == "listen on" and spec.of(self.settings, BindOptions).reuse_port):
-                continue
-            before = first.setdefault(where, setting)
-            if before is not setting:
-                told = f"cannot {does} {spec.address} twice: {before.place} has it, too"
-                found.append(
-                    self.secrets.hidden(f"{setting.place}: {told}; remove one, or choose another address")
-                )
-        return found
 
     def tell(self, log: Logger) -> None:
         """Log what is to be said about the configuration when the server starts."""

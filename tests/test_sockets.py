@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import signal
@@ -12,6 +14,8 @@ import sys
 
 import pytest
 
+from appserver.address import AddressError
+from appserver.binding import BindOptions, bind
 from appserver.configuration import Configuration
 from tests.support.clients import HttpClient, ScgiClient
 from tests.support.fronts import poll
@@ -283,19 +287,99 @@ class TestBothFamilies:
             assert "Address already in use; stop the other server" in failing("--http", address, *app)
 
 
+def doubled(directory, *lines):
+    """Return the problems of a file whose first listener is in line 3."""
+    (directory / "site.ini").write_text("\n".join(["[appserver]", "module = a", *lines, ""]))
+    return Configuration([str(directory / "site.ini")]).problems
+
+
 @pytest.mark.parametrize(
-    "first, second", [("127.0.0.1:8080", "127.0.0.1:8080"), (":8080", "0.0.0.0:8080"), ("/x.sock", "/x.sock, vacuum=1")]
-)  # fmt: skip
+    "first, second", [("127.0.0.1:8080", "127.0.0.1:8080"), ("/x.sock", "/x.sock, vacuum=1")]
+)
 def test_an_address_that_stands_twice_is_told_with_both_lines(tmp_path, first, second):
-    (tmp_path / "site.ini").write_text(
-        f"[appserver]\nmodule = a\nhttp = {first}\nhttp = :80\nsocket = {second}\n"
-    )
-    configuration = Configuration([str(tmp_path / "site.ini")])
-    [problem] = configuration.problems
+    [problem] = doubled(tmp_path, f"http = {first}", "http = :80", f"socket = {second}")
     assert problem == (
         f"{tmp_path}/site.ini:5: cannot listen on {second.partition(',')[0]} twice: {tmp_path}/site.ini:3 has it, too;"
         " remove one, or choose another address"
     )
+
+
+@pytest.mark.parametrize(
+    "first, option, second",
+    [
+        (":8080", "socket", "0.0.0.0:8080"),
+        (":8080", "socket", "127.0.0.1:8080"),
+        ("127.0.0.1:8080", "socket", ":8080"),
+        ("localhost:8080", "socket", "127.0.0.1:8080"),
+        ("[::]:8080", "socket", "[::1]:8080"),
+        (":8080, reuse-port=1", "socket", ":8080"),
+        ("{0}/a.sock", "socket", "{0}/b/../a.sock"),
+        ("{0}/a.sock", "socket", "{0}/link/a.sock"),
+        ("{0}/a.sock, reuse-port=1", "socket", "{0}/a.sock, reuse-port=1"),
+        (":8080", "stats", "127.0.0.1:8080"),
+        ("{0}/a.sock", "stats", "{0}/./a.sock"),
+        ("{0}/a.sock", "control-socket", "{0}/a.sock"),
+    ],
+)
+def test_addresses_that_overlap_are_told_with_both_lines(tmp_path, first, option, second):
+    (tmp_path / "link").symlink_to(tmp_path)
+    first, second = (each.format(tmp_path) for each in (first, second))
+    [problem] = doubled(tmp_path, f"http = {first}", f"{option} = {second}")
+    first, second = first.partition(",")[0], second.partition(",")[0]
+    written = "" if first == second else f", as {first}"
+    assert problem == (
+        f"{tmp_path}/site.ini:4: cannot listen on {second} twice: {tmp_path}/site.ini:3 has it, too{written};"
+        " remove one, or choose another address"
+    )
+
+
+@pytest.mark.parametrize(
+    "first, option, second",
+    [
+        ("127.0.0.1:8080", "socket", "127.0.0.2:8080"),
+        ("127.0.0.1:8080", "socket", "[::1]:8080"),
+        ("[::]:8080", "socket", ":8080"),
+        ("127.0.0.1:8080", "socket", "127.0.0.1:8081"),
+        ("absent.invalid:8080", "socket", "127.0.0.1:8080"),
+        (":8080, reuse-port=1", "socket", "127.0.0.1:8080, reuse-port=1"),
+        ("/x.sock", "socket", "/y.sock"),
+        ("/x.sock", "socket", "@/x.sock"),
+        ("/x.sock", "socket", "/x.sock, abstract-socket=1"),
+        (":0", "stats", "127.0.0.1:0"),
+        ("@x.sock", "control-socket", "./x.sock"),
+    ],
+)
+def test_addresses_beside_each_other_are_no_problem(tmp_path, first, option, second):
+    assert doubled(tmp_path, f"http = {first}", f"{option} = {second}") == []
+
+
+def test_statistics_on_the_control_socket_are_told(tmp_path):
+    [problem] = doubled(tmp_path, "http = :0", "control-socket = ./a.sock", "stats = ././a.sock")
+    assert f"site.ini:4: cannot listen on ./a.sock twice: {tmp_path}/site.ini:5 has it, too" in problem
+
+
+def available(address, other, mounted):
+    """Tell whether the kernel lets one server have both."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for text in (address, other):
+                beside = [address, other] if mounted else []
+                stack.enter_context(bind(text, BindOptions(), {}, beside))
+        except AddressError:
+            return False
+        return True
+
+
+@needs_ipv6
+@pytest.mark.parametrize("option", ["socket", "stats"])
+def test_the_kernel_agrees(tmp_path, option):
+    """Of every pair of hosts the problem is told that the kernel would have with it."""
+    hosts = ["", "0.0.0.0", "127.0.0.1", "127.0.0.2", "localhost", "[::]", "[::1]", "[::ffff:127.0.0.1]"]
+    port = free_port()
+    for one, other in itertools.product(hosts, hosts):
+        first, second = f"{one}:{port}", f"{other}:{port}"
+        told = doubled(tmp_path, f"http = {first}", f"{option} = {second}")
+        assert (not told) is available(first, second, option == "socket"), (first, second, told)
 
 
 @pytest.mark.parametrize(
