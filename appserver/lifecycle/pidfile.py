@@ -47,6 +47,24 @@ class PidOptions:
     )
 
 
+def pid_files(options: PidOptions) -> dict[str, PidFile]:
+    """Return the pid files that the options name, by option; those of one path have the same one."""
+    named = {"pidfile": options.pidfile, "pidfile2": options.pidfile2, "safe-pidfile": options.safe_pidfile}
+    made: dict[str, PidFile] = {}
+    found = {}
+    try:
+        for name, path in named.items():
+            if path:
+                above, file = os.path.split(os.path.abspath(path))
+                where = os.path.join(os.path.realpath(above), file)
+                found[name] = made[where] = made.get(where) or PidFile(name, path)
+    except StartError:
+        for each in made.values():
+            each.remove()
+        raise
+    return found
+
+
 class PidFile:
     """The pid file of this process, which holds its lock (flock(2)) until `remove`.
 
@@ -145,7 +163,7 @@ class PidFile:
         return os.path.samestat(there, os.fstat(fd))
 
     def _error(self, reason: str) -> StartError:
-        return StartError(self._option, f"no pid file {self._given}: {reason}", self._given)
+        return StartError(self._option, f"cannot use the pid file {self._given}: {reason}", self._given)
 
 
 def _writer(pid: int, written: float) -> str:

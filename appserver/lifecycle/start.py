@@ -21,7 +21,7 @@ from appserver.lifecycle.lifetime import adopt_orphans
 from appserver.lifecycle.master import Master
 from appserver.lifecycle.notify import Notifier
 from appserver.lifecycle.options import ControlOptions
-from appserver.lifecycle.pidfile import PidFile, PidOptions
+from appserver.lifecycle.pidfile import PidOptions, pid_files
 from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.log.access import AccessOptions
 from appserver.log.destinations import Log, LogError
@@ -74,12 +74,11 @@ def _run(
     stack: ExitStack,
 ) -> int:
     settings = configuration.settings
-    options, pids = settings.of(PrivilegeOptions), settings.of(PidOptions)
+    options = settings.of(PrivilegeOptions)
     logs = Log(settings.of(LogOptions), settings.of(AccessOptions), privileges.owner(options), daemon)
     stack.callback(logs.close)
     configuration.tell(log)
-    named = {"pidfile": pids.pidfile, "pidfile2": pids.pidfile2, "safe-pidfile": pids.safe_pidfile}
-    files = {name: PidFile(name, path) for name, path in named.items() if path}
+    files = pid_files(settings.of(PidOptions))
     for file in files.values():
         stack.callback(file.remove)
     unused = dict(passed)

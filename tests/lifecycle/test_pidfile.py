@@ -12,7 +12,7 @@ import pytest
 
 from appserver.lifecycle import pidfile
 from appserver.lifecycle.error import StartError
-from appserver.lifecycle.pidfile import PidFile
+from appserver.lifecycle.pidfile import PidFile, PidOptions, pid_files
 
 
 @pytest.fixture
@@ -35,6 +35,26 @@ def refused(path):
         PidFile("pidfile", str(path)).write()
     assert (caught.value.option, caught.value.value) == ("pidfile", str(path))
     return str(caught.value)
+
+
+def test_options_that_name_one_path_have_one_file(tmp_path, path, request):
+    (tmp_path / "link").symlink_to(tmp_path)
+    named = f"{tmp_path}/./site.pid", str(tmp_path / "link" / "site.pid"), str(tmp_path / "other.pid")
+    files = pid_files(PidOptions(*named))
+    for file in files.values():
+        request.addfinalizer(file.close)
+        file.write()
+    assert path.read_text() == (tmp_path / "other.pid").read_text() == f"{os.getpid()}\n"
+    for file in files.values():
+        file.remove()
+    assert sorted(os.listdir(tmp_path)) == ["link"]
+
+
+def test_a_path_that_cannot_be_had_gives_up_those_before(tmp_path, path, held):
+    path.touch()
+    with pytest.raises(StartError, match=f"cannot use the pid file {tmp_path}: "):
+        pid_files(PidOptions(str(path), str(tmp_path)))
+    held().write()
 
 
 def test_the_pid_is_written_and_removed(path, held):
@@ -86,7 +106,7 @@ def other():
 def test_the_file_of_a_server_that_locks_nothing_is_left_alone(path, other):
     path.write_text(f"{other.pid}\n")
     assert refused(path) == (
-        f"no pid file {path}: it is that of sleep (pid {other.pid}), which runs; stop that one or choose another path"
+        f"cannot use the pid file {path}: it is that of sleep (pid {other.pid}), which runs; stop that one or choose another path"
     )
     assert path.read_text() == f"{other.pid}\n"
 
@@ -119,7 +139,7 @@ def test_a_second_server_is_refused_with_the_pid_of_the_first(path, held):
     held().write()
     before = path.read_text()
     assert refused(path) == (
-        f"no pid file {path}: another server (pid {os.getpid()}) holds it; stop that one or choose another path"
+        f"cannot use the pid file {path}: another server (pid {os.getpid()}) holds it; stop that one or choose another path"
     )
     assert path.read_text() == before
 
@@ -128,7 +148,8 @@ def test_a_server_that_has_not_written_yet_is_respected(path, held):
     path.touch()
     held()
     assert (
-        refused(path) == f"no pid file {path}: another server holds it; stop that one or choose another path"
+        refused(path)
+        == f"cannot use the pid file {path}: another server holds it; stop that one or choose another path"
     )
 
 
@@ -179,7 +200,7 @@ def test_links_are_not_followed(tmp_path, path):
     target = tmp_path / "precious"
     target.write_text("1")
     path.symlink_to(target)
-    assert refused(path) == f"no pid file {path}: it is a symbolic link; name the file itself"
+    assert refused(path) == f"cannot use the pid file {path}: it is a symbolic link; name the file itself"
     assert target.read_text() == "1"
 
 
@@ -187,23 +208,23 @@ def test_links_are_not_followed(tmp_path, path):
 def test_a_file_of_something_else_is_kept(path, text):
     path.write_text(text)
     assert refused(path) == (
-        f"no pid file {path}: the file there holds something else than a pid; choose another path"
+        f"cannot use the pid file {path}: the file there holds something else than a pid; choose another path"
     )
     assert path.read_text() == text
 
 
 def test_a_fifo_is_refused_without_waiting(path):
     os.mkfifo(path)
-    assert refused(path) == f"no pid file {path}: it is no regular file; choose another path"
+    assert refused(path) == f"cannot use the pid file {path}: it is no regular file; choose another path"
 
 
 def test_a_missing_directory_is_told(tmp_path):
     path = tmp_path / "absent" / "site.pid"
-    assert refused(path) == f"no pid file {path}: the directory must exist"
+    assert refused(path) == f"cannot use the pid file {path}: the directory must exist"
 
 
 def test_a_directory_is_told(tmp_path):
-    assert refused(tmp_path) == f"no pid file {tmp_path}: Is a directory"
+    assert refused(tmp_path) == f"cannot use the pid file {tmp_path}: Is a directory"
 
 
 def test_a_full_disk_is_told(path, held, monkeypatch):

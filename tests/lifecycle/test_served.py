@@ -54,6 +54,13 @@ class TestPidFiles:
         assert site.server.stop() == 0
         assert not pidfile.exists()
 
+    def test_one_path_may_be_that_of_all_options(self, site, pidfile):
+        """As in uWSGI, which writes it again."""
+        site.configure(**dict.fromkeys(["pidfile", "pidfile2", "safe-pidfile"], pidfile)).start()
+        assert int(pidfile.read_text()) == site.server.process.pid
+        assert site.server.stop() == 0
+        assert not pidfile.exists()
+
     def test_a_second_server_is_refused(self, site, pidfile):
         site.configure(pidfile=pidfile).start()
         code, _, said = run(site, "--ini", site.ini)
