@@ -35,7 +35,7 @@ async def run(master: Master, words: list[str], report: Report) -> None:
             _dump_stacks(master)
             await _stop(master, 0, report)
         case ["workers", text] if text.isascii() and text.lstrip("+-").isdigit():
-            report(f"{master.set_workers(text)} workers are wanted")
+            report(wanted_workers(master.set_workers(text)))
         case ["status"]:
             _tell(master, report)
         case ["stacks"]:
@@ -47,6 +47,11 @@ async def run(master: Master, words: list[str], report: Report) -> None:
             master.rotate_logs()
         case _:
             raise Failed(f"there is no command {' '.join(words)!r}")
+
+
+def wanted_workers(workers: int) -> str:
+    """Return how many workers are wanted, in words."""
+    return "1 worker is wanted" if workers == 1 else f"{workers} workers are wanted"
 
 
 async def _stop(master: Master, mercy: float | None, report: Report) -> None:
@@ -64,6 +69,6 @@ def _dump_stacks(master: Master) -> None:
 
 def _tell(master: Master, report: Report) -> None:
     """Report the state of every process."""
-    report(f"master: pid {os.getpid()}, {master.cheaper.wanted} workers are wanted")
+    report(f"master: pid {os.getpid()}, {wanted_workers(master.cheaper.wanted)}")
     for worker in master.all_workers():
         report(told(worker))

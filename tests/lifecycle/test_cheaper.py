@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
+from appserver.lifecycle.commands import wanted_workers
 from tests.lifecycle.conftest import children
 from tests.support.fronts import poll
 
@@ -98,7 +99,7 @@ def test_what_is_set_while_the_first_generation_loads_holds_for_it(site, number,
     site.configure(processes=2).launch()
     with gate.open("w"):  # it is open when the application has come to it
         site.server.process.send_signal(number)
-        site.wait_until(f"INFO {workers} workers are wanted")
+        site.wait_until(f"INFO {wanted_workers(workers)}")
     site.server.start()
     poll(lambda: len(children(site.server.process.pid)) == workers + 1, "there are others")
     assert len(site.pids(workers)) == workers
@@ -113,7 +114,7 @@ def test_what_is_set_while_a_reload_goes_on_holds_for_it(site, number, workers):
     site.server.process.send_signal(signal.SIGHUP)
     with gate.open("w"):  # it is open when the application has come to it
         site.server.process.send_signal(number)
-        site.wait_until(f"INFO {workers} workers are wanted")
+        site.wait_until(f"INFO {wanted_workers(workers)}")
     site.wait_until("generation 2 has taken over")
     poll(lambda: len(children(site.server.process.pid)) == workers + 1, "there are others")
     assert len(site.pids(workers)) == workers
@@ -137,7 +138,7 @@ def test_one_more_and_one_less_by_signals(site):
     site.server.process.send_signal(signal.SIGTTIN)
     site.wait_until("3 workers are wanted")
     assert len(site.pids(3)) == 3
-    for wanted in (2, 1, 1):
+    for workers in (2, 1, 1):
         site.server.process.send_signal(signal.SIGTTOU)
-        poll(lambda: site.count(f"{wanted} workers are wanted") >= 1, "it does not shrink")  # noqa: B023
+        poll(lambda: site.count(wanted_workers(workers)) >= 1, "it does not shrink")  # noqa: B023
     poll(lambda: len({site.told()["pid"] for _ in range(5)}) == 1, "they do not leave")

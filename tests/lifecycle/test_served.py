@@ -421,7 +421,7 @@ class TestCommands:
         site.start()
         assert ctl("workers", "+1") == (0, "3 workers are wanted\n", "")
         site.pids(3)
-        assert ctl("workers", "1") == (0, "1 workers are wanted\n", "")
+        assert ctl("workers", "1") == (0, "1 worker is wanted\n", "")
 
     @pytest.mark.parametrize("command", ["stop", "drain"])
     def test_stop(self, site, ctl, command):
