@@ -126,6 +126,7 @@ def _check(configuration: Configuration) -> int:
 
     unloadable = lacking = ""
     machine = "--json" in configuration.commands
+    missing = configuration.missing() if configuration.supervised else []
     patching = _patch(configuration)
     privileges.mask(configuration.settings.of(PrivilegeOptions))
     try:
@@ -137,7 +138,9 @@ def _check(configuration: Configuration) -> int:
         privileges.foresee(options)
     except (LoadError, StartError) as error:
         unloadable = configuration.told(error)
-    problems = [*configuration.missing(), *([unloadable] if unloadable else [])]
+    if not configuration.supervised:  # what the application makes is there before the sockets are
+        missing = configuration.missing()
+    problems = [*missing, *([unloadable] if unloadable else [])]
     report = Report(configuration, problems, [*patching.warnings, *configuration.dangers()], lacking)
     if machine:
         _print(report.json())

@@ -23,6 +23,7 @@ from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
 from appserver.lifecycle.options import wants_master
 from appserver.lifecycle.privileges import PrivilegeOptions, owner_of_sockets
 from appserver.lifecycle.recycling import RecyclingOptions
+from appserver.lifecycle.touch import TouchOptions, without_watcher
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.log.access import AccessOptions
 from appserver.log.options import LogOptions, astray
@@ -239,11 +240,17 @@ class Configuration:
         ] + [self._placed(option, name, why) for option, name, why in in_vain]
 
     def missing(self) -> list[str]:
-        """Return a problem for each directory that a start needs and that is not there."""
+        """Return a problem for each thing that a start needs and that is not there.
+
+        With a master that is to be asked before the application is loaded, which changes sys.path.
+        """
         if self.mistakes:
             return []
         found = directories.missing(self.settings, self.catalogue, self.directory)
-        return [self._placed(each.option, each.value, each.why) for each in found]
+        problems = [self._placed(each.option, each.value, each.why) for each in found]
+        if self.settings.of(TouchOptions).py_autoreload and (why := without_watcher()):
+            problems.append(self._placed("py-autoreload", "", why))
+        return problems
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -409,6 +410,22 @@ class TestDirectories:
         ini(*lines, section="appserver")
         main(["--check", "site.ini"])
         assert "directory" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_what_watches_modules_has_to_be_installed(capsys, tmp_path, monkeypatch, installed):
+    """Where the server is, and not where the application brings its own."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "watchfiles.py").touch()
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name: (installed or None) if name == "watchfiles" and str(tmp_path / "own") not in sys.path else found(name),
+    )  # fmt: skip
+    ini("py-autoreload = 1", "pythonpath = own")
+    assert main(["--check", "site.ini"]) == (0 if installed else 2)
+    told = "site.ini:4: py-autoreload = 1: it needs the library watchfiles: pip install watchfiles"
+    assert capsys.readouterr().err == ("" if installed else f"appserver: {told}\n")
 
 
 class TestEnvironment:

@@ -7,7 +7,6 @@ live in a child that is executed anew, `watcher`; it ends when the master has go
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver.lifecycle import watcher
 from appserver.lifecycle.error import StartError
+from appserver.lifecycle.touch import without_watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,8 +95,8 @@ class Autoreload:
     """
 
     def __init__(self, changed: Callable[[list[str]], None]) -> None:
-        if importlib.util.find_spec("watchfiles") is None:
-            raise StartError("py-autoreload", "it needs the library watchfiles: pip install watchfiles")
+        if why := without_watcher():
+            raise StartError("py-autoreload", why)
         self._changed = changed
         self._looks: Mapping[str, Look] | None = None
         self._pause = 0.0

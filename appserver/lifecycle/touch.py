@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,8 +60,15 @@ class TouchOptions:
     py_autoreload: float = option(
         0.0, "Reload when a file of an imported module changes; any number of seconds above 0 will do.",
         aliases=("py-auto-reload", "python-autoreload", "python-auto-reload"),
-        example="1", note="The kernel reports changes; nothing is polled.",
+        example="1",
+        note="It needs `pip install watchfiles`. The kernel reports changes; nothing is polled.",
     )  # fmt: skip
+
+
+def without_watcher() -> str:
+    """Return why imported modules cannot be watched; empty where they can."""
+    found = importlib.util.find_spec("watchfiles") is not None
+    return "" if found else "it needs the library watchfiles: pip install watchfiles"
 
 
 class Touched:
