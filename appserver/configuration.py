@@ -17,6 +17,7 @@ from appserver.arguments import CommandLine
 from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
 from appserver.fairqueue import QueueOptions
+from appserver.hooks import HookOptions, wanted
 from appserver.lifecycle import cheaper, recycling
 from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
@@ -26,6 +27,7 @@ from appserver.lifecycle.recycling import RecyclingOptions
 from appserver.lifecycle.touch import TouchOptions, without_watcher
 from appserver.listeners.options import Mongrel2ServerOptions, StreamOptions
 from appserver.log.access import AccessOptions
+from appserver.log.destinations import LogError, encryption
 from appserver.log.options import LogOptions, astray
 from appserver.masking import visible
 from appserver.options import TRUE, Catalogue, Kind, changed, kept, option
@@ -248,6 +250,11 @@ class Configuration:
             return []
         found = directories.missing(self.settings, self.catalogue, self.directory)
         problems = [self._placed(each.option, each.value, each.why) for each in found]
+        if not wanted(self.settings.of(HookOptions), "asap"):  # which may make the files
+            try:
+                encryption(self.settings.of(LogOptions))
+            except LogError as error:
+                problems.append(self.told(error))
         if self.settings.of(TouchOptions).py_autoreload and (why := without_watcher()):
             problems.append(self._placed("py-autoreload", "", why))
         return problems

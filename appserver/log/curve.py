@@ -54,9 +54,12 @@ def keys(server: str, own: str) -> Curve | None:
     """Return the keys for a *server*'s public one, None where there is none.
 
     *own* is the file of our secret certificate; without one a pair is made that holds until the process
-    ends. Raise `OSError` where the file cannot be had or others can read it, or where ZeroMQ has no CURVE.
+    ends. Raise `OSError` where the file cannot be had, others can read it or it stands alone, or where
+    ZeroMQ has no CURVE.
     """
     if not server:
+        if own:
+            raise OSError("the collector's public key is missing; set log-zeromq-server-key, too")
         return None
     import zmq.auth  # noqa: PLC0415  (most logs do without ZeroMQ)
 

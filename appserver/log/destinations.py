@@ -7,7 +7,7 @@ import os
 from typing import Protocol
 
 from appserver.log.access import DEFAULT, Access, AccessOptions
-from appserver.log.curve import keys
+from appserver.log.curve import Curve, keys
 from appserver.log.encoders import Ruled, Rules
 from appserver.log.loggers import Loggers
 from appserver.log.options import LogOptions, named, parts
@@ -44,6 +44,16 @@ def _together(sinks: list[tuple[str, Sink]], rules: Rules) -> Sink:
     return sinks[0][1] if len(sinks) == 1 else Sinks([sink for _, sink in sinks])
 
 
+def encryption(options: LogOptions) -> Curve | None:
+    """Return the keys for ZeroMQ collectors, None for none; raise `LogError` where they cannot be had."""
+    try:
+        return keys(options.log_zeromq_server_key, options.log_zeromq_client_key)
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        name = "log-zeromq-client-key" if options.log_zeromq_client_key else "log-zeromq-server-key"
+        raise LogError(name, options.log_zeromq_client_key, f"the log cannot be encrypted: {why}") from None
+
+
 class Log:
     """The open destinations of one server."""
 
@@ -71,14 +81,7 @@ class Log:
             "logger": options.logger,
             "log-zeromq": options.log_zeromq,
         }
-        try:
-            self._curve = keys(options.log_zeromq_server_key, options.log_zeromq_client_key)
-        except OSError as error:
-            why = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-            name = "log-zeromq-client-key" if options.log_zeromq_client_key else "log-zeromq-server-key"
-            raise LogError(
-                name, options.log_zeromq_client_key, f"the log cannot be encrypted: {why}"
-            ) from None
+        self._curve = encryption(options)
         try:
             sinks = [self._sink(name, text) for name, texts in named.items() for text in texts]
             requests = [self._sink("req-logger", text) for text in options.req_logger]

@@ -91,7 +91,8 @@ class LogOptions:
     )  # fmt: skip
     log_zeromq_client_key: str = option(
         "", "Be known to collectors by the secret key in this file; a fresh pair otherwise.",
-        expects="file", example="/etc/mysite/appserver.key_secret", note="own; nobody else may read it.",
+        expects="file", example="/etc/mysite/appserver.key_secret",
+        note="own; nobody else may read it. It needs `log-zeromq-server-key`.",
         restart=True,
     )  # fmt: skip
     req_logger: tuple[str, ...] = option(

@@ -322,6 +322,38 @@ def test_without_a_server_s_key_nothing_is_encrypted():
     assert keys("", "") is None
 
 
+def test_a_key_of_our_own_is_nothing_without_the_server_s(certificates):
+    """The log would travel as it is, though somebody has asked for encryption."""
+    secret = str(certificates / "appserver.key_secret")
+    with pytest.raises(
+        LogError, match="the collector's public key is missing; set log-zeromq-server-key"
+    ) as caught:
+        Log(LogOptions(log_zeromq_client_key=secret))
+    assert (caught.value.option, caught.value.value) == ("log-zeromq-client-key", secret)
+
+
+@pytest.mark.parametrize(
+    "key, lines, told",
+    [
+        ("appserver.key_secret", [f"log-zeromq-server-key = {KEY}"], ""),
+        ("appserver.key_secret", [], "the collector's public key is missing; set log-zeromq-server-key, too"),
+        ("missing", [f"log-zeromq-server-key = {KEY}"], "No such file or directory: {}"),
+        ("missing", [f"log-zeromq-server-key = {KEY}", "exec-asap = make-keys"], ""),
+    ],
+)
+def test_check_finds_keys_that_a_start_fails_with(tmp_path, certificates, key, lines, told):
+    site, path = tmp_path / "site.ini", certificates / key
+    doubled = [each.replace("%", "%%") for each in lines]
+    site.write_text("\n".join(["[appserver]", "http = :0", f"log-zeromq-client-key = {path}", *doubled, ""]))
+    problems = Configuration([str(site)]).missing()
+    if told:
+        [problem] = problems
+        assert problem.startswith(f"{site}:3: log-zeromq-client-key = ")
+        assert problem.endswith(f": the log cannot be encrypted: {told.format(path)}")
+    else:
+        assert problems == []
+
+
 # Pickles
 
 FORBIDDEN = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "multiprocessing"}
