@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appserver.foreign import ELSEWHERE, FOREIGN
+from appserver.ini.expansion import unset
 from appserver.masking import masked
 from appserver.pcre import RegexError, compiled
 
@@ -86,6 +87,11 @@ class Option:
     def name(self) -> str:
         """The option's name in ini files and, behind two dashes, on the command line."""
         return self.field.rstrip("_").replace("_", "-")  # import_, as Python has a statement of that name
+
+    @property
+    def runs(self) -> bool:
+        """Whether a shell may have the value, which has ``$(command)`` of its own."""
+        return "command" in self.expects.split() or self.expects == "action:argument"
 
     @staticmethod
     def commented(text: str) -> bool:
@@ -334,12 +340,12 @@ class Catalogue:
                 value = declared.convert(setting.value or "")
             except UnsupportedValue as error:
                 if not setting.lenient:
-                    problems.append(f"{setting}: expected {error}")
+                    problems.append(f"{setting}: expected {error}{unset(setting.value or '')}")
                 continue
             except BadValue as error:
                 files = setting.lenient and not setting.place.startswith("$")
                 told = declared.uwsgi(setting.value or "") if files else ""
-                problems.append(f"{setting}: expected {error}{told}")
+                problems.append(f"{setting}: expected {error}{told}{unset(setting.value or '')}")
                 continue
             fields = values[declared.owner]
             if declared.repeats:

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from appserver.foreign import FOREIGN
+from appserver.ini.expansion import unset
 from appserver.ini.logic import NAMES as LOGIC
 from appserver.options import BadValue, Kind, UnsupportedValue
 
@@ -119,10 +120,11 @@ class Judge:
         try:
             declared.convert(value)
         except UnsupportedValue as error:
-            told = f"Expected {error}."
+            told = f"Expected {error}{unset(value)}."
             return (Judgement.UNSUPPORTED if setting.lenient else Judgement.WRONG), told
         except BadValue as error:
-            return Judgement.WRONG, f"Expected {error}{declared.uwsgi(value) if setting.lenient else ''}."
+            told = declared.uwsgi(value) if setting.lenient else ""
+            return Judgement.WRONG, f"Expected {error}{told}{unset(value)}."
         if danger := self._danger(setting, declared):
             return Judgement.DANGEROUS, danger
         return Judgement.HONOURED, f"{declared.help}{self._overridden(setting, declared)}"
@@ -150,6 +152,8 @@ class Judge:
             return f"{last} is read later and counts; {remedy}."
         if setting.lenient and declared.commented(value):
             return "uWSGI has no comments behind a value: all of it is the value."
+        if not declared.runs and (missing := unset(value)):
+            return f"It is taken as it is written, as in uWSGI{missing}."
         if declared.danger is not None:
             return declared.danger(value)
         return ""

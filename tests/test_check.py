@@ -428,6 +428,62 @@ def test_what_watches_modules_has_to_be_installed(capsys, tmp_path, monkeypatch,
     assert capsys.readouterr().err == ("" if installed else f"appserver: {told}\n")
 
 
+class TestUnset:
+    """Variables of the environment that are not set: they are left as they are written."""
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch):
+        for name in ("PORT", "WORKERS", "NONE_1"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("GIVEN", "$(PORT)")
+
+    @pytest.mark.parametrize(
+        "line, told",
+        [
+            ("http-socket = :$(PORT)",
+             "expected host:port with a port from 0 to 65535; the environment variable PORT is not set"),
+            ("http-socket = :$(GIVEN)",
+             "expected host:port with a port from 0 to 65535; the environment variable PORT is not set"),
+            ("processes = $(WORKERS)",
+             "expected a whole number, 1 or more, or auto; uWSGI takes it for 0; the environment variable WORKERS is not set"),
+            ("listen = $(WORKERS)$(NONE_1)$(WORKERS)",
+             "expected a whole number, 0 or more; uWSGI takes it for 0; the environment variables WORKERS and NONE_1 are not set"),
+            ("processes = $(no-such:-name)", "expected a whole number, 1 or more, or auto; uWSGI takes it for 0"),
+            ("ini = $(NONE_1).ini", "$(NONE_1).ini: No such file or directory; the environment variable NONE_1 is not set"),
+            ("pyargv = @($(NONE_1))",
+             "No such file or directory: $(NONE_1); the environment variable NONE_1 is not set"),
+        ],
+    )  # fmt: skip
+    def test_a_problem_names_them(self, line, told):
+        [(word, text)] = judged(line)
+        problem = Configuration(["site.ini"]).problems[-1]
+        assert problem.startswith("site.ini:4: ")
+        assert problem.endswith(told)
+        assert (word, text) == ("wrong", f"{told[0].upper()}{told[1:]}.")
+
+    @pytest.mark.parametrize("section", ["uwsgi", "appserver"])
+    @pytest.mark.parametrize("line", ["pyargv = --port $(PORT)", "env = A=$(PORT)", "logto = $(PORT).log"])
+    def test_a_value_that_is_taken_is_dangerous(self, line, section):
+        told = "It is taken as it is written, as in uWSGI; the environment variable PORT is not set."
+        assert judged(line, section=section) == [("dangerous", told)]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "exec-pre-app = echo $(hostname)",
+            "hook-pre-app = exec:echo $(hostname)",
+            "cron = 0 3 -1 -1 -1 tar cf $(date).tar /srv",
+            "touch-exec = /srv/x echo $(hostname)",
+            "attach-daemon = x $(hostname)",
+            "pyargv = $(PORT:-8080)",
+            "pyargv = $(9) $() $(a b)",
+            "pyargv = @(exec://echo $(echo 1))",
+        ],
+    )
+    def test_what_a_shell_takes_or_has_another_form_is_not(self, line):
+        assert judged(line)[0][0] == "honoured"
+
+
 class TestEnvironment:
     def test_variables_are_settings_before_all_others(self, monkeypatch):
         monkeypatch.setenv("APPSERVER_THREADS", "4")

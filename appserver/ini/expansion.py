@@ -6,6 +6,7 @@ What names nothing stays as it is written, so that ``log-format = %(addr)`` reac
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from appserver.ini.error import IniError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST = 1000  # replacements in one value; more than that and it contains itself
 _LONGEST = 1 << 20
+_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _MOST_READ = 1 << 19  # characters, as each replacement has it read anew
 
 
@@ -62,6 +64,16 @@ def environment(name: str) -> str | None:
         return os.environ.get(name) or text
     name, minus, text = name.partition("-")
     return os.environ.get(name, text) if minus else None
+
+
+def unset(value: str) -> str:
+    """Return the end of a sentence that names the variables of a value that are not set; empty for none."""
+    names = [each for each in dict.fromkeys(_VARIABLE.findall(value)) if each not in os.environ]
+    if not names:
+        return ""
+    many = len(names) > 1
+    what = f"variables {', '.join(names[:-1])} and {names[-1]} are" if many else f"variable {names[0]} is"
+    return f"; the environment {what} not set"
 
 
 def contents(source: str) -> str:

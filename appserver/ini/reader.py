@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appserver.ini.error import IniError
-from appserver.ini.expansion import computed, contents, environment, expanded
+from appserver.ini.expansion import computed, contents, environment, expanded, unset
 from appserver.ini.lines import OWN, lines, uncommented
 from appserver.ini.logic import ENDS, Block, Facts
 from appserver.ini.logic import NAMES as LOGIC
@@ -71,7 +71,7 @@ class Reader:
         try:
             self._add(setting)
         except IniError as error:
-            self.problems.append(f"{setting}: {error}")
+            self.problems.append(f"{setting}: {error}{unset(setting.value or '')}")
 
     def read(self, name: str) -> None:
         """Take the settings of ``file`` or ``file:section``, as with ``--ini`` on the command line.
@@ -258,7 +258,7 @@ class Reader:
                 try:
                     value = expanded(setting.value, symbol, partial(self._found, look_up))
                 except IniError as error:
-                    self.problems.append(f"{setting}: {error}")
+                    self.problems.append(f"{setting}: {error}{unset(setting.value)}")
                     continue
                 if value != setting.value:
                     written = setting.value if setting.written is None else setting.written
