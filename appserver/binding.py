@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _Socket = socket.socket  # the real one, also where gevent replaces it later
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
+NO_SOCKET = "a file that is no socket is there; move it away or choose another path"
 _LAST_ID = 2**32 - 2  # what the kernel's type holds
 
 
@@ -230,14 +231,19 @@ def _make_file(sock: socket.socket, path: str, options: BindOptions) -> None:
         raise
 
 
+def taken_by_a_file(path: str) -> bool:
+    """Tell whether something that is no socket is at *path*; raise `OSError` where nobody may look."""
+    try:
+        return not stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _remove_stale(path: str) -> None:
     """Remove the socket file that a dead server left; raise `OSError` for a live one's."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(
-                errno.EEXIST, "a file that is no socket is there; move it away or choose another path"
-            )
-    except FileNotFoundError:
+    if taken_by_a_file(path):
+        raise FileExistsError(errno.EEXIST, NO_SOCKET)
+    if not os.path.lexists(path):
         return
     with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)

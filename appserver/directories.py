@@ -1,28 +1,29 @@
-"""Directories that a start needs for what it makes: logs, pid files and Unix sockets."""
+"""Where a start makes logs, pid files and Unix sockets: what is in the way there, and what is missing."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from appserver.address import parse
-from appserver.binding import BindOptions, socket_name
+from appserver.binding import NO_SOCKET, BindOptions, socket_name, taken_by_a_file
 from appserver.hooks import HookOptions, wanted
 from appserver.lifecycle.daemon import DaemonOptions
 from appserver.lifecycle.options import ControlOptions
-from appserver.lifecycle.pidfile import PidOptions
+from appserver.lifecycle.pidfile import PidOptions, unfit
 from appserver.log.options import LogOptions, file_of
 from appserver.spec import Spec
 from appserver.stats.options import StatsOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from appserver.options import Catalogue, Settings
 
 
 class Missing(NamedTuple):
-    """A directory that is not there: what is said of it, and the option and the value that want it."""
+    """A place where nothing can be made: what is said of it, and the option and the value that want it."""
 
     why: str
     option: str
@@ -30,27 +31,59 @@ class Missing(NamedTuple):
 
 
 def missing(settings: Settings, catalogue: Catalogue, current: str) -> list[Missing]:
-    """Return those that are not there; relative ones are below the directory *current*.
+    """Return those where that is known; relative ones are below the directory *current*.
 
-    What runs before all else (``exec-asap``) may make them, so then nothing is known of them.
+    What runs before all else (``exec-asap``) may make room, so then nothing is known of them.
     """
     if wanted(settings.of(HookOptions), "asap"):
         return []
-    return [
-        Missing(f"there is no directory {directory}; make it, or choose another path", option, value)
-        for option, value, path in (*_files(settings), *_sockets(settings, catalogue))
-        if not os.path.isdir(directory := os.path.dirname(os.path.join(current, path)))
-    ]
+    kinds: tuple[tuple[Iterator[tuple[str, str, str]], Callable[[str, str], str]], ...] = (
+        (_logs(settings), _no_log),
+        (_pid_files(settings), _no_pid_file),
+        (_sockets(settings, catalogue), _no_socket),
+    )
+    found = []
+    for places, wrong in kinds:
+        for option, value, relative in places:
+            path = os.path.join(current, relative)
+            if why := _no_directory(os.path.dirname(path)) or wrong(path, value):
+                found.append(Missing(why, option, value))
+    return found
 
 
-def _files(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Yield option, value and path of each file that is written."""
-    log, pids, daemon = settings.of(LogOptions), settings.of(PidOptions), settings.of(DaemonOptions)
+def _no_directory(path: str) -> str:
+    """Return why nothing can be made in a directory; empty where it is there."""
+    if os.path.isdir(path):
+        return ""
+    above = path
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if os.path.exists(above) and not os.path.isdir(above):
+        return f"{above} is no directory; choose another path"
+    return f"there is no directory {path}; make it, or choose another path"
+
+
+def _no_log(path: str, value: str) -> str:
+    return f"the log cannot be opened: Is a directory: {value}; name a file" if os.path.isdir(path) else ""
+
+
+def _no_pid_file(path: str, value: str) -> str:
+    why = unfit(path)
+    return f"cannot use the pid file {value}: {why}" if why else ""
+
+
+def _no_socket(path: str, value: str) -> str:
+    with suppress(OSError):  # who may not look may be another one than who starts
+        return f"cannot listen on {value}: {NO_SOCKET}" if taken_by_a_file(path) else ""
+    return ""
+
+
+def _logs(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield option, value and path of each log."""
+    log, daemon = settings.of(LogOptions), settings.of(DaemonOptions)
     for option, path in (
         ("logto2", log.logto2), ("logto", "" if log.logto2 else log.logto),
         ("daemonize2", daemon.daemonize2), ("daemonize", "" if daemon.daemonize2 else daemon.daemonize),
-        ("pidfile", pids.pidfile), ("pidfile2", pids.pidfile2), ("safe-pidfile", pids.safe_pidfile),
-        ("control-socket", settings.of(ControlOptions).control_socket),
     ):  # fmt: skip
         if path:
             yield option, path, path
@@ -58,6 +91,16 @@ def _files(settings: Settings) -> Iterator[tuple[str, str, str]]:
         for each in destinations:
             if path := file_of(each):
                 yield option, path, path
+
+
+def _pid_files(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield the same of each pid file."""
+    pids = settings.of(PidOptions)
+    for option, path in (
+        ("pidfile", pids.pidfile), ("pidfile2", pids.pidfile2), ("safe-pidfile", pids.safe_pidfile),
+    ):  # fmt: skip
+        if path:
+            yield option, path, path
 
 
 def _sockets(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
@@ -73,3 +116,5 @@ def _sockets(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[str, st
         path = parse(socket_name(spec.address, spec.of(settings, BindOptions)))
         if isinstance(path, str) and not path.startswith("\0"):
             yield option, spec.address, path
+    if path := settings.of(ControlOptions).control_socket:
+        yield "control-socket", path, path

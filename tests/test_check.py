@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -381,6 +384,62 @@ class TestDirectories:
         assert out.endswith("; the server would not start\n")
         (tmp_path / "gone").mkdir()
         assert main(["--check", "site.ini"]) == 0
+
+    @pytest.mark.parametrize("line", MISSING)
+    def test_a_file_in_its_place_is_told(self, capsys, tmp_path, line):
+        ini(line)
+        (tmp_path / "gone").touch()
+        assert main(["--check", "site.ini"]) == 2
+        why = f"{tmp_path}/gone is no directory; choose another path"
+        assert capsys.readouterr().err == f"appserver: site.ini:4: {line}: {why}\n"
+        deeper = line.replace("gone/", "gone/deeper/")
+        ini(deeper)
+        assert main(["--check", "site.ini"]) == 2
+        assert capsys.readouterr().err == f"appserver: site.ini:4: {deeper}: {why}\n"
+
+    @pytest.mark.parametrize(
+        "line, kind, told",
+        [
+            *((line, "directory", "the log cannot be opened: Is a directory: {}")
+              for line in MISSING if "/log" in line),
+            *((line, "directory", "cannot use the pid file {}: Is a directory") for line in MISSING if "pid" in line),
+            *((line, kind, "cannot listen on {}: a file that is no socket is there; move it away or choose another path")
+              for line in MISSING if ".sock" in line for kind in ("file", "directory")),
+            ("pidfile = gone/pid", "file", "cannot use the pid file {}: the file there holds something else than a pid"),
+            ("pidfile = gone/pid", "link", "cannot use the pid file {}: it is a symbolic link; name the file itself"),
+            ("pidfile = gone/pid", "fifo", "cannot use the pid file {}: it is no regular file; choose another path"),
+        ],
+    )  # fmt: skip
+    def test_what_is_in_the_way_is_told_as_by_the_start(self, capsys, tmp_path, line, kind, told):
+        ini(line)
+        path = re.search(r"gone/[a-z.]+", line)[0]
+        os.mkdir("gone")
+        if kind == "file":
+            (tmp_path / path).write_text("text")
+        else:
+            {"directory": os.mkdir, "fifo": os.mkfifo, "link": partial(os.symlink, "/")}[kind](path)
+        assert main(["--check", "site.ini"]) == 2
+        found = capsys.readouterr().err
+        assert found.startswith(f"appserver: site.ini:4: {line}: {told.format(path)}")
+        done = subprocess.run(
+            [sys.executable, "-m", "appserver", "site.ini"],
+            capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert told.format(path) in done.stderr
+
+    def test_what_a_start_takes_over_is_no_problem(self, capsys):
+        """Of a server that runs, too: who checks is about to reload it."""
+        with open("log", "w") as log, open("pid", "w") as pid, socket.socket(socket.AF_UNIX) as sock:
+            log.write("text")
+            pid.write(f"{os.getpid()}\n")
+            pid.flush()
+            fcntl.flock(pid, fcntl.LOCK_EX)
+            sock.bind("x.sock")
+            sock.listen()
+            ini("logto = log", "pidfile = pid", "socket = x.sock", "logger = file:/dev/null")
+            assert main(["--check", "site.ini"]) == 0
+        assert capsys.readouterr().err == ""
 
     def test_it_is_below_where_the_server_starts(self, capsys, tmp_path):
         (tmp_path / "inside").mkdir()

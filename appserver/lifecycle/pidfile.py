@@ -14,6 +14,7 @@ from appserver.lifecycle.error import StartError
 from appserver.options import option, relative_path
 
 _LONGEST = 32  # bytes; more is no pid file
+_LINK = "it is a symbolic link; name the file itself"
 _CLOCKS = 0.1  # seconds by which the clocks of processes and files differ; a process needs longer to end
 
 
@@ -120,8 +121,7 @@ class PidFile:
                     return None
                 raise self._error("the directory must exist") from None
             except OSError as error:
-                link = "it is a symbolic link; name the file itself"
-                raise self._error(link if error.errno == errno.ELOOP else f"{error.strerror}") from None
+                raise self._error(_LINK if error.errno == errno.ELOOP else f"{error.strerror}") from None
             try:
                 self._claim(fd)
                 if self._is_at_path(fd):
@@ -141,11 +141,9 @@ class PidFile:
 
     def _claim(self, fd: int) -> None:
         """Lock a file; raise `StartError` unless it is a pid file whose server has ended."""
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise self._error("it is no regular file; choose another path")
+        if why := _other(fd):
+            raise self._error(why)
         text = os.pread(fd, _LONGEST + 1, 0).strip()
-        if text and not (text.isdigit() and len(text) <= _LONGEST):
-            raise self._error("the file there holds something else than a pid; choose another path")
         try:
             flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -164,6 +162,31 @@ class PidFile:
 
     def _error(self, reason: str) -> StartError:
         return StartError(self._option, f"cannot use the pid file {self._given}: {reason}", self._given)
+
+
+def unfit(path: str) -> str:
+    """Return why no server can have its pid file at *path*; empty where one can, or nobody may look."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return _LINK if error.errno == errno.ELOOP else ""
+    try:
+        return _other(fd)
+    finally:
+        os.close(fd)
+
+
+def _other(fd: int) -> str:
+    """Return why what is open is no pid file; empty where it is one."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        return "Is a directory"
+    if not stat.S_ISREG(mode):
+        return "it is no regular file; choose another path"
+    text = os.pread(fd, _LONGEST + 1, 0).strip()
+    if text and not (text.isdigit() and len(text) <= _LONGEST):
+        return "the file there holds something else than a pid; choose another path"
+    return ""
 
 
 def _writer(pid: int, written: float) -> str:
