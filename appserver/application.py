@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -124,6 +125,11 @@ OPTIONS: tuple[type, ...] = (
 )
 
 _MOUNTING = frozenset({"mount", "worker-mount"})
+# What applications are called, and what makes them.
+_USUAL = ("application", "app", "wsgi", "wsgi_app", "wsgi_application", "handler", "main")
+_MAKER = re.compile(
+    r"(create|make|build|get)_(wsgi_)?app(lication)?|(wsgi_)?app(lication)?_factory"
+).fullmatch
 _NO_DEFAULT = "no-default-app"
 
 
@@ -363,17 +369,18 @@ def _attribute(module: ModuleType, path: str, option: str, source: str, *, is_fi
             names, likely = _callables(module)
             told = f"{source} has no {path}; it has {', '.join(names[:5]) or 'nothing that could be called'}"
             if likely:
-                told += f": set callable = {names[0]}" if is_file else f": write {source}:{names[0]}"
+                told += f": set callable = {likely}" if is_file else f": write {source}:{likely}"
             raise LoadError(option, told) from None
         if part.endswith("()"):
             value = value()
     return value
 
 
-def _callables(module: ModuleType) -> tuple[list[str], bool]:
-    """Return what a module has that may be an application, and whether the first of it is likely to be one.
+def _callables(module: ModuleType) -> tuple[list[str], str]:
+    """Return what a module has that may be an application, and what is likely to be one; empty for nothing.
 
     Functions and classes that are imported are left out; an object that is one of a framework's class is not.
+    Usual names come first.
     """
     made, likely, others = [], [], []
     for name, value in vars(module).items():
@@ -389,7 +396,20 @@ def _callables(module: ModuleType) -> tuple[list[str], bool]:
                 likely.append(name)
         elif own:
             others.append(name)
-    return made + likely + others, bool(made or likely)
+    found = sorted(made + likely, key=_unusual)
+    makers = [name for name in others if _MAKER(name) and _makes(vars(module)[name])]
+    others = [*makers, *(name for name in others if name not in makers)]
+    calls = [f"{name}()" for name in makers]
+    return found + others, [*found, *calls, ""][0]
+
+
+def _unusual(name: str) -> int:
+    return _USUAL.index(name) if name in _USUAL else len(_USUAL)
+
+
+def _makes(called: Any) -> bool:
+    """Tell whether a function can be called without anything."""
+    return isinstance(called, FunctionType) and _binds(inspect.signature(called, follow_wrapped=False))
 
 
 def _wants_both(called: FunctionType, *, bound: bool) -> bool:

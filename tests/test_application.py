@@ -204,6 +204,27 @@ def test_the_object_that_is_the_application_is_named(directory, options, told):
     assert refused(**options)[1] == told
 
 
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("".join(f"def {name}(environ, start_response): ...\n" for name in ("page", "lines", "a", "b", "main", "app")),
+         "it has app, main, page, lines, a: write hello:app"),
+        ("def page(): ...\ndef create_app(name='x'): ...\n", "it has create_app, page: write hello:create_app()"),
+        ("def application_factory(): ...\n", "it has application_factory: write hello:application_factory()"),
+        ("def create_app(): ...\ndef page(environ, start_response): ...\n", "it has page, create_app: write hello:page"),
+        ("def create_app(config): ...\n", "it has create_app"),
+        ("def create_table(): ...\n", "it has create_table"),
+        ("class create_app: ...\n", "it has create_app"),
+    ],
+)  # fmt: skip
+def test_usual_names_come_first_and_factories_are_called(directory, text, told):
+    write(directory / "work", "hello.py", text)
+    assert refused(module="hello")[1] == f"hello has no application; {told}"
+    if ": write hello:" in told:
+        told = told.replace(": write hello:", ": set callable = ")
+    assert refused(wsgi_file="./hello.py")[1] == f"./hello.py has no application; {told}"
+
+
 KINDS = """
 import functools
 
