@@ -27,6 +27,8 @@ _RESERVED = {
     "RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID",
     "ORIGINAL_PROC_NAME", "PLUGINS",
 }  # fmt: skip
+# Of files of configuration, and of what is taken for one.
+_ENDINGS = {"ini", "conf", "cfg", "config", "txt", "py", "yaml", "yml", "json", "js", "xml", "toml"}
 _BARE = ENDS | {"else", "if-reload", "if-not-reload"}
 
 
@@ -86,6 +88,10 @@ class CommandLine:
             self._short(argument[1], argument[2:].removeprefix("="))
         elif ":" in argument and not self._names_file(argument):
             self._reader.add(Setting("module", argument, "--module"))
+        elif _names_module(argument):
+            self._own.append(
+                f"{argument}: No such file or directory; for a module write {argument}:application"
+            )
         else:
             self._reader.read(argument)
 
@@ -156,6 +162,14 @@ class CommandLine:
 
     def _add(self, name: str, value: str | None, place: str) -> None:
         self._reader.add(Setting(name, value, place))
+
+
+def _names_module(word: str) -> bool:
+    """Tell whether a word that names no file looks like a module with dots, or is one of this directory."""
+    if os.path.exists(word) or not all(part.isidentifier() for part in word.split(".")):
+        return False
+    dotted = "." in word and word.rpartition(".")[2] not in _ENDINGS
+    return dotted or os.path.isfile(f"{word}.py")
 
 
 def _named(environ: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:
