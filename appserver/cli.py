@@ -126,22 +126,23 @@ def _check(configuration: Configuration) -> int:
 
     unloadable = lacking = ""
     machine = "--json" in configuration.commands
+    # A master has looked for all this before it becomes another user, and loads the application.
     missing = configuration.missing() if configuration.supervised else []
+    dangers = configuration.dangers()
     patching = _patch(configuration)
-    privileges.mask(configuration.settings.of(PrivilegeOptions))
+    options = configuration.settings.of(PrivilegeOptions)
+    privileges.mask(options)
     try:
+        lacking = privileges.rehearse(options)
         with _printing_to_stderr() if machine else nullcontext():
             _load(configuration, hooks=False)
         settle(configuration.settings)
-        options = configuration.settings.of(PrivilegeOptions)
-        lacking = privileges.lacking(options)
-        privileges.foresee(options)
     except (LoadError, StartError) as error:
         unloadable = configuration.told(error)
     if not configuration.supervised:  # what the application makes is there before the sockets are
         missing = configuration.missing()
     problems = [*missing, *([unloadable] if unloadable else [])]
-    report = Report(configuration, problems, [*patching.warnings, *configuration.dangers()], lacking)
+    report = Report(configuration, problems, [*patching.warnings, *dangers], lacking)
     if machine:
         _print(report.json())
         os.dup2(2, 1)  # from now on, too: threads go on, and there are functions of atexit

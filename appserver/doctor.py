@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from appserver.application import LoadError, load
 from appserver.blockers import known
 from appserver.configuration import Configuration, ConfigurationError
+from appserver.lifecycle import privileges
+from appserver.lifecycle.error import StartError
+from appserver.lifecycle.privileges import PrivilegeOptions
 from appserver.patching import Patching
 from appserver.plan import ConcurrencyOptions
 from appserver.surroundings import prepare
@@ -50,9 +53,10 @@ def main(arguments: Sequence[str]) -> int:
     options = configuration.settings.of(ConcurrencyOptions)
     patching = Patching(options, configuration.plan)
     try:
+        privileges.rehearse(configuration.settings.of(PrivilegeOptions))
         prepare(configuration.settings)
         load(configuration.settings, hooks=False)
-    except LoadError as error:
+    except (LoadError, StartError) as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
         return _fail([configuration.told(error)])

@@ -618,7 +618,7 @@ def test_who_would_have_to_start_it(capsys, monkeypatch, euid):
     """It is not said by the exit code: who checks may be another one than who starts."""
     monkeypatch.setattr(os, "geteuid", lambda: euid)
     monkeypatch.setattr(os, "getresuid", lambda: (euid, euid, euid))
-    monkeypatch.setattr(privileges, "foresee", lambda options: None)  # whoever may read this Python
+    monkeypatch.setattr(privileges, "drop", lambda options: None)
     ini("uid = 4321", "gid = 4322")
     assert main(["--check", "--strict", "site.ini"]) == 0
     more = " as root: user 1234 cannot become user 4321 with the group 4322 (of 4322)" if euid else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from grp import getgrgid, getgrnam
 from pwd import getpwnam, getpwuid
@@ -119,6 +118,15 @@ def lacking(options: PrivilegeOptions) -> str:
     return "" if wanted is None or _is(wanted) or not os.geteuid() else _refused(wanted)
 
 
+def rehearse(options: PrivilegeOptions) -> str:
+    """Do `drop` as a start does; without root's rights leave it, and say why. Raise `StartError`."""
+    if why := lacking(options):
+        return why
+    drop(options)
+    check_library(options)
+    return ""
+
+
 def check_library(options: PrivilegeOptions) -> None:
     """Raise `StartError` where the user that `drop` has made of this process cannot import any more."""
     if not options.uid:
@@ -128,27 +136,6 @@ def check_library(options: PrivilegeOptions) -> None:
             os.close(os.open(file, os.O_RDONLY))
         except OSError as error:
             raise _unreadable(os.geteuid(), f"{file}: {error.strerror}") from None
-
-
-def foresee(options: PrivilegeOptions) -> None:
-    """Raise what `check_library` will, where root asks and the machine has test(1)."""
-    wanted = _wanted(options)
-    if not options.uid or wanted is None or os.geteuid():
-        return
-    import subprocess  # noqa: PLC0415  (a server does without it)
-
-    groups = sorted(wanted.groups)
-    for file in _LIBRARY:
-        with suppress(OSError, subprocess.SubprocessError):
-            asked = subprocess.run(  # noqa: S603  (nothing of it is somebody else's)
-                ["test", "-r", file],  # noqa: S607  (it is where PATH says)
-                user=wanted.uid,
-                group=wanted.gid,
-                extra_groups=groups,
-                check=False,
-            )
-            if asked.returncode == 1:
-                raise _unreadable(wanted.uid, file)
 
 
 def _unreadable(uid: int, what: str) -> StartError:

@@ -265,6 +265,35 @@ class TestPrivileges:
         assert "runs as root" not in site.log
 
     @pytest.mark.usefixtures("reachable")
+    @pytest.mark.parametrize("command", ["--check", "doctor"])
+    @pytest.mark.parametrize("stays", ["true", "false"])
+    def test_who_only_looks_loads_the_application_as_the_user(self, site, command, stays):
+        """Files that it makes would be root's, and the next start fail."""
+        private = site.directory / "private"  # root's alone: what is there is looked for before
+        private.mkdir(0o700)
+        site.configure(f"socket = {private}/uwsgi.sock", uid="nobody", gid=2345, master_as_root=stays)
+        code, _, said = run(site, command, "--ini", site.ini)
+        assert (code, said) == (0, "")
+        status = site.imports.stat()
+        assert (status.st_uid, status.st_gid) == (pwd.getpwnam("nobody").pw_uid, 2345)
+
+    @pytest.mark.usefixtures("reachable")
+    def test_a_check_fails_with_what_the_user_may_not_do(self, site):
+        private = site.directory / "private"
+        private.mkdir(0o700)
+        site.app.write_text(f"open({str(private / 'log')!r}, 'a')\n{site.app.read_text()}")
+        site.configure(f"pidfile = {private}/absent/pid", uid="1234", gid=2345)
+        code, _, said = run(site, "--check", "--ini", site.ini)
+        told = f"cannot be loaded: PermissionError: [Errno 13] Permission denied: '{private}/log'"
+        assert code == 2
+        assert told in said
+        assert f"there is no directory {private}/absent; make it" in said
+        site.configure(uid="1234", gid=2345)
+        code, _, said = run(site, "--ini", site.ini)
+        assert code == 1
+        assert told in said
+
+    @pytest.mark.usefixtures("reachable")
     def test_the_master_may_stay_root(self, site):
         site.configure("master-as-root", uid="1234", gid=2345).start()
         assert status(site.server.process.pid)["Uid"] == [0] * 4
