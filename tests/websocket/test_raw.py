@@ -22,6 +22,7 @@ class Request:
     """The part of a request that a tunnel knows."""
 
     begun = False
+    clock = None
     core = None
     ended = spared = False
     go_away = None
