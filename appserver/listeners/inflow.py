@@ -116,12 +116,13 @@ class Inflow(Source):
             if self.finished:
                 return 0
             check_thread(request.intake.hub)
-            if monotonic() >= deadline and not request.gone:
+            left = deadline - monotonic()
+            if left <= 0 and not request.gone:
                 request.drop()
             if request.gone:
                 raise ClientGone("the client has left before the end of the request's body")
             self._grant()
-            request.wait(deadline - monotonic())
+            request.wait(left)
         with memoryview(buffer).cast("B") as target:
             piece = self._pieces[0]
             count = min(len(piece), len(target))

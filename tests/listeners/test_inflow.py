@@ -55,6 +55,20 @@ def test_who_still_reads_when_the_call_is_over_is_not_told_that_the_body_ends(wa
     assert inflow.finished
 
 
+def test_a_wait_that_ends_just_before_its_time_is_not_one_without_an_end(monkeypatch):
+    """`Request.wait` takes 0 seconds for any time, and less as well: nobody would wake who waits so."""
+    clock = iter((0.0, 0.0, 59.999999, 60.000001, 60.000002))
+    monkeypatch.setattr("appserver.listeners.inflow.monotonic", lambda: next(clock))
+    waits = []
+    inflow = Inflow(SimpleNamespace(body=b"", aside={}), 5, 0, 60.0)
+    request = SimpleNamespace(gone=False, intake=HERE, order=lambda **_: True, wait=waits.append)
+    request.drop = lambda: setattr(request, "gone", True)
+    inflow.of(request)
+    with pytest.raises(ClientGone, match="the client has left"):
+        Reader(inflow, 16).read()
+    assert waits == [60.0, pytest.approx(1e-6)]
+
+
 def test_another_thread_cannot_wait_for_more():
     """It would wait in a loop of its own, for nobody."""
     inflow = Inflow(SimpleNamespace(body=b"hel", aside={}), 5, 0, 60.0)
