@@ -111,6 +111,7 @@ class Exchange:
 
     switched = False  # the connection carries something else than HTTP by now (see `Upgrade`)
     refused = False  # or shall not, and that has been answered
+    over: Callable[[], object] | None = None  # called when the call of the application is
 
     __slots__ = (
         "begun",

@@ -66,6 +66,8 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
             _fail(x, channel, error)
     if end is not None:
         end(None)
+    if x.over is not None:
+        x.over()
     x.channel = None  # they know each other; and an application that keeps ``write`` is done with it
     if x.excess:
         log_error(x, f"the body is at least {x.excess} bytes longer than its Content-Length and was cut")

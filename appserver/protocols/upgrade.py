@@ -35,7 +35,7 @@ class Upgrade(Exchange):
     ``go_away`` has the client told that its server stops.
     """
 
-    __slots__ = ("able", "catch_up", "clock", "go_away", "refused", "switched")
+    __slots__ = ("able", "catch_up", "clock", "go_away", "over", "refused", "switched")
 
     def __init__(
         self, environ: Environ, codec: Codec, keep_alive: bool = False, *, able: bool = True
@@ -46,6 +46,7 @@ class Upgrade(Exchange):
         self.refused = False
         self.clock: Clock | None = None
         self.go_away: Callable[[], None] | None = None
+        self.over: Callable[[], object] | None = None
         self.catch_up: Callable[[], None] | None = None  # takes what a library has sent by itself before now
 
     def switch(self, fields: Headers) -> bytes:

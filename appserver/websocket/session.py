@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from functools import cache
+from functools import cache, partial
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from appserver.errors import ApplicationError, ClientGone, ConnectionClosed
 from appserver.interrupt import cancel
 from appserver.protocols.upgrade import accepting
 from appserver.websocket import frames
+from appserver.websocket.bell import Bell
 from appserver.websocket.frames import Violation, closing, frame
 from appserver.websocket.room import Room
 from appserver.websocket.waiting import Waiters
@@ -53,6 +54,7 @@ class Session:
         self.close_code = 0  # of the end; 0 before it
         self.close_reason = ""
         self.receives = False  # the application has asked for messages, so it hears of the end
+        self.bell: Bell | None = None  # of who selects
         self._options = options
         self._room: Room | None = None
         self._inbox: deque[Event] = deque()
@@ -162,6 +164,26 @@ class Session:
         kind = ConnectionClosed if library is None else _also(library.WebSocketError)
         return kind(self.close_code, self.close_reason, self.wire.x)
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while `receivable`; who has it hears of the end by it."""
+        if self.bell is None:
+            self.bell = Bell()
+            self.wire.x.over = partial(self.waiters.run, self.bell.close)
+            self.ring()
+        if self.bell.closed:
+            raise self.told()
+        return self.bell.fd
+
+    def ring(self) -> None:
+        """Have the descriptor say what is so."""
+        if self.bell is not None:
+            self.bell.ring(self.receivable())
+
+    def _wake(self) -> None:
+        """Have all look who wait for messages."""
+        self.waiters.wake()
+        self.ring()
+
     def close(self, code: int, reason: str) -> None:
         """Send a close frame, unless one has been sent or has come."""
         if self.state != OPEN:
@@ -175,7 +197,7 @@ class Session:
         self.resume()  # the answer may be behind what was not read
         if self._room is not None:
             self._room.unsubscribe_all(self)
-        self.waiters.wake()
+        self._wake()
 
     def resume(self) -> None:
         """Have a client go on that waits for messages to be taken."""
@@ -231,7 +253,7 @@ class Session:
         else:
             self._inbox.append(event)
             self._unread += event.size
-            self.waiters.wake()
+            self._wake()
             if self._unread > _READ_AHEAD and not self._paused:
                 self._paused = self.wire.pause()
                 if not self._paused and self._unread - event.size > _MOST_AHEAD:
@@ -284,9 +306,9 @@ class Session:
         if self._room is not None:
             self._room.leave(self)
         x = self.wire.x
-        if cancels and not self.waiters.has(x.core):
+        if cancels and self.bell is None and not self.waiters.has(x.core):
             gevent.get_hub().loop.run_callback(cancel, x)
-        self.waiters.wake()
+        self._wake()
 
     def drained(self) -> None:
         """Let those go on who wait for the client to read."""

@@ -44,7 +44,7 @@ class WebSocket:
     """A WebSocket that a client asks for, and has once the application accepts.
 
     Any method may be called by any greenlet or thread of the process, and by several at once. All but
-    `close` accept, where that has not been done.
+    `close` and `fileno` accept, where that has not been done.
     """
 
     def __init__(self, wire: Wire, options: WebSocketOptions) -> None:
@@ -134,7 +134,17 @@ class WebSocket:
                 continue  # somebody else has got it
             if session.caught_up:
                 session.waiters.run(session.resume)
+            if session.bell is not None:
+                session.waiters.run(session.ring)
             return event.data
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while there is a message to receive, or will be none.
+
+        It is for `select` and its kin alone, and closed when the call of the application is over.
+        """
+        descriptor: int = self._session.waiters.run(self._session.fileno)
+        return descriptor
 
     def _tell_end(self) -> None:
         """Tell a greenlet or thread of the end; raise `ConnectionClosed` where it has been told."""
