@@ -173,7 +173,7 @@ def _patch(configuration: Configuration) -> Patching:
 def _load(configuration: Configuration, *, hooks: bool = True) -> Application:
     """Return the application; print the traceback of what its code raised, and raise `LoadError`."""
     try:
-        prepare(configuration.settings)
+        prepare(configuration.settings, configuration.plan)
         return load(configuration.settings, hooks=hooks)
     except LoadError as error:
         if error.__cause__ is not None:

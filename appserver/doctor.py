@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     patching = Patching(options, configuration.plan)
     try:
         privileges.rehearse(configuration.settings.of(PrivilegeOptions))
-        prepare(configuration.settings)
+        prepare(configuration.settings, configuration.plan)
         load(configuration.settings, hooks=False)
     except (LoadError, StartError) as error:
         if error.__cause__ is not None:

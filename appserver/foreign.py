@@ -52,7 +52,7 @@ Answers of unknown length are always chunked for HTTP/1.1.
 Request bodies are read and decoded whole, chunked ones, too.
     http-chunked-input http-raw-body wsgi-manage-chunked-input post-buffering-bufsize=
     body-read-warning= http-manage-expect?
-WebSocket needs no setting.
+WebSocket needs no setting; uwsgi.websocket_recv and its kin are there with gevent = N or threads = N.
     http-websockets
 HTTP is served by the workers themselves; there is no router process to set up.
     http-processes= http-workers= http-stats= http-stats-server= http-ss= http-harakiri=

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from appserver.options import Settings
+    from appserver.plan import Plan
 
 log = logging.getLogger("appserver")
 
@@ -28,13 +29,13 @@ _IN_CHDIR = {"master-start", "as-user-atexit"}
 _AT_EXIT = {"as-user-atexit"}  # of what has been prepared before, some may have gone: a release, a mount
 
 
-def prepare(settings: Settings, *, supervised: bool = False) -> None:
+def prepare(settings: Settings, plan: Plan | None = None, *, supervised: bool = False) -> None:
     """Set up the process as the application wants it; raise `LoadError`.
 
-    *supervised* tells whether the process has a master.
+    *plan* is None where nothing will be served; *supervised* tells whether the process has a master.
     """
     options = settings.of(ApplicationOptions)
-    finder.install(settings, supervised=supervised)
+    finder.install(settings, plan, supervised=supervised)
     enter(settings)
     if options.pyargv:
         sys.argv = [sys.argv[0], *options.pyargv]

@@ -16,14 +16,14 @@ _ABSENT = {
         "sharedarea_read64 sharedarea_readbyte sharedarea_readfast sharedarea_readlong sharedarea_rlock "
         "sharedarea_unlock sharedarea_wait sharedarea_wlock sharedarea_write sharedarea_write8 "
         "sharedarea_write16 sharedarea_write32 sharedarea_write64 sharedarea_writebyte sharedarea_writelong "
-        "sharedarea_inclong"
+        "sharedarea_inclong websocket_send_binary_from_sharedarea websocket_send_from_sharedarea"
     ),
-    "use environ['wsgi.websocket']: see docs/websocket.md": (
+    "one WebSocket would hold up all other requests; set gevent = N or threads = N": (
         "websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary "
-        "websocket_send_binary_from_sharedarea websocket_send_from_sharedarea"
+        "request_context connection_fd disconnect"
     ),
     "the connection is the server's; return or yield the answer": (
-        "send sendfile offload close connect connection_fd disconnect is_connected"
+        "send sendfile offload close connect is_connected"
     ),
     "there are no asynchronous cores; set gevent = N and use gevent": (
         "async_connect async_sleep green_schedule suspend wait_fd_read wait_fd_write ready_fd"

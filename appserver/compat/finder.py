@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from appserver.options import Settings
+    from appserver.plan import Plan
 
 
 class Finder:
     """Make the two modules when they are imported, and not before: nobody else is to believe in uWSGI."""
 
-    def __init__(self, settings: Settings, *, supervised: bool) -> None:
+    def __init__(self, settings: Settings, plan: Plan | None, *, supervised: bool) -> None:
         self._settings = settings
+        self._plan = plan
         self._supervised = supervised
         self._server = os.getppid() if supervised else os.getpid()
         self._started = int(time())
@@ -41,18 +43,19 @@ class Finder:
         """Make a module."""
         if spec.name == "uwsgi":
             return Uwsgi(
-                self._settings, supervised=self._supervised, server=self._server, started=self._started
-            )
+                self._settings, self._plan, supervised=self._supervised, server=self._server,
+                started=self._started,
+            )  # fmt: skip
         return Decorators()
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: it is complete."""
 
 
-def install(settings: Settings, *, supervised: bool) -> None:
-    """Let the application find the modules from now on."""
+def install(settings: Settings, plan: Plan | None = None, *, supervised: bool) -> None:
+    """Let the application find the modules from now on; without a *plan* nothing will be served."""
     sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, Finder)]
-    sys.meta_path.insert(0, Finder(settings, supervised=supervised))
+    sys.meta_path.insert(0, Finder(settings, plan, supervised=supervised))
 
 
 def begin() -> None:

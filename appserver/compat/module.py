@@ -17,6 +17,7 @@ from setproctitle import setproctitle
 
 from appserver import __version__, forks, stacks, wsgi
 from appserver.clock import Clock
+from appserver.compat import websockets
 from appserver.compat.features import ABSENT, REFUSED, refuse
 from appserver.compat.locks import LOCKS, LockOptions
 from appserver.compat.signals import SIGNALS, Alarm, Timer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from appserver.options import Settings
+    from appserver.plan import Plan
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver.application")
@@ -87,7 +89,9 @@ class Uwsgi(ModuleType):
 
     SPOOL_RETRY, SPOOL_IGNORE, SPOOL_OK = -1, 0, -2
 
-    def __init__(self, settings: Settings, *, supervised: bool, server: int, started: int) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan | None, *, supervised: bool, server: int, started: int
+    ) -> None:
         super().__init__("uwsgi", __doc__)
         self._supervised = supervised
         self._server = server  # the pid that signals are for; what the application forks has other parents
@@ -107,6 +111,9 @@ class Uwsgi(ModuleType):
         self.applications: dict[str, Application] | None = None
         self.magic_table: dict[str, str] = {}
         self.unbit = False
+        if plan is not None and plan.threaded:
+            for call in websockets.CALLS:
+                setattr(self, call.__name__, call)
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

@@ -78,7 +78,7 @@ class Preloader:
             sys.dont_write_bytecode = True
         try:
             with Sources(self._channel.send) if autoreload else nullcontext():
-                prepare(settings, supervised=True)
+                prepare(settings, self._configuration.plan, supervised=True)
                 if not settings.of(WarmUpOptions).lazy_apps:
                     before, opened, others = connections(), files(), loops()
                     app = load(settings)
