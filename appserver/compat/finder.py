@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from appserver import forks
 from appserver.compat.decorators import Decorators
+from appserver.compat.drivers import Drivers
 from appserver.compat.module import Uwsgi
 from appserver.compat.signals import SIGNALS
 
@@ -27,6 +28,7 @@ class Finder:
     def __init__(self, settings: Settings, plan: Plan | None, *, supervised: bool) -> None:
         self._settings = settings
         self._plan = plan
+        self._drivers = Drivers(plan)
         self._supervised = supervised
         self._server = os.getppid() if supervised else os.getpid()
         self._started = int(time())
@@ -34,7 +36,8 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the specification of one of the two."""
+        """Return the specification of one of the two; raise `ImportError` for what hangs here."""
+        self._drivers.check(fullname)
         if fullname not in {"uwsgi", "uwsgidecorators"}:
             return None
         return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # importlib.abc would import tempfile and more
