@@ -33,9 +33,7 @@ def request_context() -> WebSocket:
     if found is not None:
         return found
     if asks(call.x.environ):
-        raise NoWebSocket(
-            "501 Not Implemented", "WebSocket comes over HTTP and Mongrel2 alone: see docs/websocket.md"
-        )
+        raise NoWebSocket("501 Not Implemented", "FastCGI carries no WebSocket: see docs/websocket.md")
     raise NoWebSocket("400 Bad Request", "this is a WebSocket, and the request asks for none")
 
 

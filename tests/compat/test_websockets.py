@@ -9,10 +9,11 @@ import pytest
 
 from tests.listeners.conftest import serving
 from tests.support.fronts import poll
-from tests.support.websockets import HANDSHAKE, HttpWebSocket, Mongrel2WebSocket
+from tests.support.websockets import HANDSHAKE, HttpWebSocket, Mongrel2WebSocket, UwsgiWebSocket
 
 MODES = {
-    "http": (["http", "uwsgi"], {"gevent": 50}), "threads": (["http", "uwsgi"], {"threads": 8}),
+    "http": (["http", "fastcgi"], {"gevent": 50}), "threads": (["http", "fastcgi"], {"threads": 8}),
+    "uwsgi": (["uwsgi"], {"gevent": 50}),
     "mongrel2": (["mongrel2"], {"gevent": 50, "zeromq_dispatch": "shared"}),
     "mongrel2-threads": (["mongrel2"], {"threads": 8, "zeromq_dispatch": "shared"}),
 }  # fmt: skip
@@ -55,14 +56,17 @@ def connect(site):
 
 
 def new(site):
-    client = (
-        Mongrel2WebSocket(site.mongrel2) if site.mongrel2 else HttpWebSocket(site.server.addresses["http"])
-    )
+    if site.mongrel2:
+        client = Mongrel2WebSocket(site.mongrel2)
+    elif "uwsgi" in site.server.addresses:
+        client = UwsgiWebSocket(site.server.addresses["uwsgi"])
+    else:
+        client = HttpWebSocket(site.server.addresses["http"])
     return client.__enter__()
 
 
 def get(site, target):
-    with site.client("mongrel2" if site.mongrel2 else "http") as client:
+    with site.client("mongrel2" if site.mongrel2 else next(iter(site.server.addresses))) as client:
         client.send("GET", target)
         return client.receive()
 
@@ -193,10 +197,10 @@ def test_a_request_that_asks_for_none_is_answered_so(site, token):
 
 @only("http", "threads")
 def test_a_front_end_that_carries_none_is_told(site, token):
-    with site.client("uwsgi") as client:
+    with site.client("fastcgi") as client:
         client.send("GET", f"/protocol?{token}", list(HANDSHAKE.items()))
         answer = client.receive()
     assert answer.status == 501
-    assert answer.body == b"WebSocket comes over HTTP and Mongrel2 alone: see docs/websocket.md\n"
+    assert answer.body == b"FastCGI carries no WebSocket: see docs/websocket.md\n"
     poll(lambda: f"{token} raised NoWebSocket" in site.server.read_log(), "it is not told")
     assert "Traceback" not in site.server.read_log()
