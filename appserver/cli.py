@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from appserver.wsgi import Application
 
+_TOOLS = 6  # that may watch (PEP 669)
 _WIDTH = 100  # columns of lines that are written to no terminal
 
 
@@ -51,7 +52,7 @@ def _observed() -> bool:
     if sys.getprofile() is not None or sys.gettrace() is not None:
         return True
     monitoring = getattr(sys, "monitoring", None)
-    return monitoring is not None and any(monitoring.get_tool(each) for each in range(6))
+    return monitoring is not None and any(monitoring.get_tool(each) for each in range(_TOOLS))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

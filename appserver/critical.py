@@ -27,7 +27,8 @@ def lock() -> Any:
 
 def _held() -> bool:
     """Tell whether this thread has one of them."""
-    return any(there._is_owned() for each in _locks if (there := each()) is not None)  # noqa: SLF001
+    known = (there for each in _locks if (there := each()) is not None)
+    return any(each._is_owned() for each in known)  # noqa: SLF001  (as `threading.Condition` asks)
 
 
 class _Collection:

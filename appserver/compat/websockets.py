@@ -39,7 +39,7 @@ def request_context() -> WebSocket:
 
 def websocket_handshake(
     key: str | bytes | None = None,  # noqa: ARG001  (the arguments are uWSGI's)
-    origin: str | bytes | None = None,  # noqa: ARG001
+    origin: str | bytes | None = None,  # noqa: ARG001  (likewise)
     proto: str | bytes | None = None,
     request_context: WebSocket | None = None,
 ) -> None:

@@ -244,6 +244,30 @@ def test_what_follows_the_end_of_a_connection_is_only_logged():
     assert [job.gone for job in made.deal()] == [False]
 
 
+@pytest.mark.parametrize("by", ["reads", "disconnect", "closed"])
+def test_the_next_of_a_slow_client_waits_until_it_reads_or_is_gone(by):
+    made = dispatch(Loop(4))
+    add(made, 1, 1, 2)
+    assert numbers(made) == [1, 3]
+    made.finish(1, slow=True)
+    assert (numbers(made), made.size) == ([], 1)
+    getattr(made, by)(client(2))
+    assert numbers(made) == []
+    getattr(made, by)(client(1))
+    assert [(job.number, job.gone) for job in made.deal()] == [(2, by != "reads")]
+    getattr(made, by)(client(1))
+    made.finish(2)
+    assert (made.size, list(made._lines)) == (0, [client(2)])
+
+
+def test_what_a_slow_client_has_been_answered_is_not_refused():
+    made = dispatch(Loop(4))
+    add(made, 1, 1)
+    numbers(made)
+    made.finish(1, slow=True)
+    assert [job.number for job in made.refuse_all()] == [2]
+
+
 def test_of_ended_connections_the_latest_are_remembered():
     made = dispatch(limit=1)
     for number in range(REMEMBERED + 1):

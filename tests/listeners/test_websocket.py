@@ -186,6 +186,8 @@ def test_what_is_no_handshake_is_a_plain_request(site, method, changes):
         assert (answer.status, answer.body) == (200, b"plain")
         answer = client.request("GET", "/echo", list(HANDSHAKE.items()), version="HTTP/1.0")
         assert answer.body == b"plain"
+        answer = client.request("GET", "/echo", list(HANDSHAKE.items()), body=b"a body")
+        assert answer.body == b"plain"
 
 
 # Control frames, fragments, and what is forbidden
