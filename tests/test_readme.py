@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 
 APPLICATIONS = [
     code
@@ -23,7 +24,6 @@ APPLICATIONS = [
 ]
 # Those that name a whole server, without a file that is not here.
 COMMANDS = [each for each in re.findall(r"^appserver (--\S.*)$", README, re.MULTILINE) if ".ini" not in each]
-TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 MODULES = {each for file in TEXTS for each in re.findall(r"python -m ([a-z][\w.]*\w)", file.read_text())}
 
 
@@ -38,6 +38,32 @@ def test_a_module_that_is_to_be_run_can_be_imported(name):
     if importlib.util.find_spec(name).submodule_search_locations:
         name += ".__main__"
     assert importlib.import_module(name)
+
+
+def _anchors(file):
+    """As GitHub makes them of headings."""
+    text = re.sub(r"^```.*?^```$", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda each: str(each.relative_to(ROOT)))
+def test_links_lead_somewhere(text):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text.read_text()):
+        path, _, anchor = link.partition("#")
+        file = (text.parent / path).resolve() if path else text
+        assert file.exists(), link
+        assert not anchor or anchor in _anchors(file), link
+
+
+def test_every_page_can_be_reached_from_readme():
+    seen, ahead = set(), {ROOT / "README.md"}
+    while ahead:
+        file = ahead.pop()
+        seen.add(file)
+        links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", file.read_text())
+        ahead |= {(file.parent / each).resolve() for each in links if each.endswith(".md")} - seen
+    assert {each for each in TEXTS if "security" not in each.parts} <= seen
 
 
 def test_nothing_installs_another_project_of_this_name():
