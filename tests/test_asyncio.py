@@ -162,9 +162,9 @@ def at_once(server, *paths):
 def test_loops_run_beside_each_other_and_beside_who_has_none(server):
     for _ in range(2):  # in greenlets that have run a loop, too
         answers = at_once(server, "/meet", "/meet", "/beside", "/meet")
-        assert [answer.splitlines()[-1] for answer in answers] == [b"well"] * 4, server.read_log()
+        assert [answer.splitlines()[-1] for answer in answers] == [b"well"] * 4, server.log
 
 
 @pytest.mark.parametrize("server", [("plain", way) for way in WAYS], indirect=True, ids=WAYS)
 def test_a_loop_that_was_set_is_that_of_the_greenlet(server):
-    assert [answer[-4:] for answer in at_once(server, *["/own"] * 4)] == [b"well"] * 4, server.read_log()
+    assert [answer[-4:] for answer in at_once(server, *["/own"] * 4)] == [b"well"] * 4, server.log

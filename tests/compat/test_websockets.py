@@ -97,7 +97,7 @@ def test_the_echo_of_the_documentation(connect, site, token):
     client.closed()
     site.log(rf"{token} raised ConnectionClosed, an OSError")
     site.log(rf'/echo\?{token} HTTP/1\.1" 101 ')
-    assert "Traceback" not in site.server.read_log(), "it ends as they all do"
+    assert "Traceback" not in site.server.log, "it ends as they all do"
 
 
 def test_the_chat_of_the_documentation(connect, site, token):
@@ -117,7 +117,7 @@ def test_the_chat_of_the_documentation(connect, site, token):
     site.log(rf"{token}1 raised ConnectionClosed, an OSError")
     guests[2].say("alone")
     assert guests[2].message() == "said: alone"
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 def test_a_descriptor_tells_of_messages_and_of_the_end(connect, site, token):
@@ -192,7 +192,7 @@ def test_a_request_that_asks_for_none_is_answered_so(site, token):
     answer = get(site, f"/protocol?{token}")
     assert (answer.status, answer.body) == (400, b"this is a WebSocket, and the request asks for none\n")
     site.log(rf"{token} raised NoWebSocket, an OSError")
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 @only("http", "threads")
@@ -202,5 +202,5 @@ def test_a_front_end_that_carries_none_is_told(site, token):
         answer = client.receive()
     assert answer.status == 501
     assert answer.body == b"FastCGI carries no WebSocket: see docs/websocket.md\n"
-    poll(lambda: f"{token} raised NoWebSocket" in site.server.read_log(), "it is not told")
-    assert "Traceback" not in site.server.read_log()
+    poll(lambda: f"{token} raised NoWebSocket" in site.server.log, "it is not told")
+    assert "Traceback" not in site.server.log

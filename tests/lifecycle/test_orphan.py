@@ -34,7 +34,7 @@ def test_what_is_in_hand_is_finished(site, more):
     site.release()
     assert finish()[0] == 200
     all_gone(site, pids)
-    assert "does not come to its end" not in site.server.read_log()
+    assert "does not come to its end" not in site.server.log
 
 
 @pytest.mark.parametrize("mounted", ["127.0.0.1:0", "{}/site.sock"])
@@ -67,7 +67,7 @@ def test_a_blocked_worker_holds_no_address_and_loses_nobody(site, mounted):
         for sock in held, waiting:
             assert sock.recv(12) == b"HTTP/1.1 200"
     poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
-    assert "cannot accept" not in site.server.read_log()
+    assert "cannot accept" not in site.server.log
 
 
 @pytest.mark.parametrize("path, place", [("/hold", "in hold"), ("/loop", "in loop_for_ever")])
@@ -77,8 +77,8 @@ def test_an_application_that_does_not_come_back_holds_no_socket_for_ever(site, p
     pids = kill_master(site)
     all_gone(site, pids)
     assert finish()[0] == 0
-    assert "the master has gone, and this worker does not come to its end" in site.server.read_log()
-    assert place in site.server.read_log()
+    assert "the master has gone, and this worker does not come to its end" in site.server.log
+    assert place in site.server.log
 
 
 @pytest.mark.parametrize("lazy, what", [("false", "preloader"), ("true", "worker")])
@@ -100,8 +100,7 @@ def test_an_application_that_is_being_loaded_holds_no_socket(site, lazy, what, f
         poll(lambda: not any(map(alive, pids)), f"some live on:\n{site.log}")
         poll(lambda: refused((address[1], int(address[2]))), "somebody listens on")
     assert (
-        f"the master has gone, and this {what} does not come to its end: its stacks follow"
-        in site.server.read_log()
+        f"the master has gone, and this {what} does not come to its end: its stacks follow" in site.server.log
     )
-    assert "application has started threads" not in site.server.read_log()
-    assert ", in <module>\n    open(" in site.server.read_log()
+    assert "application has started threads" not in site.server.log
+    assert ", in <module>\n    open(" in site.server.log

@@ -68,13 +68,12 @@ class Site:
 
     def forget_log(self):
         """Empty the log's pipe, look for what no test may leave there, and begin a new one."""
-        log = self.server.read_log()
-        self.server.log = ""
+        log = self.server.forget_log()
         assert "ResourceWarning" not in log
         assert "failed with" not in log, "a callback of the loop has raised"
 
     def count(self, pattern):
-        return len(re.findall(pattern, self.server.read_log(), re.MULTILINE))
+        return len(re.findall(pattern, self.server.log, re.MULTILINE))
 
     def close(self):
         self._stack.close()

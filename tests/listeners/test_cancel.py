@@ -295,7 +295,7 @@ def test_others_go_on(site, token):
         close(client)
     for number in range(0, 50, 2):
         site.log(rf"{token}n{number}n closed")
-    assert len(re.findall(rf"{token}n\d+n raised Cancelled", site.server.read_log())) == 25
+    assert len(re.findall(rf"{token}n\d+n raised Cancelled", site.server.log)) == 25
     for client in clients[1::2]:
         close(client)
     for number in range(1, 50, 2):

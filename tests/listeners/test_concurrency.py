@@ -186,7 +186,7 @@ def test_what_is_in_hand_is_finished(serve, tmp_path, mode, fronts):
             assert (answer.status, answer.complete) == (200, True)
         assert site.server.process.wait(20) == 0
         assert site.server.stop() == 0
-    assert "INFO stopped" in site.server.read_log()
+    assert "INFO stopped" in site.server.log
     assert "requests in hand" not in site.server.log
 
 

@@ -70,7 +70,7 @@ def test_who_cannot_have_requests_says_so_until_there_are_some():
             server.wait_until(
                 f"ERROR mongrel2 .*cannot be had: {peer.send_spec}: nobody can be reached there"
             )
-            assert "subscribed as" not in server.read_log()
+            assert "subscribed as" not in server.log
             peer.bind_push()
             assert peer.get("/echo?text=a").body == b"a"
             server.wait_until("subscribed as")

@@ -72,7 +72,7 @@ def test_two_servers_say_so():
         for server in (one, other):
             server.wait_until("subscribed as")
         deadline = time.monotonic() + TIMEOUT
-        while not all(SAID in server.read_log() for server in (one, other)):
+        while not all(SAID in server.log for server in (one, other)):
             assert time.monotonic() < deadline, "they do not"
             for number in range(100):
                 client = peer.client().send("/echo?text=a")
@@ -95,4 +95,4 @@ def test_one_server_does_not(options):
         for target in ("/read", "/echo?text=a"):  # the second does not read it
             Upload(peer, BODY, target).all().read()
         peer.get()
-        assert SAID not in server.read_log()
+        assert SAID not in server.log

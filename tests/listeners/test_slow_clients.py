@@ -314,7 +314,7 @@ def test_a_server_without_descriptors_goes_on(serve, mode):
         for client in waiting:
             assert json.loads(client.receive().body)["size"] == 1
             client.close()
-    assert len(re.findall("cannot accept for now", site.server.read_log())) == len(NAMES), "it does not spin"
+    assert len(re.findall("cannot accept for now", site.server.log)) == len(NAMES), "it does not spin"
 
 
 def test_a_body_that_no_descriptor_is_left_for(serve):

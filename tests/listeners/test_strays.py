@@ -34,7 +34,7 @@ def test_downloads_go_on_on_both_sides(site):
     peer, server = site
     old = full(peer.client().send(f"/large?size={MIB}"))
     reload(server)
-    assert "has taken over" not in server.read_log()
+    assert "has taken over" not in server.log
     new = peer.client().send(f"/large?size={MIB}")
     old.read_until(lambda data: new.read() is not None and len(data) > MIB)
     new.read_until(lambda data: len(data) > MIB)

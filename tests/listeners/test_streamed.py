@@ -250,7 +250,7 @@ def test_a_malformed_chunk_is_answered_400(client, site, token):
         True,
     )
     site.log(rf'\?{token} HTTP/1\.1" 400 ')
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 @over("http")

@@ -348,7 +348,7 @@ def test_flask_sock(serve, front):
     with client_of(site) as client:
         client.connect_to("/echo")
         client.leave()
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 @pytest.mark.parametrize("front", ["http", "threads", *MONGREL2])
@@ -379,7 +379,7 @@ def test_a_call_of_flask_sock_that_waits_for_something_else_is_cancelled(serve, 
         getattr(client, leave)()
         site.log("raised Cancelled")
         site.log('"GET /news HTTP/1.1" 101 ')
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 def test_a_call_of_flask_sock_that_has_closed_by_itself_goes_on(serve):
@@ -403,7 +403,7 @@ def test_a_call_of_flask_sock_that_knows_of_the_end_goes_on(serve, front, leave)
         assert client.message() == "hello"
         getattr(client, leave)()
         assert site.log(r"raised (\w+)")[1] == "Empty"
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 @pytest.mark.parametrize("query", ["", "open"])
@@ -418,7 +418,7 @@ def test_a_library_may_say_the_last_after_the_call(serve, front, query):
         client.say("second")
         assert client.message() == "last"
         client.end()
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 def test_flask_sock_is_told_where_it_would_hang(serve):
@@ -433,7 +433,7 @@ def test_a_message_reaches_all_workers(serve, front):
     """A WebSocket holds a core; a worker without a free one leaves the next client to another."""
     site = start(serve, front, processes=2, **{"threads" if front == "threads" else "gevent": 2})
     with clients(site, 4) as found:
-        assert len(set(re.findall(r"subscribed by (\d+)", site.server.read_log()))) == 2
+        assert len(set(re.findall(r"subscribed by (\d+)", site.server.log))) == 2
         for number, sender in enumerate(found):
             sender.say(f"from {number}")
             for each in found:

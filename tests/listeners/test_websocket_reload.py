@@ -74,7 +74,7 @@ def test_the_old_worker_keeps_it_while_the_new_one_serves(start, front, token):
             speaker.say(f"said by {id(speaker)}")
             for each in (old, new):
                 assert each.message() == f"said by {id(speaker)}"
-        assert "has taken over" not in site.server.read_log()
+        assert "has taken over" not in site.server.log
         old.say_close(1000, "enough")
         assert old.closed() == (1000, "")
         old.end()
@@ -82,7 +82,7 @@ def test_the_old_worker_keeps_it_while_the_new_one_serves(start, front, token):
         site.log("generation 2 has taken over")
         new.say("alone")
         assert new.message() == "alone"
-    assert not re.search(r"1001(?!\.\dms)", site.server.read_log())  # but for how long something took
+    assert not re.search(r"1001(?!\.\dms)", site.server.log)  # but for how long something took
 
 
 @pytest.mark.parametrize("front", MODES)
@@ -133,12 +133,12 @@ def test_one_whose_frames_would_reach_another_process_is_told_1001_at_once(start
         for message in ("hello", "again"):
             again.say(message)
             assert again.message() == message
-        assert "has taken over" not in site.server.read_log()
+        assert "has taken over" not in site.server.log
         client.say_close(1001)
         client.end()
         silent.end()
         site.log("generation 2 has taken over")
-    assert "stopped with requests in hand" not in site.server.read_log()
+    assert "stopped with requests in hand" not in site.server.log
 
 
 def test_one_that_is_accepted_too_late_is_told_1001_as_well(start, token, tmp_path):

@@ -102,7 +102,7 @@ def opened(directory, **options):
     with serving(directory, "noting:app", ["http"], **options) as site:
         yield Door(site)
         assert site.server.stop() == 0
-        assert "Traceback" not in site.server.read_log()
+        assert "Traceback" not in site.server.log
 
 
 @pytest.fixture(scope="session", params=PARSERS)

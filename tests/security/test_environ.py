@@ -463,5 +463,5 @@ def test_U10_peers_outside_allow_are_turned_away_unread(allowing):
     assert len(addresses) == 8
     for address in addresses[::2]:
         assert said(address, GET) == [None]
-    assert len(re.findall("a peer was turned away", allowing.read_log())) == 4
+    assert len(re.findall("a peer was turned away", allowing.log)) == 4
     assert said(addresses[1], GET)[0][0] == 200

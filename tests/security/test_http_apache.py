@@ -44,7 +44,7 @@ def fronts(tmp_path_factory):
         with apache(directory, [f"proxy_{scheme}" for scheme in SCHEMES.values()], *sites) as ports:
             yield dict(zip(FRONTS, ports, strict=True))
         assert site.server.stop() == 0
-        assert "Traceback" not in site.server.read_log()
+        assert "Traceback" not in site.server.log
     finally:
         site.close()
 

@@ -90,7 +90,7 @@ def test_O1_nothing_of_a_client_moves_the_cursor(site, front, path):
         client.send("GET", path if more else target, headers, **more)
         client.receive()
     site.log(f"{path}.*\n")
-    log = site.server.read_log()
+    log = site.server.log
     assert re.fullmatch(r"[\x20-\x7e\n]*", log), ascii(log)
     assert SECRET not in log
 
@@ -121,14 +121,14 @@ def test_O2_so_are_bodies_that_the_application_reads_as_they_come(sites):
             client.resume("POST", b"no size\r\n")
             assert client.receive().status == 400
     check_told(site, "http", "POST /read: A chunk begins with what is no chunk size", count, began)
-    assert "Traceback" not in site.server.read_log()
+    assert "Traceback" not in site.server.log
 
 
 def check_told(site, front, reason, count, began):
     """Check that so many refusals are told of, by as many lines as there may be since *began*."""
 
     def told():
-        log = site.server.read_log()
+        log = site.server.log
         lines = len(re.findall(reason, log))
         return lines, lines + sum(
             map(int, re.findall(rf"{front} \S+: (\d+) more requests were refused", log))
@@ -149,7 +149,7 @@ def test_O3_lines_of_json_are_json(sites):
             with site.client(front) as client:
                 client.request("GET", "/json", [("User-Agent", value), ("Referer", value), ("X", value)])
     poll(lambda: site.count('"/json".*"x"') == len(values) * len(EVERY), "not all is logged")
-    lines = [json.loads(line) for line in site.server.read_log().splitlines()]
+    lines = [json.loads(line) for line in site.server.log.splitlines()]
     assert [each["agent"] for each in lines] == values * len(EVERY)
 
 
@@ -188,10 +188,10 @@ def test_O5_no_secret_of_a_request_is_logged(sites, name):
                 client.send("POST", path, secrets, SECRET.encode())
                 client.receive()
     poll(
-        lambda: len(re.findall("POST /(raise|short|good)", site.server.read_log())) >= 3 * len(EVERY),
+        lambda: len(re.findall("POST /(raise|short|good)", site.server.log)) >= 3 * len(EVERY),
         "not all is logged",
     )
-    assert SECRET not in site.server.read_log()
+    assert SECRET not in site.server.log
 
 
 def test_O5_no_secret_of_the_configuration_is_logged(tmp_path):

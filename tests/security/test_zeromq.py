@@ -171,7 +171,7 @@ def test_a_message_above_the_limit_is_not_taken(dispatch):
             for again in range(1, 3):
                 large = peer.client().send("/large", method="POST", body=b"x" * 200_000)
                 poll(
-                    lambda: server.read_log().count("larger than zeromq-max-message") == again,  # noqa: B023
+                    lambda: server.log.count("larger than zeromq-max-message") == again,  # noqa: B023
                     "the log says nothing",
                 )
                 assert peer.get("/x").status == 200

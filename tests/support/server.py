@@ -22,7 +22,7 @@ class Server:
     """An ``appserver`` process; ``addresses`` are its listeners' real addresses by name."""
 
     def __init__(self, *arguments, cwd=None, env=None, program=("-m", "appserver"), **popen):
-        self.log = ""
+        self._log = ""
         self.addresses = {}
         self.all_addresses = []
         self._ended = False  # nobody writes to its log any more
@@ -43,17 +43,24 @@ class Server:
             select.select([self._read], [], [])
             with self._news:
                 data = os.read(self._read, 65536)
-                self.log += data.decode("utf-8", "replace")
+                self._log += data.decode("utf-8", "replace")
                 self._ended = not data
                 self._news.notify_all()
         os.close(self._read)
 
-    def read_log(self):
-        """Return the log with all that has been written to it by now."""
+    @property
+    def log(self):
+        """All that has been written to the log by now, also what the thread that reads it has not taken yet."""
         with self._news:
             while not self._ended and select.select([self._read], [], [], 0)[0]:
                 self._news.wait(0.1)
-            return self.log
+            return self._log
+
+    def forget_log(self):
+        """Begin a new log; return the one so far."""
+        with self._news:
+            log, self._log = self.log, ""
+            return log
 
     def wait_until(self, pattern, timeout=30.0):
         """Wait until the log matches *pattern* (a regular expression); return the match.
@@ -62,16 +69,16 @@ class Server:
         """
         deadline = time.monotonic() + timeout
         with self._news:
-            while not (match := re.search(pattern, self.log, re.MULTILINE)):
+            while not (match := re.search(pattern, self._log, re.MULTILINE)):
                 if self._ended or time.monotonic() > deadline:
-                    raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+                    raise AssertionError(f"{pattern!r} is not in the log:\n{self._log}")
                 self._news.wait(max(0, deadline - time.monotonic()))
         return match
 
     @property
     def warnings(self):
         """The lines of warnings, but for the one about whoever runs the tests as root."""
-        lines = [line for line in self.read_log().splitlines() if " WARNING " in line]
+        lines = [line for line in self.log.splitlines() if " WARNING " in line]
         return [line for line in lines if "the application runs as root" not in line]
 
     def start(self):
