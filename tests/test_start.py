@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.support.clients import HttpClient
@@ -14,6 +16,8 @@ HEAVY = {
     "platform", "random", "shutil", "ssl", "subprocess", "sysconfig", "tempfile", "unittest", "wsproto", "zipfile",
     "zmq",
 }  # fmt: skip
+if sys.version_info >= (3, 14):
+    HEAVY.remove("sysconfig")  # ctypes, which is used, wants it
 # The server's own parts, by what they are for.
 OTHERS = (
     "check", "collector", "doctor", "lifecycle.autoreload", "lifecycle.ctl", "lifecycle.master", "lifecycle.start",
