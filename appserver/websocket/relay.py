@@ -76,8 +76,10 @@ class Relay:
         self._loop.add_reader(meeting.fileno(), self._accept)
 
     def _accept(self) -> None:
+        """Have all join that want to: who has joined may be known to others before this loop's next turn."""
         try:
-            worker = _Worker(self._meeting.accept())
+            while True:
+                self._add(self._meeting.accept())
         except BlockingIOError:
             return
         except OSError as error:
@@ -87,12 +89,14 @@ class Relay:
                     " again; set a higher limit of open files, as LimitNOFILE of systemd", error.strerror,
                 )  # fmt: skip
             self._short = True
-            return
+
+    def _add(self, fd: int) -> None:
         self._short = False
-        os.set_blocking(worker.fd, False)
+        os.set_blocking(fd, False)
+        worker = _Worker(fd)
         self._workers.add(worker)
         self._added(worker)
-        self._loop.add_reader(worker.fd, self._read, worker)
+        self._loop.add_reader(fd, self._read, worker)
 
     def _read(self, worker: _Worker) -> None:
         try:
@@ -104,6 +108,7 @@ class Relay:
         if not data:
             self._end(worker)
             return
+        self._accept()  # it may have said this after they joined
         for each in worker.frames.feed(data):
             if each.kind == VERDICT:
                 asked = worker.strays.popleft()

@@ -215,6 +215,21 @@ def test_a_stray_comes_back_once_all_have_denied_it(meeting, verdicts):
     relayed(meeting, 3, act)
 
 
+def test_who_joined_before_something_was_said_hears_it(meeting):
+    """All of it comes in one turn of the loop, as where the relay has not run for a while."""
+
+    async def act(origin, _):
+        others = [Worker(meeting) for _ in range(3)]
+        await origin.send(STRAY, 1, b"a1")
+        for each in others:
+            assert await each.told() == (STRAY, b"a1")
+        await others[2].send(VERDICT, 1)
+        for each in others:
+            each.close()
+
+    relayed(meeting, 1, act)
+
+
 def test_a_stray_comes_back_to_one_that_is_alone(meeting):
     async def act(origin, _):
         await origin.send(STRAY, 1, b"a1")
