@@ -23,17 +23,18 @@ def site():
         yield peer, server
 
 
-def reload(server, generation=2):
-    """Have another worker subscribe, while the one before may not leave."""
+def reload(peer, server, generation=2):
+    """Have another worker subscribe; the one before is dealt nothing any more, and has not finished."""
     server.process.send_signal(signal.SIGHUP)
     server.wait_until(f"generation {generation} serves")
     server.wait_until(rf"(subscribed as[\s\S]*){{{generation}}}")
+    peer.wait_for_departure()
 
 
 def test_downloads_go_on_on_both_sides(site):
     peer, server = site
     old = full(peer.client().send(f"/large?size={MIB}"))
-    reload(server)
+    reload(peer, server)
     assert "has taken over" not in server.log
     new = peer.client().send(f"/large?size={MIB}")
     old.read_until(lambda data: new.read() is not None and len(data) > MIB)
@@ -47,7 +48,7 @@ def test_uploads_go_on_on_both_sides(site):
     peer, server = site
     old = Upload(peer, BODY)
     old.piece()
-    reload(server)
+    reload(peer, server)
     new = Upload(peer, BODY)
     while not (old.over and new.over):
         for each in (old, new):
@@ -63,7 +64,7 @@ def test_uploads_go_on_where_there_are_more_than_two(site):
     uploads = [Upload(peer, BODY)]
     for generation in (2, 3):
         uploads[-1].piece()
-        reload(server, generation)
+        reload(peer, server, generation)
         uploads.append(Upload(peer, BODY))
     while not all(each.over for each in uploads):
         for each in uploads:
@@ -79,7 +80,7 @@ def test_uploads_go_on_where_there_are_more_than_two(site):
 def test_a_client_that_leaves_is_gone_for_who_answers_it(site, tmp_path):
     peer, server = site
     old = full(peer.client().send(f"/counted?path={tmp_path}/count&pieces=64&size=65536"))
-    reload(server)
+    reload(peer, server)
     for _ in range(2):  # either may be told
         peer.notice(old)
     server.wait_until("GET /counted.* 499 ")

@@ -100,6 +100,7 @@ class Mongrel2:
         self.attached = threading.Event()  # somebody has connected to the SUB
         self._context = zmq.Context()
         self._push = None
+        self._departures = None  # a monitor of the PUSH
         self._sub = None
 
     @property
@@ -120,6 +121,7 @@ class Mongrel2:
 
     def bind_push(self):
         self._push = self._socket(zmq.PUSH, self.send_spec)
+        self._departures = self._push.get_monitor_socket(zmq.EVENT_DISCONNECTED)
 
     def bind_sub(self):
         self.attached.clear()
@@ -133,6 +135,8 @@ class Mongrel2:
     def stop(self):
         """Go away as a killed process does: what is queued is lost."""
         if self._push is not None:
+            self._push.disable_monitor()
+            self._departures.close()
             self._push.close()
             self._push = None
         if self._sub is not None:
@@ -217,6 +221,11 @@ class Mongrel2:
     def deals(self):
         """Tell whether there is a handler for the next request."""
         return bool(self._push.poll(0, zmq.POLLOUT))
+
+    def wait_for_departure(self):
+        """Wait until one more handler has left the PUSH: what it is dealt while it does may be lost."""
+        assert self._departures.poll(TIMEOUT * 1000), "no handler leaves"
+        self._departures.recv_multipart()
 
     def message(self, number, path, fields, body=b"", encode=None):
         head = f"{self.uuid} {number} {path} ".encode("latin-1")
