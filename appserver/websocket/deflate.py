@@ -43,6 +43,11 @@ class Deflate(Extension):
     def offer(self) -> bool:
         return False  # clients do
 
+    @property
+    def packed(self) -> bool:
+        """Whether the message that comes is packed."""
+        return self._unpacks is not None
+
     def answer(self) -> str:
         """Return what the answer says of it."""
         bits = f"; server_max_window_bits={self.bits}" if self.bits else ""  # said again, it is accepted

@@ -9,6 +9,8 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LARGEST_CONTROL = 125
 NO_CODE = 1005  # what stands for the code of a close frame that has none
 FIN, _MASK = 0x80, 0x80
+# RFC 6455 section 7.4.1 and IANA's registry (1012 to 1014), without those that no frame may have.
+_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 
 
 class Event(NamedTuple):
@@ -49,6 +51,11 @@ def frame(kind: int, payload: bytes, mask: bytes = b"") -> bytes:
     else:
         head = pack("!BBQ", FIN | kind, masked | 127, size)
     return head + mask + payload
+
+
+def is_code(code: int) -> bool:
+    """Tell whether a close frame may have *code*, from either side."""
+    return code in _CODES or 3000 <= code < 5000
 
 
 def closing(code: int, reason: str) -> bytes:

@@ -1,22 +1,23 @@
 """Frames taken apart into messages; what may not be in them is found here, for both fronts.
 
-wsproto has the rules. Over HTTP it gets the bytes as they come. Mongrel2 has read the frames itself, and
-tells of each message its first byte and what was in it: that is made a frame again, without a mask.
+wsproto has the rules of frames. Over HTTP it gets the bytes as they come. Mongrel2 has read the frames
+itself, and tells of each message its first byte and what was in it: that is made a frame again, without a mask.
 """
 
 from __future__ import annotations
 
+from struct import unpack_from
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed
+from wsproto.frame_protocol import CloseReason, FrameDecoder, MessageDecoder, ParseFailed
 
-from appserver.websocket.frames import CLOSE, Event, Violation, frame, payload_of
+from appserver.websocket.frames import CLOSE, NO_CODE, Event, Violation, frame, is_code, payload_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsproto.frame_protocol import Frame
+    from wsproto.frame_protocol import Frame, Header
 
     from appserver.websocket.deflate import Deflate
 
@@ -31,12 +32,15 @@ class Messages:
     Those that Mongrel2 has read are not *masked* any more.
     """
 
-    __slots__ = ("_begun", "_deflate", "_limit", "_protocol")
+    __slots__ = ("_begun", "_decoder", "_deflate", "_joiner", "_limit", "_over")
 
     def __init__(self, limit: int, deflate: Deflate | None = None, *, masked: bool = True) -> None:
         self._limit = limit
         self._deflate = deflate
-        self._protocol = FrameProtocol(not masked, [deflate] if deflate is not None else [])
+        # wsproto's `FrameProtocol`, which has both, refers to itself, and looks at no length (1.3.2).
+        self._decoder = FrameDecoder(not masked, [deflate] if deflate is not None else [])
+        self._joiner = MessageDecoder()
+        self._over = False  # nothing more is to come
         self._begun = bytearray()  # a message, of which each byte may be a fragment
 
     def feed(self, data: bytes) -> Iterator[Event]:
@@ -44,30 +48,59 @@ class Messages:
 
         Who stops before the end goes on with the next call.
         """
-        self._protocol.receive_bytes(data)
+        decoder = self._decoder
+        decoder.receive_bytes(data)
         try:
-            for each in self._protocol.received_frames():
-                event = self._control(each) if each.opcode.iscontrol() else self._piece(each)
-                if event is not None:
-                    yield event
+            while not self._over:
+                each = decoder.process_buffer()
+                if each is not None:
+                    event = self._control(each) if each.opcode.iscontrol() else self._piece(each)
+                    if event is not None:
+                        yield event
+                if decoder.header is not None:
+                    self._check_announced(decoder.header)
+                if each is None:
+                    return
         except ParseFailed as error:
+            self._over = True
             raise Violation(int(error.code), str(error)) from None
+        except Violation:
+            self._over = True
+            raise
+
+    def _check_announced(self, header: Header) -> None:
+        """Refuse a frame before it has come; of a packed one nobody knows yet what is in it."""
+        packed = self._deflate is not None and self._deflate.packed
+        if not packed and not header.opcode.iscontrol():
+            self._check_size(header.payload_len - self._decoder.payload_consumed)
+
+    def _check_size(self, more: int) -> None:
+        if len(self._begun) + more > self._limit:
+            raise Violation(CloseReason.MESSAGE_TOO_BIG, f"the message has more than {self._limit} bytes")
 
     def _control(self, each: Frame) -> Event:
         payload = each.payload
-        if isinstance(payload, tuple):
-            return Event(CLOSE, payload[1], 0, int(payload[0]))
         assert isinstance(payload, bytes)
-        return Event(int(each.opcode), payload)
+        kind = int(each.opcode)
+        if kind != CLOSE:
+            return Event(kind, payload)
+        self._over = True
+        if not payload:
+            return Event(kind, "", 0, NO_CODE)
+        code: int = unpack_from("!H", payload)[0] if len(payload) > 1 else 0
+        if not is_code(code):
+            raise Violation(CloseReason.PROTOCOL_ERROR, "a close frame has no good code")
+        try:
+            return Event(kind, payload[2:].decode(), 0, code)
+        except UnicodeDecodeError as error:
+            raise Violation(CloseReason.INVALID_FRAME_PAYLOAD_DATA, str(error)) from None
 
-    def _piece(self, each: Frame) -> Event | None:
+    def _piece(self, frame: Frame) -> Event | None:
+        each = self._joiner.process_frame(frame)
         piece = each.payload
         assert isinstance(piece, (str, bytes))
         data = piece if isinstance(piece, bytes) else piece.encode()
-        size = len(self._begun) + len(data)
-        if size > self._limit:
-            reason = f"the message has more than {self._limit} bytes"
-            raise Violation(CloseReason.MESSAGE_TOO_BIG, reason)
+        self._check_size(len(data))
         if self._begun or not each.message_finished:
             self._begun += data
             if not each.message_finished:

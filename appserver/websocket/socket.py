@@ -12,7 +12,7 @@ from gevent import getcurrent
 
 from appserver.errors import ApplicationError, ConnectionClosed
 from appserver.websocket import frames
-from appserver.websocket.frames import frame, payload_of
+from appserver.websocket.frames import frame, is_code, payload_of
 from appserver.websocket.handshake import offered
 from appserver.websocket.room import check_channel
 from appserver.websocket.session import CONNECTING, NORMAL, Session
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 KEY = "wsgi.websocket"  # in the environ, as gevent-websocket has it
 
-_SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 _OURS = frozenset(
     {
         "connection",
@@ -186,7 +185,7 @@ class WebSocket:
 
         Nothing happens where it has ended already.
         """
-        if code not in _SENDABLE and not 3000 <= code < 5000:
+        if not is_code(code):
             raise ValueError(
                 f"{code} is no code to close with: 1000 is, and 3000 to 4999 are the application's"
             )

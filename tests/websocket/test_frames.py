@@ -147,6 +147,17 @@ def test_a_violation_is_told_with_its_code(name, step):
     assert fed(frames, *(data[at : at + step] for at in range(0, len(data), step)))[-1] == code
 
 
+@pytest.mark.parametrize(
+    "code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3003, 3008, 3999, 4000, 4999]
+)
+def test_close_codes_that_a_client_may_say(code):
+    """RFC 6455 section 7.4, and IANA's registry."""
+    frames = Messages(LIMIT)
+    (event,) = frames.feed(client(0x88, struct.pack("!H", code) + b"why"))
+    assert (event.kind, event.code, event.data) == (CLOSE, code, "why")
+    assert fed(frames, client(0x81, b"more")) == [], "nothing comes behind it"
+
+
 def test_bad_utf8_is_told_before_the_message_ends():
     assert fed(Messages(LIMIT), client(0x01, b"\xff")) == [1007]
 
@@ -154,6 +165,31 @@ def test_bad_utf8_is_told_before_the_message_ends():
 def test_a_message_of_the_limit_is_taken_and_one_that_is_announced_too_long_is_not_waited_for():
     assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT))) == [(BINARY, bytes(LIMIT))]
     assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT + 1), size=1 << 40)) == [1009]
+    assert fed(Messages(LIMIT), client(0x82, bytes(LIMIT - 1), size=LIMIT)) == []
+
+
+@pytest.mark.parametrize("deflate", [None, Deflate(LIMIT)], ids=["as it is", "could be packed"])
+@pytest.mark.parametrize("step", [1, 100_000])
+@pytest.mark.parametrize(
+    ("begun", "size"), [(b"", LIMIT + 1), (b"", (1 << 63) - 1), ("ü".encode() * 100, LIMIT - 199)]
+)
+def test_too_long_a_frame_is_told_by_its_head(deflate, step, begun, size):
+    """Alone, or behind other fragments of its message, with a ping between them."""
+    frames = Messages(LIMIT, deflate)
+    if begun:
+        assert fed(frames, client(0x01, begun) + client(0x89, b"p")) == [(PING, b"p")]
+    data = client(CONTINUATION if begun else TEXT, b"", size=size)
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
+    assert fed(frames, *pieces[:-1]) == []
+    assert fed(frames, pieces[-1]) == [1009]
+    assert fed(frames, bytes(1000)) == []
+
+
+def test_a_ping_between_the_fragments_of_a_long_message_counts_for_nothing():
+    frames = Messages(LIMIT)
+    ping = client(0x89, bytes(125))
+    assert fed(frames, client(0x02, bytes(LIMIT)), ping[:7], ping[7:]) == [(PING, bytes(125))]
+    assert fed(frames, client(0x80, b"")) == [(BINARY, bytes(LIMIT))]
 
 
 @pytest.mark.parametrize(
