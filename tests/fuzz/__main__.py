@@ -42,7 +42,15 @@ def fuzz(name, seconds):
     """Run libFuzzer on one target; does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["appserver.protocols", "appserver.exchange", "appserver.ini"]):
+    with atheris.instrument_imports(
+        include=[
+            "appserver.protocols",
+            "appserver.exchange",
+            "appserver.ini",
+            "appserver.websocket",
+            "wsproto",
+        ]
+    ):
         check = target(name).check
     kept = Path(".fuzz") / name
     kept.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import struct
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.fastcgi import VARIABLES, FastcgiCodec, pair, record
 from tests.fuzz import gateway
+from tests.protocols.feeding import feed
 
 _BEGIN = b"\0\1\1\0\0\0\0\0"
 PIECES = [
@@ -23,7 +24,7 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """Fail where a sequence of bytes has two meanings."""
-    gateway.check(lambda limit: FastcgiCodec({}, limit), data)
+    gateway.check(lambda limit: FastcgiCodec({}, limit), data, early=_served_before_its_end)
     _check_pairs(data)
     codec = FastcgiCodec({})
     try:
@@ -33,6 +34,13 @@ def check(data: bytes) -> None:
     else:
         codec.aborted(data)
     _check_records(codec.replies)
+
+
+def _served_before_its_end(wire: bytes) -> bool:
+    """Tell whether a request without a body ends here, as it does for haproxy, which does not end its STDIN."""
+    codec = FastcgiCodec({})
+    feed(codec, [wire])
+    return codec.late != 0 and not codec.buffer
 
 
 def _check_pairs(data: bytes) -> None:

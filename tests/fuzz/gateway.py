@@ -10,14 +10,16 @@ _LATIN_1 = {chr(number) for number in range(256)}
 _OURS = {"wsgi.url_scheme"}
 
 
-def check(codec, data: bytes) -> None:
+def check(codec, data: bytes, early=lambda begin: False) -> None:
     """Fail where bytes mean something else when they come in pieces, or where a request is unsound.
 
     *codec* makes one, of how many bytes variables may have; the first byte of *data* says how the others are cut,
-    and what is too much. Only `ProtocolError` is caught.
+    and what is too much. Nothing is cut where *early* is true of what stands before: there it does mean something
+    that nothing comes for now. Only `ProtocolError` is caught.
     """
     wire, chance = data[1:], random.Random(data[:1])
     at = sorted(chance.randrange(len(wire) + 1) for _ in range(chance.randrange(6)))
+    at = [each for each in at if not early(wire[:each])]
     pieces = [wire[start:stop] for start, stop in zip([0, *at], [*at, len(wire)], strict=True)]
     for limit in (65536, chance.randrange(8, 256)):
         _check(codec(limit), codec(limit), wire, pieces)

@@ -42,13 +42,29 @@ def _check_fields(data, found):
     except ProtocolError:
         assert found is None
         return
-    assert found is not None
+    if found is None:
+        assert all(TNETSTRINGS.key(name) == "" for name in _repeated(data)), "what is left out may be"
+        return
     if named is None:
-        assert all(isinstance(value, str) and value.isprintable() for value in found.values())
-        assert not any(value.endswith(" ") for value in found.values())
-        assert given | aside == {
-            name if name in ASIDE.values() else TNETSTRINGS.key(name): value for name, value in found.items()
+        assert all(isinstance(value, str) for value in found.values())
+        found = {
+            name: value if name in ASIDE.values() else value.strip(" \t") for name, value in found.items()
         }
+        assert all(value.isprintable() for value in found.values())
+        keys = {name: name if name in ASIDE.values() else TNETSTRINGS.key(name) for name in found}
+        assert given | aside == {key: found[name] for name, key in keys.items() if key}, '"" is left out'
+
+
+def _repeated(data):
+    """Return the names that are given twice, of which there are some."""
+    names, at = [], 0
+    while at < len(data):
+        name, _, at = _one(data, at, len(data))
+        _, _, at = _one(data, at, len(data))
+        names.append(name.decode("latin-1"))
+    found = {each for each in names if names.count(each) > 1}
+    assert found
+    return found
 
 
 def _ours(read, data):
