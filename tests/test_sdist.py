@@ -1,4 +1,4 @@
-"""An sdist is the checkout, documents, configurations and tests included."""
+"""What is built of the checkout: an sdist is all of it, and the metadata are what today's setuptools wants."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import subprocess
 import sys
 import tarfile
 
+import pytest
+
 from tests.support.server import ROOT
 
 MADE = ("__pycache__", "*.pyc", "*.egg-info", ".*", "build", "dist", "run", "logs", "tmp", "uploads", "nginx-tmp",
         "nginx.pid", "config.sqlite")  # fmt: skip
 BUILD = "import sys, setuptools.build_meta; setuptools.build_meta.build_sdist(sys.argv[1])"
+DESCRIBE = (
+    "import sys, setuptools.build_meta; setuptools.build_meta.prepare_metadata_for_build_wheel(sys.argv[1])"
+)
 
 
 def files(directory):
@@ -34,3 +39,16 @@ def test_all_that_is_in_the_checkout_is_in_it(tmp_path):
         found = {each.name.partition("/")[2]: each.mode for each in archive if each.isfile()}
     assert expected - set(found) == set()
     assert found["tests/run"] & 0o111
+
+
+@pytest.mark.parametrize("name", [".", "examples/appserver-ajp"])
+def test_the_metadata_have_nothing_that_is_deprecated(tmp_path, name):
+    copy = tmp_path / "checkout"
+    shutil.copytree(ROOT / name, copy, ignore=shutil.ignore_patterns(*MADE))
+    made = subprocess.run(
+        [sys.executable, "-W", "error", "-c", DESCRIBE, tmp_path],
+        cwd=copy, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    [metadata] = tmp_path.glob("*.dist-info/METADATA")
+    assert "\nLicense-Expression: MIT\n" in metadata.read_text()

@@ -123,9 +123,9 @@ def site_packages(tmp_path_factory):
 
 
 def can_build():
-    """Tell whether this interpreter's setuptools can make wheels; else pip fetches another one."""
+    """Tell whether this interpreter's setuptools can make wheels of it; else pip fetches another one."""
     try:
-        return tuple(map(int, version("setuptools").split(".")[:2])) >= (70, 1)
+        return int(version("setuptools").partition(".")[0]) >= 77
     except PackageNotFoundError:
         return False
 
