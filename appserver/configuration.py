@@ -6,6 +6,7 @@ It is read again for each reload, so nothing here may depend on what has been re
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,6 +78,7 @@ _OWN = (
     StopOptions,
 )
 _NOTHING = "nothing to listen on: set http-socket = :8080, socket = /path.sock or zeromq = ..."
+_UNLOCKED = "Python is told to run without its GIL, which gevent needs: leave out PYTHON_GIL=0 and -X gil=0"
 _UNREAD = "UWSGI_* variables are read only with --uwsgi-env or APPSERVER_UWSGI_ENV=true"
 
 
@@ -187,6 +189,8 @@ class Configuration:
         ]
         found = overlaps(self.listeners, self.settings, self.catalogue, self.directory)
         self.problems += [visible(self.secrets.hidden(each)) for each in found]
+        if getattr(sys.flags, "gil", None) == 0:  # None where it takes the GIL when gevent wants it
+            self.problems.append(_UNLOCKED)
         if not self.listeners and not self.problems:
             unread = f"; {' and '.join(line.unread)}: {_UNREAD}" if line.unread else ""
             self.problems.append(f"{_NOTHING}{unread}")

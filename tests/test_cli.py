@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -200,6 +201,17 @@ def test_a_wrong_command_line_is_explained(capsys, arguments, problem):
     out, err = capsys.readouterr()
     assert err == f"appserver: {problem}\n"
     assert out == ""
+
+
+def test_a_python_without_a_gil_is_refused(capsys, monkeypatch):
+    """As a free-threaded one is with PYTHON_GIL=0; otherwise it takes its GIL as gevent is loaded."""
+    names = (each for each in dir(sys.flags) if not each.startswith("_"))
+    flags = {each: getattr(sys.flags, each) for each in names}
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(**{**flags, "gil": 0}))
+    assert main(["--http-socket", ":0", "--module", "served:app"]) == 1
+    assert capsys.readouterr().err == (
+        "appserver: Python is told to run without its GIL, which gevent needs: leave out PYTHON_GIL=0 and -X gil=0\n"
+    )
 
 
 def test_variables_of_uwsgi_are_told_that_are_not_read(capsys, monkeypatch):
