@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array  # noqa: F401  (since Python 3.14 socket.send_fds imports it; a master's user may not be allowed to)
 import asyncio
 import logging
 import os
