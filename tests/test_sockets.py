@@ -531,7 +531,7 @@ class TestActivation:
             assert "::ffff:" not in server.log
 
     def test_a_descriptor_that_is_missing_is_told(self, app, activated):
-        options = activated(count=1)
-        assert failing("--http", "127.0.0.1:0", *app, **options) == (
-            "appserver: LISTEN_FDS names descriptor 3: Bad file descriptor\n"
-        )
+        """A newer libffi, by which Python calls C, has a file of its own there by then."""
+        told = failing("--http", "127.0.0.1:0", *app, **activated(count=1))
+        reason = "(Bad file descriptor|Socket operation on non-socket)"
+        assert re.fullmatch(f"appserver: LISTEN_FDS names descriptor 3: {reason}\n", told)
