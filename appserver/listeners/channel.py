@@ -76,13 +76,13 @@ class Channel:
         if self.gone:
             raise ClientGone
         if more:
-            if self.sender:
-                self.sender.pace()
+            if sender := self.sender:
+                sender.pace()
             self.service.cores.turn()
             if self.gone:  # that turn has told
                 raise ClientGone
-        elif self.sender and x is not None and x.ended:
-            self.sender.leave()
+        elif (sender := self.sender) and x is not None and x.ended:
+            sender.leave()
 
     def put(self, pieces: list[Piece]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
@@ -207,8 +207,9 @@ class Channel:
             return
         self.state = CLOSED
         self.gone = True
-        if self.wire is not None:
-            self.wire.lost()
+        wire, self.wire = self.wire, None  # it knows this connection
+        if wire is not None:
+            wire.lost()
         self.listener.connections.discard(self)
         self.listener.muted.discard(self)
         if self.listener.full:
@@ -223,6 +224,7 @@ class Channel:
                 self.inlet.leave()
             close_under(self.fd, self.listener.null)
             return
+        self.sender = None  # likewise; a core may be in it until its call is over
         if self.inlet is not None:
             self.inlet.close()
         _close(self.fd)

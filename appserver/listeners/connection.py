@@ -41,6 +41,7 @@ from appserver.listeners.stream_wire import offer
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import BAD_REQUEST, OVERDUE, SKIPPED, UNSERVED
 from appserver.protocols.upgrade import Upgrade
+from appserver.websocket.environ import clear
 
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
@@ -420,10 +421,13 @@ class Connection(Channel):
             x.keep_alive = False
         if self.listener.prepares:
             self.listener.prepare(self, x)
-        if type(x) is Upgrade and (error := offer(self, x)) is not None:
+        if type(x) is not Upgrade:
+            self.service.respond(x, self)
+        elif (error := offer(self, x)) is not None:
             self.service.refuse(x, self, error)
-            return
-        self.service.respond(x, self)
+        else:
+            self.service.respond(x, self)
+            clear(x)
 
     def refuse(self, error: ProtocolError) -> None:
         """Answer without the application; the connection is kept where that would keep it."""
@@ -446,6 +450,7 @@ class Connection(Channel):
             if self.codec.replies and self.state == RUN and not self.gone and x is not None and x.keep_alive:
                 self._reply()
         if self.state == CLOSED:
+            self.sender = None
             _close(self.fd)
             return
         if self.state == DRAIN:  # given up, or ended while the application's call went on

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from appserver.errors import ClientGone
 from appserver.listeners.patience import Limits, Patience
+from appserver.websocket.environ import fill
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
-from appserver.websocket.raw import offer_socket
-from appserver.websocket.socket import KEY, WebSocket
 
 if TYPE_CHECKING:
     from appserver.listeners.intake import Intake
@@ -40,7 +39,7 @@ class Mongrel2Wire:
         self.x = x
         self.hub = request.intake.hub
         self.cancels = True
-        self._peer: Peer  # once it is open
+        self._peer: Peer | None = None  # while it is open
         self._over = False  # the connection ends once all frames are sent
 
     @property
@@ -107,7 +106,8 @@ class Mongrel2Wire:
 
     def take(self, message: Message) -> None:
         """Take a frame."""
-        self._peer.feed_frame(message.first_byte, message.body)
+        if self._peer is not None:
+            self._peer.feed_frame(message.first_byte, message.body)
 
     def sent(self) -> None:
         """Go on, as no frames wait any more, or nobody is there."""
@@ -116,7 +116,7 @@ class Mongrel2Wire:
             request.intake.loop.run_callback(self.lost)
         elif self._over:
             self._close()
-        else:
+        elif self._peer is not None:
             self._peer.drained()
 
     def finish(self, *, failed: bool) -> None:
@@ -125,7 +125,7 @@ class Mongrel2Wire:
         request.lingers = True
         if request.ended or request.gone or (self._over and not request.held):
             request.finish()
-        else:
+        elif self._peer is not None:
             self._peer.finish(failed=failed)
 
     def lost(self) -> None:
@@ -133,7 +133,9 @@ class Mongrel2Wire:
         request = self.request
         if request.portions is not None:
             request.portions.drop()
-        self._peer.lost()
+        peer, self._peer = self._peer, None  # they know each other
+        if peer is not None:
+            peer.lost()
         if request.lingers:
             request.finish()
 
@@ -144,6 +146,5 @@ def offer(request: Request, x: Upgrade) -> ProtocolError | None:
     error = check(x.environ, options.websocket_origin)
     if error is None and x.able:
         wire = Mongrel2Wire(request, x)
-        x.environ[KEY] = WebSocket(wire, options)
-        offer_socket(wire, native=request.intake.cores.native)
+        fill(wire, options, native=request.intake.cores.native)
     return error

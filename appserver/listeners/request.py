@@ -16,6 +16,7 @@ from appserver.protocols.codec import ProtocolError
 from appserver.protocols.framing import OVERDUE
 from appserver.protocols.mongrel2 import RELEASE, control
 from appserver.protocols.upgrade import Upgrade
+from appserver.websocket.environ import clear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,10 +120,14 @@ class Request:
         elif self.error is not None:
             self._refuse(self.error)
         elif self.x is not None:
-            if type(self.x) is Upgrade and (error := offer(self, self.x)) is not None:
-                self.intake.service.refuse(self.x, self, error)
+            x = self.x
+            if type(x) is not Upgrade:
+                self.intake.service.respond(x, self)
+            elif (error := offer(self, x)) is not None:
+                self.intake.service.refuse(x, self, error)
             else:
-                self.intake.service.respond(self.x, self)
+                self.intake.service.respond(x, self)
+                clear(x)
             if not self.switched:
                 self._flush()
 
@@ -216,7 +221,14 @@ class Request:
                 self.ended = True
             except ClientGone:
                 self.gone = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let the next request run; what a WebSocket had of this one is let go."""
         self.intake.end(self)
+        wire, self.wire = self.wire, None  # they know each other
+        if wire is not None:
+            wire.lost()
 
     def _end_timer(self) -> None:
         if self.timer is not None:
@@ -236,9 +248,7 @@ class Request:
                 self._close_connection(())
             self.gone = True
         self.given_up = True
-        self.intake.end(self)
-        if self.wire is not None:
-            self.wire.lost()
+        self._leave()
 
     def _close_connection(self, answer: Sequence[Piece]) -> None:
         """Send the last of it at once, if that can be."""
@@ -399,10 +409,8 @@ class Request:
                 self.intake.loop.run_callback_threadsafe(self.wire.lost)
             return
         self.given_up = True
-        if self.wire is not None:
-            self.wire.lost()
         self._end_timer()
-        self.intake.end(self)
+        self._leave()
 
     def _publish(self, pieces: list[Piece], last: bool = False) -> None:
         if last and self.inflow is not None and not self.inflow.finished:

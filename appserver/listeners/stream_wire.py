@@ -12,10 +12,9 @@ from appserver.errors import ClientGone
 from appserver.listeners.channel import SWITCHED
 from appserver.listeners.patience import Patience
 from appserver.listeners.sender import Sender, queued
+from appserver.websocket.environ import fill
 from appserver.websocket.handshake import check
 from appserver.websocket.options import WebSocketOptions
-from appserver.websocket.raw import offer_socket
-from appserver.websocket.socket import KEY, WebSocket
 
 if TYPE_CHECKING:
     from appserver.listeners.connection import Connection
@@ -42,7 +41,7 @@ class StreamWire:
 
     def __init__(self, connection: Connection, x: Upgrade) -> None:
         self._connection = connection
-        self._peer: Peer | None = None  # once it is open
+        self._peer: Peer | None = None  # while it is open
         self._left = False  # the client has gone; what it has said before is still to be read
         self.x = x
         self.hub = connection.listener.hub
@@ -208,8 +207,9 @@ class StreamWire:
 
     def lost(self) -> None:
         """Note that the connection has ended; safe twice."""
-        if self._peer is not None:
-            self._peer.lost()
+        peer, self._peer = self._peer, None  # they know each other
+        if peer is not None:
+            peer.lost()
 
 
 def offer(connection: Connection, x: Upgrade) -> ProtocolError | None:
@@ -219,6 +219,5 @@ def offer(connection: Connection, x: Upgrade) -> ProtocolError | None:
     if error is None:
         wire = StreamWire(connection, x)
         connection.wire = wire
-        x.environ[KEY] = WebSocket(wire, options)
-        offer_socket(wire, native=connection.service.cores.native)
+        fill(wire, options, native=connection.service.cores.native)
     return error

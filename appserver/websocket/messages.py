@@ -1,7 +1,8 @@
 """Frames taken apart into messages; what may not be in them is found here, for both fronts.
 
 wsproto has the rules of frames. Over HTTP it gets the bytes as they come. Mongrel2 has read the frames
-itself, and tells of each message its first byte and what was in it: that is made a frame again, without a mask.
+itself, and tells of each message its first byte and what was in it: that is made a frame again, without a
+mask.
 """
 
 from __future__ import annotations

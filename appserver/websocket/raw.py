@@ -234,6 +234,7 @@ class Tunnel:
         if not self.ended:
             self.ended = True
             self._wait = None
+            self._wire.x.go_away = None  # which knows this tunnel, and this its request
             for watcher in (self._reader, self._writer, self._ending):
                 watcher.stop()
                 watcher.close()

@@ -306,6 +306,7 @@ class Session:
         if self._room is not None:
             self._room.leave(self)
         x = self.wire.x
+        x.go_away = None  # which knows this session, and this its request
         if cancels and self.bell is None and not self.waiters.has(x.core):
             gevent.get_hub().loop.run_callback(cancel, x)
         self._wake()

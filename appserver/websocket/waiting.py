@@ -126,7 +126,10 @@ class Waiters:
         self._hub.loop.run_callback_threadsafe(call)
         while not lock.acquire(timeout=_LOOK):
             pass
-        found, error = done[0]
-        if error is not None:
+        found, error = done.pop()
+        if error is None:
+            return found
+        try:
             raise error
-        return found
+        finally:
+            del error  # which knows this frame

@@ -348,6 +348,17 @@ def test_a_client_that_goes_without_a_word(client, site, token):
     assert site.count(rf"{token} closed") == 1
 
 
+@pytest.mark.parametrize("path", ["/echo", "/pings", "/fail", "/selected", "/refuse"])
+@pytest.mark.parametrize("leave", ["leave", "say_close"])
+def test_one_that_has_ended_is_freed_without_the_collector(client, site, token, path, leave):
+    answer = client.ask(f"/forgotten?{token}&{path}")
+    if answer.status == 101:
+        client.say("hello")
+        getattr(client, leave)()
+    for part in ("WebSocket", "Session", r"\w+Wire", "Marker"):
+        site.log(f"{token} nobody knows its {part}")
+
+
 @only(*GREENLETS)
 @pytest.mark.parametrize("leave", ["leave", "say_close"])
 def test_a_call_that_waits_for_something_else_is_cancelled(client, site, token, leave):

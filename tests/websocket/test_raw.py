@@ -97,7 +97,7 @@ def test_a_stop_closes_the_connection_in_the_place_of_the_library(tunnel, wire, 
     assert wire.written == HANDSHAKE + closing(1001, "the server stops")
     assert (tunnel.ended, wire.ends) == (True, 1)
     assert ours.recv(1) == b"", "the library finds that out"
-    wire.x.go_away()
+    tunnel.go_away()
     assert (wire.written.count(b"the server stops"), wire.ends) == (1, 1)
 
 

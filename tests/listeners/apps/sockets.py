@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import appserver
@@ -24,6 +26,10 @@ def route(function):
 
 def tell(environ, what):
     print(f"{environ['QUERY_STRING']} {what}", file=environ["wsgi.errors"])
+
+
+class Marker:
+    """Be in the environ of one request."""
 
 
 class Closing:
@@ -151,6 +157,27 @@ def close_with(environ, socket):
 def fail(environ, socket):
     socket.receive()
     raise RuntimeError("the application fails")
+
+
+@route
+def forgotten(environ, socket):
+    """Tell when nobody knows a WebSocket any more, as well as all that belongs to it; then do as another path."""
+    gc.disable()  # it would find what is left in a cycle
+    token, _, path = environ["QUERY_STRING"].partition("&")
+    session = socket._session
+    environ["marker"] = Marker()  # the connection knows the request, and this its environ
+    for part in (environ["marker"], socket, session, session.wire):
+        text = f"{token} nobody knows its {type(part).__name__}"
+        weakref.finalize(part, print, text, file=environ["wsgi.errors"])
+    del session, part
+    ROUTES[path](environ, socket)
+
+
+@route
+def selected(environ, socket):
+    socket.accept()
+    socket.fileno()
+    echo(environ, socket)
 
 
 @route
