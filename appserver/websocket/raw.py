@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent.monkey
 
-from appserver.errors import ClientGone
+from appserver.errors import BodyError, ClientGone
 from appserver.interrupt import cancel, wait_of
 from appserver.websocket import frames
 from appserver.websocket.frames import closing, frame
@@ -70,6 +70,17 @@ class RawSocket:
             self._tunnel = tunnel
             self._wire.x.catch_up = partial(self._waiters.run, tunnel.catch_up)
         return getattr(self._made, name)
+
+
+class NoSocket:
+    """Stand there where the client's socket could not be waited for, and say so to who uses it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise BodyError(
+            "501 Not Implemented",
+            "a library that speaks WebSocket by itself would block the loop here: use gevent = N, or over"
+            " HTTP threads = N; see docs/websocket.md",
+        )
 
 
 class Tunnel:
@@ -242,6 +253,6 @@ class Tunnel:
 
 
 def offer_socket(wire: Wire, *, native: bool) -> None:
-    """Put a socket into the environ, unless waiting for it would block the loop that has to fill it."""
-    if native or gevent.monkey.is_module_patched("socket"):
-        wire.x.environ[KEY] = RawSocket(wire)
+    """Put a socket into the environ, if waiting for it does not block the loop that has to fill it."""
+    works = native or gevent.monkey.is_module_patched("socket")
+    wire.x.environ[KEY] = RawSocket(wire) if works else NoSocket()

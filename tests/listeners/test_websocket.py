@@ -371,6 +371,17 @@ def test_a_call_that_waits_for_something_else_is_cancelled(client, site, token, 
     assert "Traceback" not in site.server.log
 
 
+@only("one", "mongrel2-threads")
+def test_a_library_that_would_block_the_loop_is_told(client, site, token):
+    answer = client.ask(f"/by-itself?{token}")
+    assert (answer.status, answer.body.partition(b":")[0]) == (
+        501, b"a library that speaks WebSocket by itself would block the loop here",
+    )  # fmt: skip
+    site.log(rf'\?{token} HTTP/1.1" 501 ')
+    site.log(f"{token}: a library that speaks WebSocket by itself .*: use gevent = N")
+    assert "Traceback" not in site.server.log
+
+
 def test_who_asks_on_after_the_end_is_told(client, site, token):
     """None comes once: such a call would go on for ever, and where it runs in the loop's thread nothing else would."""
     client.connect_to(f"/until-told?{token}")

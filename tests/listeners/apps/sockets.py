@@ -174,6 +174,12 @@ def forgotten(environ, socket):
 
 
 @route
+def by_itself(environ, socket):
+    """Speak as simple-websocket does."""
+    environ["werkzeug.socket"].send(b"HTTP/1.1 101 ...")
+
+
+@route
 def selected(environ, socket):
     socket.accept()
     socket.fileno()
