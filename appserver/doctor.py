@@ -36,6 +36,7 @@ _PATCHED = {
     "subprocess": "child processes", "queue": "queues",
 }  # fmt: skip
 _EACH = 2  # descriptors of a call: its client's, and one of a database or the like
+_PAIR = 2  # more, where simple-websocket has a socket of its own (see `websocket.raw`)
 _BASE = 64  # descriptors of the server itself, and of what the application has open
 
 
@@ -95,13 +96,15 @@ def unpatched() -> list[str]:
 def descriptors(calls: int) -> list[str]:
     """Return a warning if *calls* at once could need more file descriptors than there may be."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = _BASE + _EACH * calls
+    pairs = "simple_websocket" in sys.modules
+    needed = _BASE + (_EACH + _PAIR * pairs) * calls
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return []
+    more = ", and two for simple-websocket" if pairs else ""
     text = (
         f"a process may open {limit} files, and {calls} calls at once need about {needed}, each for its"
-        f" client and a connection of its own, idle clients not counted: set LimitNOFILE={needed * 2} in"
-        f" systemd's unit, or ulimit -n {needed * 2} in the shell"
+        f" client and a connection of its own{more}, idle clients not counted: set LimitNOFILE={needed * 2}"
+        f" in systemd's unit, or ulimit -n {needed * 2} in the shell"
     )
     return [text]
 

@@ -141,6 +141,18 @@ def test_too_few_descriptors(tmp_path, calls, wanted):
         assert f"LimitNOFILE={wanted}" in warning
 
 
+def test_simple_websocket_needs_more_descriptors(tmp_path):
+    """Its socket is one end of a pair."""
+    library(tmp_path, "simple_websocket")
+    arguments = (tmp_path, "--gevent", "300", "app:application")
+    assert warnings(examine(*arguments, limit=1000)) == []
+    (warning,) = warnings(examine(*arguments, limit=1000, imports="import simple_websocket"))
+    assert (
+        "300 calls at once need about 1264, each for its client and a connection of its own, and two for"
+        in warning
+    )
+
+
 def test_without_gevent_a_library_may_block(tmp_path):
     library(tmp_path, "pyodbc")
     done = examine(tmp_path, "app:application", imports="import pyodbc")
