@@ -1,7 +1,7 @@
 """The drivers of python-engineio, below python-socketio and Flask-SocketIO: whether they can work here.
 
 The library takes the first one that can be imported. That is the one for uWSGI with gevent, as there is a
-module ``uwsgi``.
+module ``uwsgi``. The one for threads is `engineio`'s where requests run in some.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from appserver.plan import Plan
 
 log = logging.getLogger("appserver.compat")
 
 _GREENLETS = frozenset({"engineio.async_drivers.gevent_uwsgi", "engineio.async_drivers.gevent"})
-_ALL = _GREENLETS | {"engineio.async_drivers.threading"}
+_THREADS = "engineio.async_drivers.threading"
+_ALL = _GREENLETS | {_THREADS}
 
 
 class Drivers:
@@ -41,6 +44,16 @@ class Drivers:
                 " run in native threads, where its greenlets would never run; gevent = N gives it greenlets"
             )
             raise ImportError(f"{name} hangs with threads = N: requests run in native threads", name=name)
+
+    def makes(self, name: str) -> bool:
+        """Tell whether a module is `made` here instead of the library's."""
+        return self._native and name == _THREADS
+
+    def made(self) -> ModuleType:
+        """Return it."""
+        from appserver.compat.engineio import driver  # noqa: PLC0415  (WebSocket is for those who have some)
+
+        return driver(_THREADS)
 
     def _tell(self, text: str) -> None:
         if not self._told:

@@ -36,9 +36,9 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the specification of one of the two; raise `ImportError` for what hangs here."""
+        """Return the specification of what is made here; raise `ImportError` for what hangs here."""
         self._drivers.check(fullname)
-        if fullname not in {"uwsgi", "uwsgidecorators"}:
+        if fullname not in {"uwsgi", "uwsgidecorators"} and not self._drivers.makes(fullname):
             return None
         return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # importlib.abc would import tempfile and more
 
@@ -49,6 +49,8 @@ class Finder:
                 self._settings, self._plan, supervised=self._supervised, server=self._server,
                 started=self._started,
             )  # fmt: skip
+        if self._drivers.makes(spec.name):
+            return self._drivers.made()
         return Decorators()
 
     def exec_module(self, module: ModuleType) -> None:

@@ -15,7 +15,7 @@ from appserver.protocols.upgrade import asks
 from appserver.websocket.socket import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from appserver.websocket.socket import WebSocket
 
@@ -29,10 +29,15 @@ def request_context() -> WebSocket:
     call = stacks.call_on(sys._getframe())  # noqa: SLF001  (there is no other way)
     if call is None:
         raise OSError("there is no request here: pass on what uwsgi.request_context() returns in it")
-    found: WebSocket | None = call.x.environ.get(KEY)
+    return of_request(call.x.environ)
+
+
+def of_request(environ: Mapping[str, Any]) -> WebSocket:
+    """Return a request's WebSocket; raise `NoWebSocket` where there is none."""
+    found: WebSocket | None = environ.get(KEY)
     if found is not None:
         return found
-    if asks(call.x.environ):
+    if asks(environ):
         raise NoWebSocket("501 Not Implemented", "FastCGI carries no WebSocket: see docs/websocket.md")
     raise NoWebSocket("400 Bad Request", "this is a WebSocket, and the request asks for none")
 

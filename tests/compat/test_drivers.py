@@ -9,6 +9,7 @@ import pytest
 from appserver.compat.drivers import Drivers
 from appserver.plan import Plan
 from tests.listeners.conftest import serving
+from tests.support.websockets import CLOSE, FIN, HANDSHAKE, HttpWebSocket, Mongrel2WebSocket
 
 NAMES = ("gevent_uwsgi", "gevent", "threading")
 CHOICE = """
@@ -30,6 +31,33 @@ mode = chosen({modes})
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [mode.encode()]
+"""
+SERVES = """
+from engineio.async_drivers.threading import _async
+
+def handle(socket):
+    \"\"\"Answer by a thread that is joined in the end, as the library does, which ends it there.\"\"\"
+    waiting = _async["queue"]()
+
+    def write():
+        while (message := waiting.get()) is not None:
+            socket.send(message)
+        socket.send("bye")
+        socket.close()
+
+    writer = _async["thread"](target=write)
+    writer.start()
+    while (message := socket.wait()) not in {None, "end"}:
+        waiting.put(message)
+    if message is None:
+        assert socket.wait() is None
+    else:
+        waiting.put(None)
+        writer.join()
+    return []
+
+def application(environ, start_response):
+    return _async["websocket"](handle, None)(environ, start_response)
 """
 USES = "uses async_mode='threading' here"
 ALONE = "requests run one at a time"
@@ -68,6 +96,55 @@ def test_the_first_that_works_is_taken(tmp_path, library, options, taken, more):
             assert client.receive().body.decode() == mode
         told = [each for each in site.server.warnings if "engineio" in each]
     assert [warning in each for each in told] == [True] * bool(warning)
+
+
+@pytest.mark.parametrize(
+    "listener, more", [("http", {}), ("mongrel2", {"zeromq_dispatch": "shared", "warm_up": "none"})]
+)
+def test_its_threads_have_websockets(tmp_path, library, listener, more):
+    """Also where the loop that has to send is that of the call, which waits for the thread that sends."""
+    library()
+    (tmp_path / "app.py").write_text(SERVES)
+    with serving(tmp_path, "app", [listener], pythonpath=tmp_path, threads=2, **more) as site:
+        for _ in range(3):  # more than there are cores
+            with client_of(site, listener) as client:
+                client.connect_to("/")
+                for message in ("hello", b"\0\xff"):
+                    client.say(message)
+                    assert client.message() == message
+                client.say("end")
+                assert client.message() == "bye"
+                assert client.closed() == (1000, "")
+                client.send_frame(FIN | CLOSE)
+                client.end()
+        with client_of(site, listener) as client:
+            client.connect_to("/")
+            client.say_close()
+            assert client.closed() == (1000, "")
+            client.end()
+        for _ in range(4):
+            site.log(r"GET / HTTP/1.1\" 101")
+        assert "Traceback" not in site.server.log
+
+
+def client_of(site, listener):
+    if listener == "mongrel2":
+        return Mongrel2WebSocket(site.mongrel2)
+    return HttpWebSocket(site.server.addresses["http"])
+
+
+def test_who_can_have_none_is_told_so(tmp_path, library):
+    library()
+    (tmp_path / "app.py").write_text(SERVES)
+    with serving(tmp_path, "app", ["fastcgi"], pythonpath=tmp_path, threads=2) as site:
+        with site.client("fastcgi") as client:
+            client.send("GET", "/", list(HANDSHAKE.items()))
+            answer = client.receive()
+            assert (answer.status, answer.body) == (
+                501,
+                b"FastCGI carries no WebSocket: see docs/websocket.md\n",
+            )
+        assert "Traceback" not in site.server.read_log()
 
 
 @pytest.mark.parametrize(
