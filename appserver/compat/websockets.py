@@ -38,7 +38,10 @@ def of_request(environ: Mapping[str, Any]) -> WebSocket:
     if found is not None:
         return found
     if asks(environ):
-        raise NoWebSocket("501 Not Implemented", "FastCGI carries no WebSocket: see docs/websocket.md")
+        raise NoWebSocket(
+            "501 Not Implemented",
+            "WebSocket comes neither over FastCGI nor through Apache's uwsgi or SCGI: see docs/websocket.md",
+        )
     raise NoWebSocket("400 Bad Request", "this is a WebSocket, and the request asks for none")
 
 

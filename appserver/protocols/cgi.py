@@ -117,10 +117,12 @@ def exchange(environ: dict[str, Any], codec: Codec) -> Exchange:
 def _upgrades(environ: dict[str, Any], codec: Codec) -> bool:
     """Tell whether this is the first half of a handshake (RFC 6455 section 4.1), over what can carry frames.
 
-    nginx makes a tunnel of the connection behind a 101, as of one to an HTTP server.
+    nginx makes a tunnel of the connection behind a 101, as of one to an HTTP server. Apache (2.4.71) does
+    not, but passes the handshake on: its client would have a 101 without frames, and the call wait for some.
     """
     return (
         not codec.multiplexed
+        and not environ.get("SERVER_SOFTWARE", "").startswith("Apache")
         and environ["REQUEST_METHOD"] == "GET"
         and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         and environ.get("CONTENT_LENGTH", "0") in {"", "0"}

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from tests.listeners.conftest import APPS
+from tests.listeners.conftest import APPS, serving
 from tests.peers.conftest import starting
+from tests.support.apache import apache
 from tests.support.fronts import Mongrel2, Nginx
 from tests.support.websockets import BINARY, CLOSE, FIN, HANDSHAKE, PING, PONG, TEXT, HttpWebSocket
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.peers
 
 PATHS = ("nginx", "nginx-uwsgi", "nginx-scgi", "mongrel2", "mongrel2-shared", "mongrel2-flow")
 
+APACHE = {"http": ("http", "upgrade=websocket"), "uwsgi": ("uwsgi", ""), "scgi": ("scgi", "")}
 NGINX = {"": 8104, "uwsgi": 8101, "scgi": 8103}
 
 
@@ -138,6 +140,26 @@ def test_fastcgi_carries_none(site):
         client.ask_with("/echo", list(HANDSHAKE.items()))
         answer = client.receive_head()
         assert (answer.status, answer.body) == (200, b"plain")
+
+
+def test_apache_carries_it_over_http_alone(tmp_path):
+    """Of uwsgi and SCGI it makes no tunnel; the application answers at once, as it would over FastCGI."""
+    with serving(tmp_path, "sockets:app", list(APACHE), gevent=20) as site:
+        sites = [
+            [f"ProxyPass / {scheme}://{site.server.addresses[name]}/ {how}"]
+            for name, (scheme, how) in APACHE.items()
+        ]
+        tmp_path.chmod(0o755)
+        with apache(tmp_path, ["proxy_http", "proxy_uwsgi", "proxy_scgi"], *sites) as ports:
+            for name, port in zip(APACHE, ports, strict=True):
+                with HttpWebSocket(f"127.0.0.1:{port}") as client:
+                    if name == "http":
+                        client.connect_to("/echo?whole")
+                        client.say("hello")
+                        assert client.message() == "hello"
+                    else:
+                        answer = client.ask("/echo")
+                        assert (answer.status, answer.body) == (200, b"plain")
 
 
 def test_many_messages_to_one_that_reads_late(site):
