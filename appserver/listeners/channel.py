@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from appserver.errors import ClientGone
-from appserver.listeners.ending import close_under, hold_back, reset_at_close, shut_writing
+from appserver.listeners.ending import close_under, end_at_close, hold_back, reset_at_close, shut_writing
 from appserver.listeners.outbox import MOST_PIECES
 from appserver.listeners.sender import Sender
 
@@ -37,14 +38,15 @@ class Channel:
     """Send answers over the descriptor *fd* and close it; `Connection`, which reads, makes the attributes."""
 
     __slots__ = (
-        "codec", "deadline", "failed", "fd", "gone", "inlet", "keep", "listener", "reader", "running",
-        "sender", "service", "state", "wire", "x",
+        "breaks", "codec", "deadline", "failed", "fd", "gone", "inlet", "keep", "listener", "reader",
+        "running", "sender", "service", "state", "wire", "x",
     )  # fmt: skip
 
     listener: StreamListener
     service: Service
     fd: int
     codec: Codec
+    breaks: bool  # the kernel resets it where it is closed, also by the end of the process
     state: int
     keep: bool  # this server would keep it
     gone: bool  # nobody reads answers any more
@@ -64,6 +66,8 @@ class Channel:
     def send(self, pieces: list[Piece], more: bool) -> None:
         """Send pieces of the answer; with *more* wait while too much of it is unsent."""
         x = self.x
+        if more and not self.breaks:
+            self._break_at_end(x)
         if not self.gone:
             if (
                 x is not None
@@ -82,7 +86,11 @@ class Channel:
             if self.gone:  # that turn has told
                 raise ClientGone
         elif (sender := self.sender) and x is not None and x.ended:
+            if not self.breaks:
+                self._break_at_end(x)
             sender.leave()
+        elif self.breaks and x is not None and x.ended:
+            self._unbreak()
 
     def put(self, pieces: list[Piece]) -> None:
         """Send pieces in one system call as far as the kernel takes them; keep the rest."""
@@ -181,6 +189,19 @@ class Channel:
             reset_at_close(self.fd)
         elif self.codec.spoiler and not self.sender:  # else it would be in the middle of something
             self.put([self.codec.spoiler])
+
+    def _break_at_end(self, x: Exchange | None) -> None:
+        """Have the kernel break the connection if the process dies in the middle of *x*'s answer."""
+        if self.listener.tcp and x is not None and self.codec.ends_by_close(x):
+            with suppress(OSError):  # it has ended, which is found out by writing
+                reset_at_close(self.fd)
+                self.breaks = True
+
+    def _unbreak(self) -> None:
+        """Have the connection end in order, as the kernel has all of the answer."""
+        self.breaks = False
+        with suppress(OSError):
+            end_at_close(self.fd)
 
     def sever(self) -> None:
         """Have the end of the process break it under an answer that is not sent whole; in any thread."""

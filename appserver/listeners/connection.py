@@ -72,6 +72,7 @@ class Connection(Channel):
         self.service = listener.service
         self.fd = fd
         self.codec = codec
+        self.breaks = False
         self.state = HEAD
         self.keep = True  # this server would keep it
         self.gone = False  # nobody reads answers any more
@@ -516,6 +517,8 @@ class Connection(Channel):
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
         x, self.x = self.x, None
+        if self.breaks and not (self.gone or self.failed):
+            self._unbreak()
         if self.gone and self.codec.replies:  # the front end asked for the end, and waits for a word
             self.gone = False
             self._reply()

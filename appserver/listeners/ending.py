@@ -13,6 +13,7 @@ _send.argtypes, _send.restype = (c_int, c_char_p, c_size_t, c_int), c_ssize_t
 _LAST = socket.MSG_MORE | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _ONE = bytes(c_int(1))
 _RESET = bytes(c_int(1)) + bytes(c_int(0))  # struct linger: close(2) sends RST
+_ORDERLY = bytes(2 * len(_ONE))  # struct linger: close(2) sends what there is, and FIN
 
 
 def say_last(fd: int, data: bytes) -> int:
@@ -34,6 +35,11 @@ def hold_back(fd: int) -> None:
 def reset_at_close(fd: int) -> None:
     """Have a TCP connection broken when it is closed, so that a cut answer cannot pass for a whole one."""
     _check(_setsockopt(fd, socket.SOL_SOCKET, socket.SO_LINGER, _RESET, len(_RESET)))
+
+
+def end_at_close(fd: int) -> None:
+    """Have a TCP connection end in order when it is closed, as any does without `reset_at_close`."""
+    _check(_setsockopt(fd, socket.SOL_SOCKET, socket.SO_LINGER, _ORDERLY, len(_ORDERLY)))
 
 
 def close_under(fd: int, null: int) -> None:

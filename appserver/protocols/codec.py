@@ -112,6 +112,10 @@ class Codec:
         """Tell whether the peer may send its next request before it has seen how *x*'s answer ends."""
         return False
 
+    def ends_by_close(self, x: Exchange) -> bool:
+        """Tell whether a peer may take the connection's end for that of *x*'s answer, which has begun."""
+        return x.length is None and not x.chunked
+
     def ask(self, x: Exchange) -> bytes:
         """Return what invites the peer to send the body; called once, where ``x.expect`` is set."""
         return b""

@@ -341,6 +341,9 @@ class FastcgiCodec(CgiAnswers):
     def end(self, x: Exchange) -> bytes:
         return _ending_of(self.request)
 
+    def ends_by_close(self, x: Exchange) -> bool:
+        return True  # nginx does, also before the Content-Length is reached
+
     def refuse(self, error: ProtocolError, x: Exchange | None = None) -> bytes:
         if not self.request:
             return http_refusal(error, x)

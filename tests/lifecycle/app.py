@@ -51,6 +51,19 @@ def events(name):
     yield b"end"
 
 
+def streamed(name):
+    """Send in a last piece what no kernel keeps for a client that does not read."""
+    yield b"event,"
+    open(os.path.join(HERE, f"{name}.held"), "w").close()
+    yield bytes(7_999_994)
+
+
+def large(name):
+    """Return so much at once."""
+    open(os.path.join(HERE, f"{name}.held"), "w").close()
+    return [bytes(8_000_000)]
+
+
 DEATHS = {
     "exit": lambda: sys.exit(3),
     "_exit": lambda: os._exit(3),
@@ -60,6 +73,9 @@ DEATHS = {
     "recursion": recurse,
     "interrupt": lambda: signal.raise_signal(signal.SIGINT),
 }
+
+
+ANSWERS = {"/events": events, "/streamed": streamed, "/large": large}
 
 
 def application(environ, start_response):
@@ -74,9 +90,9 @@ def application(environ, start_response):
         MEMORY.append(bytearray(os.urandom(1024)) * (int(query) << 10))
     elif path == "/orphan":
         leave_an_orphan()
-    elif path == "/events":
+    elif path in ANSWERS:
         start_response("200 OK", [("Content-Type", "text/event-stream")])
-        return events(query)
+        return ANSWERS[path](query)
     told = {
         "pid": os.getpid(),
         "parent": os.getppid(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from urllib.parse import parse_qs
@@ -71,6 +72,13 @@ def fail(environ, start_response, after, length="", over=""):
     raise RuntimeError("in the middle of an answer")
 
 
+def killed(environ, start_response, after, length=""):
+    """End the process after some bytes, as the kernel does for want of memory."""
+    start_response("200 OK", [*TEXT, ("Content-Length", length)] if length else TEXT)
+    yield bytes(int(after))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Endless:
     """An answer without an end; its close() leaves a file."""
 
@@ -120,5 +128,5 @@ def slow(environ, start_response, seconds, path=""):
 
 HANDLERS = {
     "": environ_json, "environ": environ_json, "size": size, "store": store, "pieces": pieces, "big": big, "fail": fail,
-    "endless": endless, "meet": meet, "thread": thread, "slow": slow, "x": environ_json,
+    "killed": killed, "endless": endless, "meet": meet, "thread": thread, "slow": slow, "x": environ_json,
 }  # fmt: skip

@@ -142,6 +142,24 @@ def test_a_cut_answer_of_fastcgi_shows_over_a_unix_socket(start, kept, buffering
         get(start.configs.url(8102, "/pieces?count=30&size=3000"))
 
 
+@pytest.mark.parametrize("length", ["", "&length=1000000"])
+@pytest.mark.parametrize("buffering", ["on", "off"])
+@pytest.mark.parametrize("path", ["nginx-http", "nginx-uwsgi", "nginx-fastcgi", "nginx-scgi"])
+def test_an_answer_of_a_worker_that_is_killed_does_not_pass_for_a_whole_one(start, path, buffering, length):
+    """By default nginx asks over HTTP/1.0 and keeps no connection; END_REQUEST it never waits for."""
+    port, listener = PATHS[path]
+    pass_ = listener.replace("http", "proxy")
+    start.configs.edit(
+        "nginx.conf", "plain.conf",
+        (rf"{pass_}_pass [^;]+;", rf"\g<0> {pass_}_buffering {buffering};"),
+        ("proxy_http_version [^;]+;", ""), ("fastcgi_keep_conn on;", ""), ("keepalive 16;", ""),
+    )  # fmt: skip
+    start("site.ini", "--wsgi-file", APPS, "--processes=2")
+    start(Nginx, "plain.conf")
+    assert curl(start.configs.url(port, f"/killed?after=100{length}")).exit in {18, 52, 56}
+    assert len(get(start.configs.url(port, "/pieces?count=30&size=3000")).body) == 90_000
+
+
 NAMES = ["a b.txt", "a%20b.txt", "what?.txt", "caf\xe9.txt", "a+b#c.txt", "up%2f..%2fa b.txt", "end "]
 
 
