@@ -142,7 +142,7 @@ def test_who_can_have_none_is_told_so(tmp_path, library):
             answer = client.receive()
             assert answer.status == 501
             assert answer.body.startswith(b"WebSocket comes neither over FastCGI nor")
-        assert "Traceback" not in site.server.read_log()
+        assert "Traceback" not in site.server.log
 
 
 @pytest.mark.parametrize(

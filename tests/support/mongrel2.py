@@ -223,9 +223,16 @@ class Mongrel2:
         return bool(self._push.poll(0, zmq.POLLOUT))
 
     def wait_for_departure(self):
-        """Wait until one more handler has left the PUSH: what it is dealt while it does may be lost."""
+        """Wait until one more handler has left: what it is dealt while it does may be lost.
+
+        libzmq tells of it before the PUSH knows, which it does once its thread has sent and received something
+        else. Of two requests one at least goes to the other handler.
+        """
         assert self._departures.poll(TIMEOUT * 1000), "no handler leaves"
         self._departures.recv_multipart()
+        others = [self.client().send("/pid") for _ in range(2)]
+        self.wait(lambda: any(each.messages for each in others))
+        self.deals()  # hears what the thread has said
 
     def message(self, number, path, fields, body=b"", encode=None):
         head = f"{self.uuid} {number} {path} ".encode("latin-1")
