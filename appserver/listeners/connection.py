@@ -586,7 +586,7 @@ class Connection(Channel):
     def expire(self) -> None:
         """End a connection whose time is up, with a 408 where a request has begun."""
         if self.state == BODY or (self.state == HEAD and self._begun):
-            self._refuse(_SLOW)
+            self._expire_request()
         elif self.state == RUN:
             self._expire_in_core()
         elif self.state == HEAD:
@@ -596,10 +596,26 @@ class Connection(Channel):
         elif self.state != FLUSH or self.sender is None or self.sender.late():
             self.cut()
 
+    def _expire_request(self) -> None:
+        """Refuse a request that is not whole, unless it only was not read while the loop was held up."""
+        if not self._behind and self._has_come():
+            self.readable()
+            if (self.state != HEAD and self.state != BODY) or self._behind or self.deadline > monotonic():
+                return
+        self._refuse(_SLOW)
+
+    def _has_come(self) -> bool:
+        """Tell whether there is something to be read."""
+        poll = _poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def _expire_in_core(self) -> None:
         """End what the application waits for in vain."""
         x, now = self.x, monotonic()
         inlet, sender = self.inlet, self.sender
+        if inlet is not None and inlet.limit < now and self._has_come():  # while the loop was held up
+            self.readable()
         if inlet is not None and inlet.limit < now:
             inlet.limit = inf
             if x is not None and inlet.waits:
