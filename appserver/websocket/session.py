@@ -33,6 +33,8 @@ CONNECTING, OPEN, CLOSING, CLOSED = range(4)
 _HIGH_WATER = 262144  # bytes that may wait for the client before the sender does
 _READ_AHEAD = 262144  # bytes of messages that wait for the application before the client does
 _MOST_AHEAD = 4194304  # the same where the client cannot be made to wait: more ends the connection
+_HELD_UP = 2.0  # seconds between two ticks after which the loop has not read what came meanwhile
+_REPRIEVE = 1.0  # seconds; the next tick may follow at once
 _CLOSE_TIMEOUT = 5.0  # seconds that a client has to answer a close frame
 NORMAL, _GOING_AWAY, _LOST, _POLICY, _FAILED, _LATER = 1000, 1001, 1006, 1008, 1011, 1013
 
@@ -65,6 +67,8 @@ class Session:
         self._pinged = False  # it has been asked to
         self._due = inf  # when it must have answered that, or the close frame
         self._taken = 0  # bytes that it has taken of what stands before
+        self._ticked = 0.0  # when it was last seen to
+        self._reprieved = False  # it has been given more time, as its answer may not have been read
 
     # In any thread
 
@@ -343,20 +347,28 @@ class Session:
             elif options.websocket_ping_timeout and self._overdue(now):
                 log.info("a WebSocket client does not answer any more: %s", self.wire.x.uri)
                 self.cut()
+        self._ticked = now
 
     def _expect_answer(self, seconds: float) -> None:
         """Give the client so long to answer what has been written."""
         self._patience = self.wire.patience(seconds)
         self._due = self._patience.until()
+        self._reprieved = False
         self._taken = self.wire.x.sent - self.wire.untaken
 
     def _overdue(self, now: float) -> bool:
-        """Tell whether its time is up; it has more while it takes what it was sent before."""
+        """Tell whether its time is up; it has more while it takes what it was sent before.
+
+        Where the loop was held up when it ended, it has a second: the loop reads what has come by then.
+        """
         taken = self.wire.x.sent - self.wire.untaken
         if taken > self._taken:
             self._patience.moved(taken - self._taken)
             self._taken = taken
             self._due = self._patience.until()
+        if now > self._due and now - self._ticked > _HELD_UP and not self._reprieved:
+            self._reprieved = True
+            self._due = now + _REPRIEVE
         return now > self._due
 
     def _give_up(self) -> None:

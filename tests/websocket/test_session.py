@@ -14,7 +14,7 @@ from appserver.websocket.deflate import Deflate
 from appserver.websocket.frames import BINARY, TEXT, closing, frame
 from appserver.websocket.messages import Messages
 from appserver.websocket.options import WebSocketOptions
-from appserver.websocket.session import CLOSED, OPEN, Session
+from appserver.websocket.session import CLOSED, CLOSING, OPEN, Session
 from tests.support.websockets import CLOSE, FIN, KEY, PING, PONG, masked
 
 READ_AHEAD = 262_144
@@ -330,6 +330,26 @@ def test_an_answered_ping_is_followed_by_the_next_when_it_is_silent_again(opened
         assert session.wire.written.count(frame(PING, b"")) == count
         session.feed(masked(FIN | PONG, b""))
     assert not session.wire.broken
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_came_while_the_loop_was_held_up_is_read_before_the_client_is_overdue(
+    opened, clock, closes, answers
+):
+    session = opened()
+    if closes:
+        session.close(1000, "")
+    clock.pass_by(session, 32 - 30 * closes)
+    clock.now += 100  # a call that blocks, or a stopped process
+    clock.pass_by(session, 1)
+    session.tick(clock.now)  # libev makes up for some of what it missed
+    assert session.state == (CLOSING if closes else OPEN)
+    if answers:
+        session.feed(masked(FIN | CLOSE, b"\x03\xe8") if closes else masked(FIN | PONG, b""))
+    clock.now += 100  # and another one, behind what was read
+    clock.pass_by(session, 1)
+    assert session.state == (OPEN if answers and not closes else CLOSED)
 
 
 @pytest.mark.parametrize("alive", [True, False])
