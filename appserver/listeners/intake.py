@@ -13,6 +13,7 @@ from appserver.body import too_long
 from appserver.listeners import upload
 from appserver.listeners.inflow import Inflow
 from appserver.listeners.mongrel2_wire import Mongrel2Wire
+from appserver.listeners.pause import Pause
 from appserver.listeners.refusals import Refusals
 from appserver.listeners.request import Request
 from appserver.protocols.codec import ProtocolError
@@ -71,7 +72,7 @@ class Intake:
         self.refusals = Refusals(f"mongrel2 {listener.pull}")
         self._telling = self.loop.timer(_TELL, _TELL)
         self._telling.start(self.refusals.tell)
-        self._resuming = self.loop.timer(_AFTER)
+        self._resuming = Pause(self.loop, _AFTER)
         base = service.environ | {"appserver.listener": listener.name}
         self.codec = Mongrel2Codec(base, listener.mongrel2.mongrel2_script_name)
         self.codec.trust = listener.forwarded
@@ -92,7 +93,7 @@ class Intake:
 
         To be called before that is logged, which may fail as well: then gevent stops the watcher.
         """
-        self._resuming.start(self.resume)
+        self._resuming.begin(self.resume)
 
     def submit(self, request: Request) -> None:
         """Have a request answered in its turn."""

@@ -24,6 +24,7 @@ from appserver.listeners.dangers import dangers
 from appserver.listeners.later import Later
 from appserver.listeners.options import StreamOptions
 from appserver.listeners.patience import Limits
+from appserver.listeners.pause import Pause
 from appserver.listeners.quantum import Quantum
 from appserver.listeners.refusals import Refusals
 from appserver.listeners.shutter import shut
@@ -237,7 +238,7 @@ class StreamListener:
         self._in_core = type(self).accepted is StreamListener.accepted
         self._accepting = self.loop.io(self._sock.fileno(), _READ)
         self._accepting.start(self._accept)
-        self._resume = self.loop.timer(_PAUSE)
+        self._resume = Pause(self.loop, _PAUSE)
         self._drying = Later(self.loop, _MOMENT, Connection.dry)
         self._unwatched = Later(self.loop, _LONG, Connection.hear)
         self.quantum = Quantum(self.loop)  # of small frames, chunks and records
@@ -380,7 +381,7 @@ class StreamListener:
         if error.errno == errno.EINVAL:  # it has been shut
             return
         self._warnings.tell(f"cannot accept for now: {error.strerror}")
-        self._resume.start(self._go_on)
+        self._resume.begin(self._go_on)
 
     def _sweep(self) -> None:
         now = monotonic()

@@ -12,6 +12,7 @@ import pytest
 
 from appserver.listeners import rendezvous as module
 from appserver.listeners.consumer import Consumer
+from appserver.listeners.pause import Pause
 from appserver.listeners.rendezvous import Rendezvous
 from appserver.listeners.share import Share
 from appserver.listeners.subscription import Subscription
@@ -231,7 +232,7 @@ def test_a_subscription_goes_on_to_read(monkeypatch, caplog):
     one.cores = SimpleNamespace(run_all=lambda source: source())
     one.codec = SimpleNamespace(base={})
     one._error = one._parsed = None
-    one._resuming = hub.loop.timer(0.001)
+    one._resuming = Pause(hub.loop, 0.001)
     one._watcher = SimpleNamespace(start=lambda read: None)
     one._name = one.identity = "us"
     one.attachment = 1
