@@ -164,7 +164,7 @@ def test_a_frame_that_is_held_leaves_as_soon_as_it_may(clock, credited, seconds)
 def test_a_websocket_ends_behind_the_frames_that_are_held(clock):
     answer = Answer(credited=False)
     wire = Mongrel2Wire(answer.request, None)
-    wire.open(b"head", SimpleNamespace(drained=lambda: None))
+    wire.open(b"head", SimpleNamespace(drained=lambda: None, lost=lambda: None))
     for number in range(9):
         wire.write(b"%d" % number)
     wire.end()
