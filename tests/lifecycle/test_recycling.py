@@ -129,15 +129,16 @@ def test_the_old_worker_serves_until_the_new_one_does(site):
 def test_a_worker_without_a_successor_waits_longer_and_longer_for_one(site):
     site.configure(max_requests=1, max_requests_delta=0, min_worker_lifetime=0, lazy_apps="true").start()
     text = site.app.read_text()
+    before = site.told()["pid"]
     for tries in (1, 2):  # each success begins anew
-        before = site.told()["pid"]
         site.app.write_text("import no_such_module")
         poll(lambda: site.count("; the next try is in 0.4 s") == tries, "it is not tried again")  # noqa: B023
         assert site.count("has no successor: ") == 3 * tries
         assert site.count("; the next try is in 0.2 s") == tries
         assert site.told()["pid"] == before
         site.app.write_text(text)
-        poll(lambda: site.told()["pid"] != before, "it is not replaced")  # noqa: B023
+        # Who leaves may answer once more behind its successor.
+        before = poll(lambda: (pid := site.told()["pid"]) != before and pid, "it is not replaced")  # noqa: B023
 
 
 def test_a_worker_that_has_asked_once_for_a_successor_gets_it_in_the_end(site):
