@@ -511,15 +511,19 @@ class Connection(Channel):
             self._finish()
         elif self.state == SWITCHED and self.wire is not None:
             self.wire.flushed()
-        elif self.state == RUN and self._says_end():
-            self._shut()  # the peer need not wait for what the application does behind its answer
+        elif self.state == RUN:  # the peer need not wait for what the application does behind its answer
+            if self.breaks and not (self.gone or self._misses(self.x)):
+                self._unbreak()
+            if self._says_end():
+                self._shut()
 
     def _finish(self) -> None:
         """Go on after an answer that is sent whole, or will not be."""
         x, self.x = self.x, None
-        if self.breaks and not (self.gone or self.failed):
+        replies = self.gone and self.codec.replies != b""  # who asked for the end waits for a word
+        if self.breaks and (replies or not (self.gone or self.failed)):
             self._unbreak()
-        if self.gone and self.codec.replies:  # the front end asked for the end, and waits for a word
+        if replies:
             self.gone = False
             self._reply()
             if self.sender:

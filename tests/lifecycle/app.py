@@ -64,6 +64,19 @@ def large(name):
     return [bytes(8_000_000)]
 
 
+class Behind:
+    """An answer in one large piece, behind which close() holds."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __iter__(self):
+        return iter(large(self.name))
+
+    def close(self):
+        hold(f"{self.name}.close")
+
+
 DEATHS = {
     "exit": lambda: sys.exit(3),
     "_exit": lambda: os._exit(3),
@@ -75,7 +88,7 @@ DEATHS = {
 }
 
 
-ANSWERS = {"/events": events, "/streamed": streamed, "/large": large}
+ANSWERS = {"/events": events, "/streamed": streamed, "/large": large, "/behind": Behind}
 
 
 def application(environ, start_response):
@@ -91,7 +104,8 @@ def application(environ, start_response):
     elif path == "/orphan":
         leave_an_orphan()
     elif path in ANSWERS:
-        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        length = [("Content-Length", "8000000")] if path == "/behind" else []
+        start_response("200 OK", [("Content-Type", "text/event-stream"), *length])
         return ANSWERS[path](query)
     told = {
         "pid": os.getpid(),

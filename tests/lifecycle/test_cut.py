@@ -92,6 +92,17 @@ def test_what_a_slow_client_takes_is_not_reset_either(site, clients, path):
         assert (len(answer.body), answer.complete, client.wire.broken) == (SIZE, True, False), name
 
 
+def test_nor_is_one_behind_which_the_application_goes_on(site, clients):
+    """It is late, as the client reads slowly; the kernel has all of it then."""
+    client = clients["fastcgi-kept"]
+    ask(site, {"fastcgi-kept": client}, "/behind")
+    poll((site.directory / "fastcgi-kept.close.held").exists, "it is not closed")
+    answer = client.receive()
+    assert (len(answer.body), answer.complete) == (SIZE, True)
+    kill(site)
+    assert client.sock.recv(1) == b""
+
+
 def test_a_kept_connection_on_which_a_whole_answer_was_streamed_ends_in_order(site, clients):
     """Its next answers do not need a reset, and nothing is under way when the worker dies."""
     client = clients["fastcgi-kept"]

@@ -6,11 +6,12 @@ import os
 import re
 import signal
 from contextlib import ExitStack
-from socket import SHUT_WR
+from socket import SHUT_WR, SO_ERROR, SOL_SOCKET
 
 import pytest
 
 from tests.listeners.conftest import STREAM_FRONTS, clients_of, over
+from tests.support.fronts import poll
 
 APP = "waiting:app"
 OPTIONS = {"gevent": 50}
@@ -66,6 +67,18 @@ def test_an_answer_that_waits_is_cancelled_and_closed_once(client, site, token, 
     alone(site, token, "raised Cancelled")
     alone(site, token, "closed")
     assert site.count(rf"\?{token} HTTP") == 1
+
+
+def test_an_answer_that_is_aborted_ends_in_order(serve, token):
+    """No reset follows its END_REQUEST, also where the front end keeps its side of the connection."""
+    site = serve(APP, ["fastcgi"], gevent=2)
+    kept = len(os.listdir(f"/proc/{site.server.process.pid}/fd"))
+    with site.client("fastcgi") as client:
+        client.send("GET", f"/wait/pieces?{token}")
+        site.log(rf"{token} waits")
+        abort(client)
+        poll(lambda: len(os.listdir(f"/proc/{site.server.process.pid}/fd")) == kept, "it is not closed")
+        assert client.sock.getsockopt(SOL_SOCKET, SO_ERROR) == 0
 
 
 @over(*STREAM_FRONTS)

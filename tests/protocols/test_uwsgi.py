@@ -3,6 +3,7 @@
 import pytest
 
 from appserver.protocols.codec import ProtocolError
+from appserver.protocols.upgrade import Upgrade
 from appserver.protocols.uwsgi import UwsgiCodec
 
 from .feeding import CUTS, feed, summary, uwsgi
@@ -145,3 +146,12 @@ def test_an_unreadable_protocol_is_not_echoed():
         x = UwsgiCodec({}).receive(uwsgi_packet(GET | {"SERVER_PROTOCOL": version}))
         x.start_response("404 Not Found", [])
         assert x.codec.head(x).startswith(answered + b" 404 Not Found\r\n")
+
+
+@pytest.mark.parametrize("software, carried", [
+    ("nginx/1.22.1", True), ("", True), ("Apache/2.4.71 (Debian)", False), ("Apache", False),
+])  # fmt: skip
+def test_a_handshake_is_one_where_the_front_end_makes_a_tunnel(software, carried):
+    handshake = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade", "SERVER_SOFTWARE": software}
+    x = UwsgiCodec({}).receive(uwsgi_packet(GET | handshake))
+    assert (type(x) is Upgrade) == carried

@@ -230,6 +230,20 @@ def test_who_joined_before_something_was_said_hears_it(meeting):
     relayed(meeting, 1, act)
 
 
+def test_who_joined_while_something_was_unread_hears_what_came_then(meeting):
+    """The kernel tells of it before it tells of who has joined, and it is read together."""
+
+    async def act(origin, _):
+        await origin.send(STRAY, 1, b"a1")
+        other = Worker(meeting)
+        await origin.send(STRAY, 2, b"a2")
+        for content in (b"a1", b"a2"):
+            assert await other.told() == (STRAY, content)
+        other.close()
+
+    relayed(meeting, 1, act)
+
+
 def test_a_stray_comes_back_to_one_that_is_alone(meeting):
     async def act(origin, _):
         await origin.send(STRAY, 1, b"a1")
