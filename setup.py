@@ -10,7 +10,7 @@ import sys
 
 from setuptools import Extension, setup
 
-# Without `wsgi`: what has compiled has no frames, and `stacks` finds a running call by its own.
+# Without `wsgi`: what has compiled has no frames, and `stacks` finds a running call by that of `wsgi.call`.
 COMPILED = [
     f"appserver/{name}.py"
     for name in (
@@ -21,6 +21,7 @@ COMPILED = [
         "cores/queueing",
         "cores/threads",
         "exchange",
+        "gateway",
         "listeners/channel",
         "listeners/connection",
         "listeners/inlet",
@@ -30,6 +31,7 @@ COMPILED = [
         "listeners/request",
         "listeners/responder",
         "listeners/sender",
+        "listeners/service",
         "listeners/share",
         "listeners/stream",
         "listeners/subscription",

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
-from appserver import critical, stacks, thread_locals, wsgi
+from appserver import critical, stacks, thread_locals
 from appserver.blocking import Places, described
 from appserver.interrupt import interrupt, spoilt
-from appserver.listeners.listener import Service
+from appserver.listeners.service import Service
 from appserver.options import option
 from appserver.protocols.upgrade import Upgrade
-from appserver.wsgi import Harakiri, respond
+from appserver.wsgi import Harakiri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from appserver.blocking import BlockingOptions
     from appserver.exchange import Channel, Exchange
+    from appserver.wsgi import Application
 
 log = logging.getLogger("appserver.harakiri")
 
@@ -385,22 +386,21 @@ class _Clock:
         self._watchdog.resume(self._run)
 
 
-@dataclass(frozen=True)
 class LimitedService(Service):
-    """A service whose requests have a time limit."""
+    """A service whose requests have a time limit; to be made in the thread of their loop."""
 
-    watchdog: Watchdog
-    loop: int  # the thread of the loop
+    def __init__(self, watchdog: Watchdog, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.watchdog = watchdog
+        self.loop = get_ident()
 
-    def respond(self, x: Exchange, channel: Channel) -> None:
+    def respond(self, x: Exchange, channel: Channel, app: Application | None = None) -> None:
         """Call the application for *x* and send all of its answer; to be called in a core."""
         run = self.watchdog.begin(x, channel, self.loop)
         if isinstance(x, Upgrade):
             x.clock = _Clock(self.watchdog, run)
         try:
-            respond(self.app, x, channel, self.access)
-            if wsgi.after is not None:
-                wsgi.after()
+            super().respond(x, channel, app)
         except Harakiri:  # after the answer, or while the failure of another one was dealt with
             if not x.ended:
                 channel.abort()

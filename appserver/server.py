@@ -22,9 +22,9 @@ from appserver.compat.signals import SIGNALS
 from appserver.cores.greenlets import GreenletCores
 from appserver.cores.threads import ThreadCores
 from appserver.file_wrapper import FileWrapper
-from appserver.harakiri import LimitedService, Watchdog, get_ident
+from appserver.harakiri import LimitedService, Watchdog
 from appserver.listeners import strays
-from appserver.listeners.listener import Service
+from appserver.listeners.service import Service
 from appserver.log.errors import Errors
 from appserver.options import option
 from appserver.streams import Streams
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
     from appserver.cores.contract import Cores, Load
     from appserver.fairqueue import QueueOptions
+    from appserver.gateway import AccessLog
     from appserver.listeners.listener import Listener
     from appserver.log.access import Access
     from appserver.plan import Plan
-    from appserver.stats.tally import Tally
+    from appserver.stats.tally import Counting, Tally
     from appserver.wsgi import Application
 
 log = logging.getLogger("appserver")
@@ -91,7 +92,8 @@ class Loop:
         server = self._server
         kind = ThreadCores if server.plan.native else GreenletCores
         cores: Cores = kind(server.plan.cores, self._load, server.queue)
-        service = server.service(cores)
+        if server.watchdog is not None:
+            server.watchdog.attach()
         streams = Streams(cores)
         tally = self._tally
         with ExitStack() as stack:
@@ -102,7 +104,11 @@ class Loop:
                 stack.callback(self._log_by_turns(server.access))
             for number, listener in enumerate(self._listeners):
                 stack.callback(listener.close)
-                listener.start(service if tally is None else tally.service(service, number))
+                listener.start(
+                    server.service(
+                        cores, tally.counting(number, server.app, server.access) if tally else None
+                    )
+                )
             if tally is not None:
                 looking = self._hub.loop.timer(_LOOK, _LOOK)
                 stack.callback(looking.close)
@@ -192,8 +198,8 @@ class Server:
             "appserver.listeners": tuple((each.name, each.address) for each in listeners),
         }
 
-    def service(self, cores: Cores) -> Service:
-        """Return what the listeners of this thread's loop serve."""
+    def service(self, cores: Cores, counting: Counting | None) -> Service:
+        """Return what a listener in this thread's loop serves, by way of what counts its requests."""
 
         def followed() -> bool:
             return self._followed
@@ -201,15 +207,14 @@ class Server:
         def orphaned() -> bool:
             return self._orphaned
 
+        app: Application = counting or self.app
+        access: AccessLog | None = counting or self.access
         watchdog = self.watchdog
-        if watchdog is not None:
-            watchdog.attach()
-            if watchdog.limits:
-                return LimitedService(
-                    self.app, cores, self.access, self.environ, watchdog, get_ident(),
-                    followed=followed, orphaned=orphaned,
-                )  # fmt: skip
-        return Service(self.app, cores, self.access, self.environ, followed=followed, orphaned=orphaned)
+        if watchdog is not None and watchdog.limits:
+            return LimitedService(
+                watchdog, app, access, cores, self.environ, followed=followed, orphaned=orphaned
+            )
+        return Service(app, access, cores, self.environ, followed=followed, orphaned=orphaned)
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`, which may have come already; call *ready* once every loop takes requests."""

@@ -40,7 +40,7 @@ class Call(NamedTuple):
 def call_on(frame: FrameType | None) -> Call | None:
     """Return the call of the application that a stack belongs to, None where it belongs to none."""
     while frame is not None:
-        if frame.f_code is wsgi.respond.__code__:
+        if frame.f_code is wsgi.call.__code__:
             found = frame.f_locals
             return Call(found["x"], found["channel"])
         frame = frame.f_back

@@ -6,14 +6,15 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from appserver.exchange import Exchange
+from appserver.gateway import Gateway
 from appserver.protocols.codec import ProtocolError
 from appserver.protocols.http import HttpCodec
 from appserver.protocols.readers import h11_fields
-from appserver.wsgi import Application, respond
 
 if TYPE_CHECKING:
     from appserver.log.access import Access
     from appserver.protocols.codec import Piece
+    from appserver.wsgi import Application
 
 
 class _Nobody:
@@ -57,5 +58,5 @@ def warm_up(app: Application, target: str, environ: dict[str, Any], access: Acce
         return f"400 {error}"
     assert isinstance(x, Exchange)
     x.environ["wsgi.input"] = BytesIO()
-    respond(app, x, _Nobody(), access)
+    Gateway(app, access).respond(x, _Nobody(), app)  # in its own place: no hook is told of it
     return x.status

@@ -1,20 +1,17 @@
-"""Call the application for one request and send its answer: the gateway of PEP 3333."""
+"""Call the application for one request; answer in its place if it fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any
-
-from greenlet import getcurrent
 
 from appserver.answer import answer, log_error, request_of
 from appserver.errors import ApplicationError, BodyError, ClientGone, ConnectionClosed
-from appserver.exchange import FAILED, Channel, Exchange
+from appserver.exchange import FAILED
 
 if TYPE_CHECKING:
-    from appserver.log.access import Access
+    from appserver.exchange import Channel, Exchange
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -44,18 +41,20 @@ class Cancelled(Interrupted):
     """End a call of the application whose client has gone."""
 
 
-def respond(app: Application, x: Exchange, channel: Channel, access: Access | None) -> None:
-    """Call *app* for *x* and send all of its answer to *channel*; nothing escapes.
+def call(
+    app: Application,
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+    x: Exchange,
+    channel: Channel,
+) -> None:
+    """Call *app* for *x* and send what it returns; nothing escapes.
 
-    An answer that cannot be finished is aborted, never ended. The iterable's ``close`` is called
-    once on every path. *access* gets one line.
+    `stacks` finds a running call by this frame, and in it *x* and *channel*. That is why it is not compiled,
+    and given what is known in a place that is.
     """
-    started = monotonic() if access is not None else 0.0
-    x.channel = channel
-    x.core = getcurrent()
     try:
-        answer(app(x.environ, x.start_response), x, channel)
-        x.core = None
+        answer(app(environ, start_response), x, channel)
     except BaseException as error:  # noqa: BLE001  (sys.exit() of an application is no reason to stop)
         x.core = None
         if end is not None:
@@ -66,13 +65,6 @@ def respond(app: Application, x: Exchange, channel: Channel, access: Access | No
             _fail(x, channel, error)
     if end is not None:
         end(None)
-    if x.over is not None:
-        x.over()
-    x.channel = None  # they know each other; and an application that keeps ``write`` is done with it
-    if x.excess:
-        log_error(x, f"the body is at least {x.excess} bytes longer than its Content-Length and was cut")
-    if access is not None and not x.logged:
-        access.line(x, "499" if channel.gone and not x.switched else x.status[:3], monotonic() - started)
 
 
 def _fail(x: Exchange, channel: Channel, error: BaseException) -> None:

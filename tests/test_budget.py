@@ -9,6 +9,7 @@ import pytest
 
 from appserver.exchange import Exchange
 from appserver.file_wrapper import FileWrapper
+from appserver.gateway import Gateway
 from appserver.protocols import fronts
 from appserver.protocols.fastcgi import FastcgiCodec
 from appserver.protocols.fronts import Request
@@ -17,7 +18,6 @@ from appserver.protocols.mongrel2 import Mongrel2Codec, parse
 from appserver.protocols.readers import reader_named
 from appserver.protocols.scgi import ScgiCodec
 from appserver.protocols.uwsgi import UwsgiCodec
-from appserver.wsgi import respond
 from tests.protocols.memories import forget
 
 OURS = {"wsgi.run_once": False}
@@ -67,11 +67,11 @@ class Mongrel2Once:
 CASES = {
     # One of them for each variable that varies, and two where that is a tnetstring; none where a mark ends it.
     # protocol: (codec, bytes of a request, Python calls allowed for parse + application + answer)
-    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 19),
-    "uwsgi": (UwsgiCodec(OURS), fronts.uwsgi(REQUEST), 22),
-    "fastcgi": (FastcgiCodec(OURS), fronts.fastcgi(REQUEST), 28),
-    "scgi": (ScgiCodec(OURS), fronts.scgi(REQUEST), 21),
-    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 37),
+    "http": (HttpCodec(BASE, reader_named("auto")), HEAD, 20),
+    "uwsgi": (UwsgiCodec(OURS), fronts.uwsgi(REQUEST), 23),
+    "fastcgi": (FastcgiCodec(OURS), fronts.fastcgi(REQUEST), 29),
+    "scgi": (ScgiCodec(OURS), fronts.scgi(REQUEST), 22),
+    "mongrel2": (Mongrel2Once(), fronts.mongrel2(REQUEST, (b"uuid", b"1")), 38),
 }
 
 
@@ -112,7 +112,7 @@ def test_other_answers_are_one_send_too(name, app):
     x = codec.receive(data)
     if x.body_left:
         x.codec.receive_body(x, b"")
-    respond(app, x, channel, None)
+    Gateway(app, None).respond(x, channel)
     assert len(channel.sent) == 1
 
 
@@ -121,13 +121,14 @@ def test_a_request_stays_within_its_budget(name):
     codec, data, allowed = CASES[name]
     channel = Recorder()
     forget()  # what other tests have had remembered, which can be as much as may be
+    gateway = Gateway(application, None)
 
     def once():
         x = codec.receive(data)
         assert isinstance(x, Exchange)
         if x.body_left:
             x.codec.receive_body(x, b"")
-        respond(application, x, channel, None)
+        gateway.respond(x, channel)
 
     once()  # names are interned, parsers made and the form is learned the first time,
     once()  # and found the second time
@@ -147,7 +148,7 @@ def test_an_application_that_keeps_write_writes_nothing_after_its_call(name):
     x = codec.receive(data)
     if x.body_left:
         x.codec.receive_body(x, b"")
-    respond(keeping, x, channel, None)
+    Gateway(keeping, None).respond(x, channel)
     before = list(channel.sent)
     kept[0](b"too late")
     assert channel.sent == before

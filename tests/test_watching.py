@@ -11,8 +11,8 @@ from gevent.event import Event
 from appserver.binding import BindOptions
 from appserver.cores.greenlets import GreenletCores
 from appserver.fairqueue import QueueOptions
-from appserver.listeners.listener import Service
 from appserver.listeners.options import StreamOptions
+from appserver.listeners.service import Service
 from appserver.listeners.uwsgi import UwsgiListener
 from appserver.options import Settings
 from appserver.trust import TrustOptions
@@ -43,7 +43,7 @@ class Served:
 
         environ = {"wsgi.multiprocess": False, "wsgi.url_scheme": "http"}
         self.listener.bind({})
-        self.listener.start(Service(application, self.cores, None, environ))
+        self.listener.start(Service(application, None, self.cores, environ))
 
     def send(self):
         client = socket.socket(socket.AF_UNIX)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appserver.errors import ConnectionClosed
+from appserver.gateway import Gateway
 from appserver.protocols.upgrade import Upgrade
-from appserver.wsgi import respond
 from tests.protocols.answering import exchange
 
 
@@ -39,7 +39,7 @@ def answered(caplog, result, *, call=None):
 
     x = exchange()
     channel = x.channel
-    respond(call or app, x, channel, None)
+    Gateway(call or app, None).respond(x, channel)
     return channel.wire, [(each.message, each.exc_info) for each in caplog.records]
 
 
@@ -93,7 +93,7 @@ def test_a_call_that_has_a_websocket_may_end_without_an_answer(caplog, error, to
         x.switched = True
         raise error
 
-    respond(app, x, channel, None)
+    Gateway(app, None).respond(x, channel)
     assert [each.message for each in caplog.records] == ([f"-: GET /: {told}"] if told else [])
     assert aborted == ([error] if told else [])
 
@@ -109,7 +109,7 @@ def test_the_end_of_another_call_s_websocket_is_a_failure(caplog, own):
         x.switched = True
         raise ConnectionClosed(1006, "", x if own else exchange())
 
-    respond(app, x, channel, None)
+    Gateway(app, None).respond(x, channel)
     told = [] if own else ["-: GET /: the application raised ConnectionClosed"]
     assert [each.message for each in caplog.records] == told
     assert bool(aborted) is not own

@@ -15,12 +15,14 @@ from appserver.listeners.sender import Sender
 if TYPE_CHECKING:
     from appserver.exchange import Exchange
     from appserver.listeners.inlet import Inlet
-    from appserver.listeners.listener import Service
+    from appserver.listeners.service import Service
     from appserver.listeners.stream import StreamListener
     from appserver.listeners.stream_wire import StreamWire
     from appserver.protocols.codec import Codec, Piece
 
-_close = os.close  # the real one, also where gevent replaces it later
+# The real ones, also where gevent replaces them later; and compiled they need not be looked for.
+_close: Final = os.close
+_write: Final = os.write
 RECV: Final = 131072  # bytes that are read at once where nothing says how many there should be
 _JOINED: Final = 65536  # bytes up to which copying pieces together is cheaper than writev(2)
 
@@ -105,7 +107,7 @@ class Channel:
                     pieces = [b"".join(pieces)]
             try:
                 if len(pieces) == 1:
-                    sent = os.write(self.fd, pieces[0])
+                    sent = _write(self.fd, pieces[0])
                 else:
                     sent = os.writev(self.fd, pieces[:MOST_PIECES])
             except BlockingIOError:

@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("appserver.listeners")
 
 # The real ones, also where gevent replaces them later: its own wait for a turn of the loop.
-_close, _poll = os.close, select.poll
+_recv: Final = os.read
+_close: Final = os.close
+_poll: Final = select.poll
 _READ: Final = 1  # libev's event bit
 _LAST_CHANCE: Final = 1.0  # seconds for a request on a connection that the peer believes is kept
 _LINGER: Final = 2.0  # seconds that a refused peer has to stop sending
@@ -106,7 +108,7 @@ class Connection(Channel):
         try:
             size = RECV if self.inlet is None else self.inlet.room
             try:
-                data = os.read(self.fd, size)
+                data = _recv(self.fd, size)
             except BlockingIOError:
                 self._read()
                 return
@@ -633,7 +635,7 @@ class Connection(Channel):
     def _close_idle(self) -> None:
         """Close, unless a request has just come."""
         try:
-            data = os.read(self.fd, RECV)
+            data = _recv(self.fd, RECV)
         except OSError:
             data = b""
         if data:
@@ -660,7 +662,7 @@ class Connection(Channel):
         if self.state != DRAIN:
             return
         try:
-            data = os.read(self.fd, RECV)
+            data = _recv(self.fd, RECV)
         except BlockingIOError:
             data = b"later"
         except OSError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from appserver.exchange import Exchange
     from appserver.listeners.connection import Connection
-    from appserver.listeners.listener import Service
+    from appserver.listeners.service import Service
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from appserver.protocols.readers import reader_named
 from appserver.spec import Spec, checked, relative
 
 if TYPE_CHECKING:
-    from appserver.listeners.listener import Service
     from appserver.listeners.options import StreamOptions
     from appserver.listeners.patience import Limits
+    from appserver.listeners.service import Service
 
 _ANY = 1 << 62
 

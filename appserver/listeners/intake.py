@@ -27,8 +27,8 @@ from appserver.websocket.frames import CLOSE, closing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
+    from appserver.listeners.service import Service
     from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Connection
     from appserver.websocket.wire import Wire

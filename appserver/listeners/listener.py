@@ -1,64 +1,17 @@
-"""The contract of a listener, and what a started one gives its requests to."""
+"""The contract of a listener."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
-
-from appserver import wsgi
-from appserver.wsgi import Application, respond
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appserver.cores.contract import Cores
-    from appserver.exchange import Channel, Exchange
-    from appserver.log.access import Access
+    from appserver.listeners.service import Service
     from appserver.options import Settings
-    from appserver.protocols.codec import ProtocolError
 
     Attend = Callable[[int, Callable[[], None]], int]
-
-
-@dataclass(frozen=True)
-class Service:
-    """What one loop's listeners serve: the application, its cores and the access log.
-
-    ``environ`` is what every environ starts from; listeners copy it and add their own. ``followed`` tells,
-    once listeners are stopped, whether other processes go on to accept from the sockets that all share, and
-    ``orphaned`` whether they are stopped because the master has gone.
-    """
-
-    app: Application
-    cores: Cores
-    access: Access | None
-    environ: dict[str, Any]
-    followed: Callable[[], bool] = field(default=lambda: False, kw_only=True)
-    orphaned: Callable[[], bool] = field(default=lambda: False, kw_only=True)
-
-    def respond(self, x: Exchange, channel: Channel) -> None:
-        """Call the application for *x* and send all of its answer; to be called in a core."""
-        respond(self.app, x, channel, self.access)
-        if wsgi.after is not None:
-            wsgi.after()
-
-    def refuse(self, x: Exchange, channel: Channel, error: ProtocolError) -> None:
-        """Answer *x* with *error* in the place of the application, and otherwise as `respond` does."""
-        respond(_refusal(error), x, channel, self.access)
-
-
-def _refusal(error: ProtocolError) -> Application:
-    """Return an application that answers with *error*."""
-    headers = [("Content-Type", "text/plain; charset=utf-8"), *error.fields]
-    if error.retry_after:
-        headers.append(("Retry-After", str(error.retry_after)))
-
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        start_response(error.status, headers)
-        return [f"{error.reason}\n".encode()]
-
-    return app
 
 
 class Listener(Protocol):

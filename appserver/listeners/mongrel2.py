@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     import zmq
 
     from appserver.listeners.credits import Credits
-    from appserver.listeners.listener import Attend, Service
+    from appserver.listeners.listener import Attend
     from appserver.listeners.responder import Responder
+    from appserver.listeners.service import Service
     from appserver.listeners.share import Share
     from appserver.listeners.subscription import Subscription
     from appserver.options import Settings

@@ -18,10 +18,10 @@ from appserver.protocols.mongrel2 import sender
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.rendezvous import Rendezvous
     from appserver.listeners.request import Request
+    from appserver.listeners.service import Service
     from appserver.protocols.codec import Piece
     from appserver.protocols.handoff import Frame
     from appserver.protocols.mongrel2 import Message

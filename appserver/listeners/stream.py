@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from gevent import get_hub
 from mypy_extensions import mypyc_attr
@@ -38,13 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appserver.exchange import Exchange
-    from appserver.listeners.listener import Service
+    from appserver.listeners.service import Service
     from appserver.options import Settings
     from appserver.protocols.codec import Codec
 
 log = logging.getLogger("appserver.listeners")
 
-_poll = select.poll  # the real one, also where gevent replaces it later
+# The real ones, also where gevent replaces them later; and compiled they need not be looked for.
+_set_blocking: Final = os.set_blocking
+_poll: Final = select.poll
 _READ = 1  # libev's event bit
 _REFUSALS = 2  # after which a turn is over: a flood of bad requests is not to hold up the others
 _MOMENT = 0.001  # seconds after which most peers near by have ended the connection that they were refused
@@ -289,7 +291,7 @@ class StreamListener:
             self._taken += 1
             self._arrived = self._taken
             # Bare descriptors: a socket object around one costs two system calls and its own making.
-            os.set_blocking(fd, False)
+            _set_blocking(fd, False)
             if self._guarded and not self._admits(peer):
                 os.close(fd)
                 continue

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from appserver.listeners.absence import Absence
     from appserver.listeners.credits import Credits
-    from appserver.listeners.listener import Service
     from appserver.listeners.mongrel2 import Mongrel2Listener
     from appserver.listeners.request import Request
     from appserver.listeners.responder import Responder
+    from appserver.listeners.service import Service
     from appserver.listeners.turns import Line
     from appserver.protocols.codec import Piece
     from appserver.protocols.mongrel2 import Connection, Message

@@ -8,7 +8,6 @@ follow: the requests that it was given, and its exceptions.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from appserver.exchange import Exchange
-    from appserver.listeners.listener import Listener, Service
+    from appserver.listeners.listener import Listener
     from appserver.log.access import Access
     from appserver.wsgi import Application
 
@@ -53,10 +52,9 @@ class Tally:
         self._end = (1 + cores) * self._width
         self.rows = [numbers[at : at + self._width] for at in range(0, self._end, self._width)]
 
-    def service(self, service: Service, listener: int) -> Service:
-        """Return what a listener, by its number, is to serve so that its requests are counted."""
-        counting = _Counting(self.rows, COLUMNS + listener, self._mounts, service.app, service.access)
-        return replace(service, app=counting, access=counting)  # type: ignore[arg-type]
+    def counting(self, listener: int, app: Application, access: Access | None) -> Counting:
+        """Return what counts the requests of a listener, by its number: application and access log in one."""
+        return Counting(self.rows, COLUMNS + listener, self._mounts, app, access)
 
     def look(self, listeners: Sequence[Listener]) -> None:
         """Note how many connections each listener has open (or requests in hand, if it has none)."""
@@ -86,7 +84,7 @@ class Tally:
         return {"requests": self.total(REQUESTS) - others, "exceptions": self.total(EXCEPTIONS)}
 
 
-class _Counting:
+class Counting:
     """The application and the access log of one listener's requests, which notes what passes."""
 
     def __init__(

@@ -14,8 +14,8 @@ from appserver import wsgi
 from appserver.cores.contract import CORE
 from appserver.errors import BodyError
 from appserver.file_wrapper import FileWrapper
+from appserver.gateway import Gateway
 from appserver.lifecycle.board import Board
-from appserver.listeners.listener import Service
 from appserver.listeners.mongrel2 import Mongrel2Listener
 from appserver.listeners.share import Share
 from appserver.mounts import Managed, Mounts
@@ -59,8 +59,9 @@ def board():
 def served(board, app=application, *, listener=0, core=1, channel=None, access=None):
     """Serve one request in a core, and return the numbers of all cores that are not 0."""
     codec, data, _ = CASES["http"]
-    service = board.tally(0).service(Service(app, None, access, {}), listener)
-    Core(core, lambda: service.respond(codec.receive(data), channel or Recorder())).switch()
+    counting = board.tally(0).counting(listener, app, access)
+    gateway = Gateway(counting, counting)
+    Core(core, lambda: gateway.respond(codec.receive(data), channel or Recorder())).switch()
     return numbers(board)
 
 
@@ -222,9 +223,10 @@ def test_threads_lose_nothing():
         setattr(greenlet.getcurrent(), CORE, number)
         codec, data, _ = CASES["uwsgi"]
         for _ in range(500):
-            service.respond(codec.__class__({}).receive(data), Recorder())
+            gateway.respond(codec.__class__({}).receive(data), Recorder())
 
-    service = board.tally(0).service(Service(application, None, None, {}), 0)
+    counting = board.tally(0).counting(0, application, None)
+    gateway = Gateway(counting, counting)
     threads = [threading.Thread(target=run, args=(number,)) for number in range(1, 5)]
     for each in threads:
         each.start()
@@ -268,18 +270,19 @@ def test_sums_go_on_when_a_process_ends():
 def test_counting_costs_two_calls_a_request(board, name):
     """Nothing without ``stats``: test_budget; with it one at the beginning, and one at the end."""
     codec, data, allowed = CASES[name]
-    service = board.tally(0).service(Service(application, None, None, {}), 0)
+    counting = board.tally(0).counting(0, application, None)
+    gateway = Gateway(counting, counting)
     channel = Recorder()
 
     def once():
         x = codec.receive(data)
         if x.body_left:
             x.codec.receive_body(x, b"")
-        service.respond(x, channel)
+        gateway.respond(x, channel)
 
     forget()
     for _ in range(2):
         Core(1, once).switch()
     calls = []
     Core(1, lambda: calls.append(calls_of(once))).switch()
-    assert calls[0] <= allowed + 2 + 1, "the third is Service.respond, which budgets leave out"
+    assert calls[0] <= allowed + 2
