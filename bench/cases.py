@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bench.case import Case, Goal
 
@@ -149,39 +150,52 @@ def waiting(*goals: Goal) -> tuple[Goal, ...]:
 WAITING = waiting(Goal("rate", "uwsgi-gevent", 1.2), Goal("cpu", "uwsgi-gevent", 0.6), Goal("p99", limit=75))
 
 
-SLEEP = (
-    Case(
-        "sleep-http",
-        "calls that sleep 50 ms, 400 connections, HTTP (wrk)",
-        "http",
-        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "granian-128", "appserver-gevent-compiled"),
-        "rate",
+MANY = 1000  # connections that sleep at once where nobody is held up by having too few of them
+
+
+def sleeping(way: str, title: str, servers: tuple[str, ...], **more: Any) -> tuple[Case, Case]:
+    """Return the case of 400 connections, and that of as many as there are greenlets."""
+    few = Case(
+        f"sleep-{way}",
+        f"calls that sleep 50 ms, 400 connections, {title}",
+        servers=servers,
+        headline="rate",
         app="sleep",
-        load="wrk",
         connections=400,
         goals=WAITING,
+        **more,
+    )
+    many = replace(
+        few,
+        name=f"{few.name}-{MANY}",
+        title=few.title.replace("400", str(MANY)),
+        connections=MANY,
+        quick=False,
+    )
+    return few, many
+
+
+SLEEP = (
+    *sleeping(
+        "http",
+        "HTTP (wrk)",
+        ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "granian-128", "appserver-gevent-compiled"),
+        door="http",
+        load="wrk",
     ),
-    Case(
-        "sleep-nginx-uwsgi",
-        "calls that sleep 50 ms, 400 connections, nginx to uwsgi (wrk)",
-        "uwsgi",
+    *sleeping(
+        "nginx-uwsgi",
+        "nginx to uwsgi (wrk)",
         ("appserver-gevent", "uwsgi-gevent", "gunicorn-gevent", "appserver-gevent-compiled"),
-        "rate",
-        app="sleep",
+        door="uwsgi",
         load="wrk",
         front="nginx",
-        connections=400,
-        goals=WAITING,
     ),
-    Case(
-        "sleep-fastcgi",
-        "calls that sleep 50 ms, 400 connections, FastCGI kept",
+    *sleeping(
         "fastcgi",
+        "FastCGI kept",
         ("appserver-gevent", "uwsgi-gevent", "appserver-gevent-compiled"),
-        "rate",
-        app="sleep",
-        connections=400,
-        goals=WAITING,
+        door="fastcgi",
     ),
     Case(
         "sleep-mongrel2",

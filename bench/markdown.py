@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bench.case import METRICS
-from bench.report import Measured, verdict
+from bench.report import Measured, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,7 +42,8 @@ and well-formed, takes it apart with a plain loop, reads the body, calls the app
 connection after the other (bench/bare.py). It shows what Python takes where nothing is checked or limited and
 a slow client may keep all others waiting; only what comes together or repeats can cost less, where that is
 made use of, as it is here. Behind goals stands also the most that can be: calls that sleep 50 ms make no more
-than 20 a second on each connection. Where that is less than a goal, nobody could have met it in this run.
+than 20 a second on each connection. A goal that is more than that was out of
+reach of anybody in this run.
 
 `null` is no server either, but a handler of Mongrel2's in C that sends the same page for each request and
 keeps the connection (bench/load/null.c). It shows what Mongrel2 itself can serve.
@@ -91,12 +93,11 @@ def _where_peers_are_faster(everything: Iterable[Measured]) -> str:
 
 
 def _goals(everything: Iterable[Measured]) -> str:
-    rows = [
-        f"| {measured.case.name} | {text} | {verdict(met)} |"
-        for measured in everything
-        for text, met in measured.goals()
-    ]
-    return "\n".join(["## Goals\n", "| case | goal | |", "|---|---|---|", *rows]) + "\n"
+    goals = [(measured.case.name, *goal) for measured in everything for goal in measured.goals()]
+    found = Counter(verdict for *_, verdict in goals)
+    counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in Verdict if found[verdict])
+    rows = [f"| {name} | {text} | {verdict} |" for name, text, verdict in goals]
+    return "\n".join(["## Goals\n", f"{counts}.\n", "| case | goal | |", "|---|---|---|", *rows]) + "\n"
 
 
 def _case(measured: Measured) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from bench.case import METRICS, Case, Goal
@@ -29,6 +30,15 @@ HEAD = (
 EXTRA = ("start", "memory", "idle")  # figures that only some cases have
 CLOSES = 0.5  # share of requests whose connection the server ended, from which on that is said
 NOISE = 0.1  # share of a core that other programs may take before it is said
+
+
+class Verdict(StrEnum):
+    """What has become of a goal."""
+
+    MET = "met"
+    MISSED = "MISSED"
+    BEYOND = "out of reach"  # of anybody in this run
+    UNKNOWN = "not measured"
 
 
 @dataclass
@@ -62,10 +72,17 @@ class Measured:
                 found.append(name)
         return found
 
-    def goals(self) -> Iterator[tuple[str, bool | None]]:
-        """Yield each goal as a sentence, and whether it is met; None where that was not measured."""
+    def goals(self) -> Iterator[tuple[str, Verdict]]:
+        """Yield each goal as a sentence, and its verdict."""
         for goal in self.case.goals:
-            yield self._goal(goal)
+            text, met = self._goal(goal)
+            most = self._most(goal)
+            if met is None:
+                yield text, Verdict.UNKNOWN
+            elif met:
+                yield text, Verdict.MET
+            else:
+                yield text, Verdict.BEYOND if most is not None and most < goal.factor else Verdict.MISSED
 
     def _goal(self, goal: Goal) -> tuple[str, bool | None]:
         metric = METRICS[goal.metric]
@@ -99,12 +116,18 @@ class Measured:
 
     def _within(self, goal: Goal) -> str:
         """Return what no server can be better than, where that is known."""
-        theirs = self.summary(goal.peer).median(goal.metric)
-        if goal.metric == "rate" and (most := ratio(self.case.ceiling, theirs)) is not None:
+        if (most := self._most(goal)) is not None:
             return f" (at most {most:.2f})"
+        theirs = self.summary(goal.peer).median(goal.metric)
         least = ((name, ratio(self.summary(name).median(goal.metric), theirs)) for name in LEAST)
         told = ", ".join(f"{name} {value:.2f}" for name, value in least if value is not None)
         return f" ({told})" if told else ""
+
+    def _most(self, goal: Goal) -> float | None:
+        """Return the most that its load allows anybody, where there is such a limit."""
+        if goal.metric != "rate" or not goal.peer:
+            return None
+        return ratio(self.case.ceiling, self.summary(goal.peer).median(goal.metric))
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield the rows of its table, the head first; columns in which nobody has a figure are left out."""
@@ -164,7 +187,7 @@ class Measured:
         return {
             "title": self.case.title,
             "headline": self.case.headline,
-            "goals": [{"goal": text, "met": met} for text, met in self.goals()],
+            "goals": [{"goal": text, "verdict": verdict} for text, verdict in self.goals()],
             "notes": list(self.notes()),
             "problems": self.problems,
             "remarks": self.remarks,
@@ -211,11 +234,6 @@ def text(measured: Measured) -> str:
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         lines.append("  " + "  ".join(cells))
-    lines += [f"  {verdict(met)}: {goal}" for goal, met in measured.goals()]
+    lines += [f"  {verdict}: {goal}" for goal, verdict in measured.goals()]
     lines += [f"  note: {note}" for note in measured.notes()]
     return "\n".join(lines) + "\n"
-
-
-def verdict(met: bool | None) -> str:
-    """Return a goal's verdict as a word."""
-    return {True: "met", False: "MISSED", None: "not measured"}[met]

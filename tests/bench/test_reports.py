@@ -95,6 +95,7 @@ def test_the_document_names_the_peers_that_are_better():
     assert "uwsgi" not in better
     assert "| appserver | 21.0 | 10% |" in found
     assert "python -m bench http\n" in found
+    assert "## Goals\n\n1 MISSED, 4 not measured.\n" in found
 
 
 def test_what_nobody_could_run_instead_is_no_peer_that_is_better():
