@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bench.case import METRICS
-from bench.report import Measured, Verdict
+from bench.report import NOISE, Measured, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 INTRODUCTION = """\
 # Performance
@@ -31,7 +31,8 @@ they come; after each run over sockets the process of ours that was measured is 
 and the run counts only if it does (bench/limits.py). `CPU us` is utime + stime of all the server's processes
 for each answer, which says more than the rate where the machine is not idle; `core` is the share of its
 core that the server had, and *bottleneck* who limited the rate. `ours/its` compares the figure in the case's
-title. Every answer is checked for its status and length. The load of bench/load/streams.c does not sleep
+title. Every answer is checked for its status and length.
+{again}The load of bench/load/streams.c does not sleep
 where it has a core for itself: to wake it would cost the server, by as much as the machine makes of that, and
 the slower server more often. wrk and the simulated Mongrel2 do sleep.
 
@@ -62,6 +63,7 @@ def document(saved: Mapping[str, Any]) -> str:
     )
     parts = [
         INTRODUCTION.format(
+            again=_again(saved.get("again", ())),
             command=saved["command"],
             machine=machine,
             versions=", ".join(saved["versions"]),
@@ -74,6 +76,17 @@ def document(saved: Mapping[str, Any]) -> str:
         *(_case(measured) for measured in everything),
     ]
     return "\n".join(parts) if everything else HEADLESS
+
+
+def _again(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    cases = ", ".join(f"`{name}`" for name in names)
+    counted = "1 case was" if len(names) == 1 else f"{len(names)} cases were"
+    return (
+        f"{counted} measured again by `--again`, as others took more than {NOISE:.0%} of a core"
+        f" meanwhile, and what was disturbed less is kept: {cases}.\n"
+    )
 
 
 def _count(runs: int) -> str:

@@ -72,6 +72,16 @@ class Measured:
                 found.append(name)
         return found
 
+    @property
+    def noise(self) -> float:
+        """The largest share of a core that other programs, or the host, took from one of its servers."""
+        return max(map(self.noise_of, self.samples), default=0.0)
+
+    def noise_of(self, server: str) -> float:
+        """Return the share that others took of the server's core, or of that of front and load."""
+        found = self.summary(server)
+        return max(found.busy("others"), found.busy("beside"))
+
     def goals(self) -> Iterator[tuple[str, Verdict]]:
         """Yield each goal as a sentence, and its verdict."""
         for goal in self.case.goals:
@@ -178,8 +188,7 @@ class Measured:
             )
             if asked and ended > CLOSES * asked:
                 yield f"{server}: it ends every connection"
-            noise = max(found.busy("others"), found.busy("beside"))
-            if noise > NOISE:
+            if (noise := self.noise_of(server)) > NOISE:
                 yield f"{server}: other programs, or the host, took {noise:.0%} of a core meanwhile"
 
     def plain(self) -> dict[str, Any]:

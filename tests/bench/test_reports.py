@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench import __main__ as command_line
 from bench.cases import CASES
 from bench.markdown import document
 from bench.plot import svg
@@ -114,3 +116,34 @@ def test_every_case_names_goals_of_servers_that_it_has():
     for case in CASES.values():
         for goal in case.goals:
             assert {goal.peer, goal.ours} - {""} <= set(case.servers)
+
+
+@pytest.mark.parametrize("noise, kept", [(0.2, 5.0), (0.4, 21.0)])
+def test_what_others_disturbed_is_measured_again(tmp_path, monkeypatch, noise, kept):
+    """And what was disturbed less is kept; a case that was not is left as it was."""
+    quiet = Measured(CASES["scgi"], {"appserver": [run(7e-6)]})
+    cases = {each.case.name: each.plain() for each in (measured(), quiet)}
+    assert measured().noise == 0.3
+    about = {
+        "command": "python -m bench http scgi",
+        "machine": {"time": "t", "processor": "p", "cores": "2", "memory": "m", "system": "s"},
+        "versions": ["CPython 3"], "runs": 2, "seconds": 5.0,
+    }  # fmt: skip
+    first, second, page = tmp_path / "first.json", tmp_path / "second.json", tmp_path / "page.md"
+    first.write_text(json.dumps({**about, "cases": cases}))
+    asked = []
+
+    def measure(case, names, setting, runs):
+        asked.append(case.name)
+        return Measured(case, {"appserver": [run(5e-6, busy={"beside": noise})]})
+
+    monkeypatch.setattr(command_line, "measure", measure)
+    words = ["--again", str(first), "--json", str(second), "--markdown", str(page)]
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    assert command_line.main() == 0
+    assert asked == ["http"]
+    found = json.loads(second.read_text())
+    assert (found["command"], found["again"]) == (about["command"], ["http"])
+    assert round(found["cases"]["http"]["servers"]["appserver"]["median"]["cpu"] * 1e6, 1) == kept
+    assert found["cases"]["scgi"] == json.loads(json.dumps(quiet.plain()))
+    assert "1 case was measured again by `--again`" in page.read_text()
