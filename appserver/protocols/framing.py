@@ -40,11 +40,15 @@ def head_of(first: str, x: Exchange, last: str = "") -> bytes:
 def refusal(first: str, error: ProtocolError, x: Exchange | None = None, date: str = "") -> bytes:
     """Return a whole plain-text answer that says why a request is refused, *x* if it became one.
 
-    *date* is the line of a Date, where nobody behind us adds that.
+    Its size is noted in *x*. *date* is the line of a Date, where nobody behind us adds that.
     """
     fields = (f"Retry-After: {error.retry_after}\r\n" if error.retry_after else "") + date
     bodiless = error.bodiless if x is None else x.method == "HEAD"
-    return _refusal(first, error.reason, error.hint, fields, bodiless)
+    answer = _refusal(first, error.reason, error.hint, fields, bodiless)
+    if x is not None:
+        x.head_size = answer.find(b"\r\n\r\n") + 4
+        x.sent = len(answer) - x.head_size
+    return answer
 
 
 @lru_cache(64)  # a flood of bad requests has few reasons
