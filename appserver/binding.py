@@ -115,7 +115,7 @@ def bind(
             return _bind_tcp(address, options, apart=leaves_ipv4(text, (*beside, *passed)))
         return _bind_unix(address, options)
     except OSError as error:
-        raise AddressError(f"cannot listen on {text}: {_explained(error)}", text) from None
+        raise AddressError(f"cannot listen on {text}: {explained(error)}", text) from None
     except UnicodeError:  # of the idna codec
         raise AddressError(f"cannot listen on {text}: that is no host name", text) from None
 
@@ -287,7 +287,8 @@ def _inherited(fd: int) -> socket.socket:
     return sock
 
 
-def _explained(error: OSError) -> str:
+def explained(error: OSError) -> str:
+    """Return why an address could not be taken, and what to try."""
     hints = {
         errno.EADDRINUSE: "; stop the other server or choose another address",
         errno.EACCES: "; ports below 1024 and foreign directories need more rights",

@@ -129,7 +129,7 @@ def _check(configuration: Configuration) -> int:
     machine = "--json" in configuration.commands
     # A master has looked for all this before it becomes another user, and loads the application.
     missing = configuration.missing() if configuration.supervised else []
-    dangers = configuration.dangers()
+    dangers = [*configuration.dangers(), *configuration.unavailable()]  # as who starts it
     patching = _patch(configuration)
     options = configuration.settings.of(PrivilegeOptions)
     privileges.mask(options)
@@ -143,7 +143,8 @@ def _check(configuration: Configuration) -> int:
     if not configuration.supervised:  # what the application makes is there before the sockets are
         missing = configuration.missing()
     problems = [*missing, *([unloadable] if unloadable else [])]
-    report = Report(configuration, problems, [*patching.warnings, *dangers], lacking)
+    noticed = [*patching.warnings, *dangers, *configuration.absent()]
+    report = Report(configuration, problems, noticed, lacking)
     if machine:
         _print(report.json())
         os.dup2(2, 1)  # from now on, too: threads go on, and there are functions of atexit

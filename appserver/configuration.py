@@ -10,15 +10,17 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from appserver import directories
+from appserver.absent import absent
 from appserver.address import AddressError
 from appserver.application import OPTIONS as APPLICATION_OPTIONS
 from appserver.application import named
 from appserver.arguments import CommandLine
 from appserver.binding import BindOptions
 from appserver.blocking import BlockingOptions
+from appserver.directories import Missing, missing
 from appserver.fairqueue import QueueOptions
 from appserver.hooks import HookOptions, wanted
+from appserver.interfaces import unavailable
 from appserver.lifecycle import cheaper, recycling
 from appserver.lifecycle.cheaper import CheaperOptions
 from appserver.lifecycle.options import OPTIONS as LIFECYCLE_OPTIONS
@@ -252,8 +254,7 @@ class Configuration:
         """
         if self.mistakes:
             return []
-        found = directories.missing(self.settings, self.catalogue, self.directory)
-        problems = [self._placed(each.option, each.value, each.why) for each in found]
+        problems = self._told_of(missing(self.settings, self.catalogue, self.directory))
         if not wanted(self.settings.of(HookOptions), "asap"):  # which may make the files
             try:
                 encryption(self.settings.of(LogOptions))
@@ -262,6 +263,19 @@ class Configuration:
         if self.settings.of(TouchOptions).py_autoreload and (why := without_watcher()):
             problems.append(self._placed("py-autoreload", "", why))
         return problems
+
+    def absent(self) -> list[str]:
+        """Return a warning for each thing that is only read, and that is not there."""
+        if self.mistakes:
+            return []
+        return self._told_of(absent(self.settings, self.catalogue, self.directory))
+
+    def unavailable(self) -> list[str]:
+        """Return a warning for each address that this machine, or this user, cannot listen on."""
+        return [] if self.mistakes else self._told_of(unavailable(self.settings, self.catalogue))
+
+    def _told_of(self, found: list[Missing]) -> list[str]:
+        return [self._placed(each.option, each.value, each.why) for each in found]
 
     def effective(self) -> list[Setting]:
         """Return the settings that count: each of a repeatable option, the last of any other."""

@@ -103,16 +103,18 @@ def _pid_files(settings: Settings) -> Iterator[tuple[str, str, str]]:
             yield option, path, path
 
 
+def mounted(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[str, Spec]]:
+    """Yield each address that is listened on, and its option."""
+    for _, each in settings.mounts:
+        if catalogue.by_name[each.name].expects == "address":
+            yield each.name, Spec(each.value or "")
+    if stats := settings.of(StatsOptions).stats:
+        yield "stats", Spec(stats)
+
+
 def _sockets(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
     """Yield the same of each Unix socket with a file."""
-    mounted = [
-        (each.name, Spec(each.value or ""))
-        for _, each in settings.mounts
-        if catalogue.by_name[each.name].expects == "address"
-    ]
-    if stats := settings.of(StatsOptions).stats:
-        mounted.append(("stats", Spec(stats)))
-    for option, spec in mounted:
+    for option, spec in mounted(settings, catalogue):
         path = parse(socket_name(spec.address, spec.of(settings, BindOptions)))
         if isinstance(path, str) and not path.startswith("\0"):
             yield option, spec.address, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.util
 import json
@@ -369,6 +370,89 @@ MISSING = (
     "logger = file:gone/log",
     "req-logger = file:logfile=gone/log,maxsize=1000",
 )
+
+
+class TestUnavailable:
+    """Addresses that this machine does not have; others may."""
+
+    @pytest.mark.parametrize(
+        "line, address, why",
+        [
+            ("socket = no.such.host.invalid:3031", "no.such.host.invalid:3031", ""),
+            ("socket = 192.0.2.1:3031", "192.0.2.1:3031",
+             "Cannot assign requested address; no interface of this machine has the address"),
+            ("scgi-socket = a..b:1", "a..b:1", "that is no host name"),
+            ("stats = 192.0.2.1:9191", "192.0.2.1:9191", "Cannot assign requested address"),
+        ],
+    )  # fmt: skip
+    def test_one_is_told_and_the_server_may_start_elsewhere(self, capsys, line, address, why):
+        ini(line)
+        assert main(["--check", "site.ini"]) == 0
+        assert (
+            f"warning: site.ini:4: {line}: cannot listen on {address} here: {why}" in capsys.readouterr().out
+        )
+
+    def test_one_that_is_taken_is_not_told_as_its_server_may_run(self, capsys):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            ini(f"socket = 127.0.0.1:{other.getsockname()[1]}")
+            assert main(["--check", "site.ini"]) == 0
+        assert "cannot listen" not in capsys.readouterr().out
+
+    def test_a_port_that_wants_rights(self, capsys, monkeypatch):
+        ini("socket = 127.0.0.1:80")
+
+        def bind(sock, where):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr("socket.socket.bind", bind)
+        assert main(["--check", "site.ini"]) == 0
+        told = "cannot listen on 127.0.0.1:80 here: Permission denied; ports below 1024 and foreign directories need more rights"
+        assert f"warning: site.ini:4: socket = 127.0.0.1:80: {told}" in capsys.readouterr().out
+
+
+ABSENT = (
+    ("static-map = /files=gone", "the application gets what begins with /files"),
+    ("static-map2 = /=gone", "the application gets what begins with /"),
+    ("check-static = gone", "the application gets all requests"),
+    ("static-safe = gone", "no link can lead there"),
+    ("static-gzip-dir = gone", "no file can be below it"),
+    ("mimefile = gone", "it gives no types"),
+)
+UPLOADS = (
+    "mongrel2-upload-dir = gone\nzeromq = tcp://127.0.0.1:9999,tcp://127.0.0.1:9998",
+    "zeromq = tcp://127.0.0.1:9999,tcp://127.0.0.1:9998, mongrel2-upload-dir=gone",
+)
+
+
+class TestAbsent:
+    """What is only read need not be there, but is missed."""
+
+    @pytest.mark.parametrize(
+        "line, without", [*ABSENT, *((line, "large bodies are refused") for line in UPLOADS)]
+    )
+    def test_it_is_told_and_the_server_would_start(self, capsys, tmp_path, line, without):
+        ini(line)
+        assert main(["--check", "site.ini"]) == 0
+        out = capsys.readouterr().out
+        first, _, _ = line.partition("\n")
+        assert f"warning: site.ini:4: {first}: there is no {tmp_path}/gone: {without}\n" in out
+        assert main(["--check", "--strict", "site.ini"]) == 1
+        (tmp_path / "gone").mkdir()
+        capsys.readouterr()
+        assert main(["--check", "site.ini"]) == 0
+        assert "gone:" not in capsys.readouterr().out
+
+    def test_a_relative_one_is_below_chdir(self, capsys, tmp_path):
+        (tmp_path / "below").mkdir()
+        ini("chdir = below", f"pythonpath = {tmp_path}", "static-map = /files=gone")
+        assert main(["--check", "site.ini"]) == 0
+        assert f"there is no {tmp_path}/below/gone: " in capsys.readouterr().out
+
+    @pytest.mark.parametrize("line", ["exec-pre-app = mkdir gone", "hook-asap = mkdir:gone"])
+    def test_nothing_is_known_of_what_a_hook_may_make(self, capsys, line):
+        ini(line, "static-map = /files=gone")
+        assert main(["--check", "site.ini"]) == 0
+        assert "there is no" not in capsys.readouterr().out
 
 
 class TestDirectories:
