@@ -8,6 +8,7 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING
 
+from appserver.counting import number_of
 from appserver.lifecycle.generation import Failed
 from appserver.stats.document import told
 
@@ -51,13 +52,14 @@ async def run(master: Master, words: list[str], report: Report) -> None:
 
 def wanted_workers(workers: int) -> str:
     """Return how many workers are wanted, in words."""
-    return "1 worker is wanted" if workers == 1 else f"{workers} workers are wanted"
+    return f"{number_of(workers, 'worker')} {'is' if workers == 1 else 'are'} wanted"
 
 
 async def _stop(master: Master, mercy: float | None, report: Report) -> None:
     for worker in master.all_workers():
         if worker.pid:  # else it is still to be forked
-            report(f"worker {worker.number} (pid {worker.pid}) has {worker.board.in_hand} requests in hand")
+            in_hand = number_of(worker.board.in_hand, "request")
+            report(f"worker {worker.number} (pid {worker.pid}) has {in_hand} in hand")
     master.stop(mercy)
     await master.stopped()
 

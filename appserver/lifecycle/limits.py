@@ -8,6 +8,7 @@ from __future__ import annotations
 from random import randint, uniform
 from typing import TYPE_CHECKING
 
+from appserver.counting import number_of
 from appserver.memory import memory
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ class Limits:
         if age < options.min_worker_lifetime and not 0 < self._age < options.min_worker_lifetime:
             return None
         if self._requests and requests >= self._requests:
-            return f"it has served {requests} requests (max-requests = {options.max_requests})"
+            more = self._requests - options.max_requests
+            chance = f" and {more} more by max-requests-delta" if more else ""
+            limit = f"max-requests = {options.max_requests}{chance}"
+            return f"it has served {number_of(requests, 'request')} ({limit})"
         if self._age and age >= self._age:
             return f"it has served for {age:.0f} s (max-worker-lifetime = {options.max_worker_lifetime:g})"
         return _over(pid, "reload-on", options.reload_on_rss, options.reload_on_as)

@@ -18,11 +18,11 @@ from appserver.lifecycle.attendant import Attendants
 from appserver.lifecycle.autoreload import Autoreload
 from appserver.lifecycle.cheaper import Cheaper, CheaperOptions
 from appserver.lifecycle.child import Children, first
-from appserver.lifecycle.commands import run
+from appserver.lifecycle.commands import run, wanted_workers
 from appserver.lifecycle.error import StartError
 from appserver.lifecycle.generation import Failed, Generation
 from appserver.lifecycle.programs import Programs
-from appserver.lifecycle.reload import reread, stats_server, take_over
+from appserver.lifecycle.reload import WARNING, reread, stats_server, take_over
 from appserver.lifecycle.signals import MASTER
 from appserver.lifecycle.touch import TouchOptions, Watched
 from appserver.lifecycle.watcher import look
@@ -105,7 +105,7 @@ class Master:
             log.info("the control socket: %s", " ".join(words))
 
             def both(text: str) -> None:
-                log.info("%s", text)
+                _note(text)
                 report(text)
 
             try:
@@ -306,10 +306,10 @@ class Master:
         numbers = generation.numbers
         for number in range(1, wanted + 1):
             if number not in numbers:
-                log.info("worker %d is added: %d are wanted", number, wanted)
+                log.info("worker %d is added: %s", number, wanted_workers(wanted))
                 generation.keep(number)
         for number in [each for each in numbers if each > wanted]:
-            log.info("worker %d leaves: %d are wanted", number, wanted)
+            log.info("worker %d leaves: %s", number, wanted_workers(wanted))
             self._leave(generation.drop(number))
 
     def _leave(self, ending: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -322,7 +322,7 @@ class Master:
 
         async def obey() -> None:
             with suppress(Failed):  # it has been logged
-                await run(self, command.split(), log.info)
+                await run(self, command.split(), _note)
 
         _kept(obey(), self._running)
 
@@ -442,7 +442,7 @@ class Master:
         self, old: Generation, report: Report, *, chain: bool
     ) -> tuple[Generation, list[Listener]]:
         """Return a generation that serves, and the listeners that it does without."""
-        configuration = reread(self.configuration)
+        configuration = reread(self.configuration, report)
         before, watched = self._stats, self._autoreload
         with ExitStack() as undoing:  # also where the reload is given up for a stop
             try:
@@ -536,6 +536,14 @@ class Master:
         if draining:
             await asyncio.wait(draining)
         self.generations.remove(old)
+
+
+def _note(text: str) -> None:
+    """Log progress that is reported."""
+    if text.startswith(WARNING):
+        log.warning("%s", text.removeprefix(WARNING))
+    else:
+        log.info("%s", text)
 
 
 def _kept(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:

@@ -17,9 +17,12 @@ from appserver.stats.server import StatsServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from appserver.lifecycle.generation import Report
     from appserver.listeners.listener import Listener
 
 log = logging.getLogger("appserver.lifecycle")
+
+WARNING = "warning: "  # begins what is reported as one
 
 
 def _leave_removed(old: Configuration) -> None:
@@ -54,8 +57,11 @@ def _where(old: Configuration) -> Iterator[None]:
         yield
 
 
-def reread(old: Configuration) -> Configuration:
-    """Return what the arguments and files of *old* say now; raise `Failed` with all their problems."""
+def reread(old: Configuration, report: Report) -> Configuration:
+    """Return what the arguments and files of *old* say now; raise `Failed` with all their problems.
+
+    Report what waits for a restart.
+    """
     _leave_removed(old)
     try:
         with _where(old):
@@ -66,10 +72,11 @@ def reread(old: Configuration) -> Configuration:
     if new.problems:
         raise Failed("\n".join(new.problems))
     new.tell(log)
-    for warning in new.at_restart():
-        log.warning("%s", warning)
+    waiting = new.at_restart()
     if not new.supervised:
-        log.warning("no option asks for a master any more, which takes effect at a restart")
+        waiting.append("no option asks for a master any more, which takes effect at a restart")
+    for warning in waiting:
+        report(f"{WARNING}{warning}")
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from appserver.counting import number_of
 from appserver.protocols import handoff
 from appserver.protocols.mongrel2 import sender
 
@@ -95,8 +96,8 @@ class Replies:
             self._dispatch.finish(job.number)
         if broken:
             log.error(
-                "%s: the worker with pid %d has gone with %d requests in its hands; they are answered 502",
-                self._name, consumer.pid, len(broken),
+                "%s: the worker with pid %d has gone with %s in its hands, to be answered 502",
+                self._name, consumer.pid, number_of(len(broken), "request"),
             )  # fmt: skip
 
     def _adopt(self, connection: Connection, *, begun: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from appserver import __version__
 from appserver.application import ApplicationOptions
 from appserver.compat.locks import LOCKS, LockOptions
+from appserver.counting import number_of
 from appserver.memory import memory
 from appserver.stats.ledger import Ledger, Name, Process, by_application, counted, tallies
 from appserver.stats.options import StatsOptions
@@ -38,7 +39,8 @@ def told(process: Process) -> str:
     board = process.board
     return (
         f"worker {process.number}: pid {process.pid}, generation {process.generation}, {state(process)},"
-        f" {board.requests} requests, {board.in_hand} in hand, {memory(process.pid).resident >> 20} MB"
+        f" {number_of(board.requests, 'request')}, {board.in_hand} in hand,"
+        f" {memory(process.pid).resident >> 20} MB"
     )
 
 

@@ -126,11 +126,11 @@ def test_workers_come_under_load_and_go(site, more):
     site.configure(processes=3, cheaper=1, cheaper_overload="0.2", cheaper_idle="0.5", **more).start()
     assert site.count(") serves") == 1
     held = site.hold("a")
-    site.wait_until("worker 2 is added: 2 are wanted")
+    site.wait_until("worker 2 is added: 2 workers are wanted")
     site.wait_until(r"worker 2 \(pid \d+\) serves")
     site.release("a")
     assert held()[0] == 200
-    site.wait_until("worker 2 leaves: 1 are wanted")
+    site.wait_until("worker 2 leaves: 1 worker is wanted")
 
 
 def test_one_more_and_one_less_by_signals(site):

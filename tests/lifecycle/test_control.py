@@ -437,8 +437,11 @@ def test_a_worker_that_is_still_to_be_forked_has_nothing_in_hand():
     async def stopped():
         pass
 
-    workers = [SimpleNamespace(number=1, pid=pid, board=SimpleNamespace(in_hand=0)) for pid in (0, 7)]
+    workers = [
+        SimpleNamespace(number=1, pid=pid, board=SimpleNamespace(in_hand=in_hand))
+        for pid, in_hand in ((0, 0), (7, 0), (8, 1))
+    ]
     master = SimpleNamespace(all_workers=lambda: workers, stop=lambda _: None, stopped=stopped)
     told = []
     asyncio.run(run(master, ["stop-now"], told.append))
-    assert told == ["worker 1 (pid 7) has 0 requests in hand"]
+    assert told == ["worker 1 (pid 7) has 0 requests in hand", "worker 1 (pid 8) has 1 request in hand"]

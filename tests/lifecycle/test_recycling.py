@@ -72,6 +72,17 @@ def test_not_all_at_once(delta, last):
     assert 1000 <= min(found) < max(found) <= last
 
 
+def test_what_chance_adds_is_told(monkeypatch):
+    monkeypatch.setattr("appserver.lifecycle.limits.randint", lambda _, most: most)
+    chosen = limits(max_requests=10, max_requests_delta=3)
+    assert chosen.reached(12, 10, 0) is None
+    told = "it has served 13 requests (max-requests = 10 and 3 more by max-requests-delta)"
+    assert chosen.reached(13, 10, 0) == told
+    assert limits(max_requests=1, max_requests_delta=0).reached(1, 10, 0) == (
+        "it has served 1 request (max-requests = 1)"
+    )
+
+
 @pytest.mark.parametrize("text, size", [("1", 1 << 20), ("0.5", 1 << 19), ("0", 0)])
 def test_megabytes(text, size):
     assert megabytes(text) == size

@@ -404,6 +404,16 @@ class TestCommands:
         assert said.endswith("generation 2 has taken over\n")
         assert site.log.count("generation 2 serves") == 1
 
+    def test_a_reload_tells_what_waits_for_a_restart(self, site, ctl):
+        site.start()
+        site.ini.write_text(f"{site.ini.read_text()}\numask = 027\n")
+        code, said, _ = ctl("reload")
+        told = "umask = 027: umask has changed, which takes effect at a restart"
+        assert code == 0
+        assert re.search(rf"^warning: .*site.ini:\d+: {told}$", said, re.MULTILINE)
+        assert site.log.count(told) == 1
+        assert re.search(rf"WARNING .*{told}", site.log)
+
     def test_progress_is_shown_as_it_happens(self, site, ctl):
         site.start()
         finish = site.hold()
@@ -468,7 +478,7 @@ class TestCommands:
         stream = site.hold("stream", "/events")
         command = [sys.executable, "-m", "appserver", "ctl", "--socket", path, "drain"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-            assert client.stdout.readline().endswith("has 1 requests in hand\n")
+            assert client.stdout.readline().endswith("has 1 request in hand\n")
             site.wait_until("the control socket: drain")
             site.release("stream")
             assert stream() == (200, b"event,end")

@@ -244,7 +244,7 @@ def test_a_worker_that_is_killed_costs_what_it_has_in_its_hands(start):
         assert second.client.answer().body == b"second"
         assert b"" in first.client.messages
         assert first.client.messages.count(first.client.messages[0]) == 1
-        shared.server.wait_until(f"the worker with pid {first.pid} has gone with 1 requests in its hands")
+        shared.server.wait_until(f"the worker with pid {first.pid} has gone with 1 request in its hands")
         shared.pids(2)
 
 
