@@ -6,6 +6,7 @@ import _thread
 import dis
 import gc
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gevent import get_hub
 from greenlet import greenlet
 
-from appserver import wsgi
+from appserver import identity, wsgi
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,6 +28,7 @@ log = logging.getLogger("appserver")
 _start, _get_ident = _thread.start_new_thread, _thread.get_ident
 _writing = _thread.allocate_lock()
 _main = _get_ident()  # who imports this first
+_Nameless = threading._DummyThread  # noqa: SLF001  (of a thread that may have ended, with its number)
 _OURS = frozenset({"gevent.hub", "__main__", "runpy"})  # where hubs and the main greenlet begin
 
 
@@ -96,17 +98,26 @@ def all_stacks() -> list[str]:
 
     Greenlets are looked for twice, as they go on meanwhile: one that runs for a moment would be in neither.
     """
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names = {
+        thread.ident: thread.name for thread in threading.enumerate() if not isinstance(thread, _Nameless)
+    }
     names[_main] = threading.main_thread().name  # where gevent has given it another identity
     waiting = _waiting()
     threads = sys._current_frames()  # noqa: SLF001  (there is no other way)
     waiting |= _waiting()
     found = [
-        described(f"thread {names.get(ident, 'unknown')} ({ident})", frame)
+        described(f"thread {names.get(ident) or _begun(frame)} ({ident})", frame)
         for ident, frame in threads.items()
         if ident != _get_ident()
     ]
     return found + [described(what, frame) for what, frame in waiting.items()]
+
+
+def _begun(frame: FrameType) -> str:
+    """Return the function that a thread began with, for one that `threading` does not know."""
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_qualname}"
 
 
 def _waiting() -> dict[str, FrameType]:
@@ -145,8 +156,10 @@ def wait() -> None:
 
 
 def _write() -> None:
+    number = identity.worker_id()
+    who = f"worker {number}" if number else "preloader"
     try:
         for text in all_stacks():
-            log.info("%s", text)
+            log.info("%s (pid %d): %s", who, os.getpid(), text)
     finally:
         _writing.release()

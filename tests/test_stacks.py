@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import dis
 import logging
+import os
 import sys
 from types import SimpleNamespace
 
@@ -12,8 +14,8 @@ from gevent import get_hub
 from gevent.event import Event
 from greenlet import getcurrent, greenlet
 
-from appserver import stacks
-from tests.support.fronts import GUARD
+from appserver import identity, stacks
+from tests.support.fronts import GUARD, poll
 
 
 @pytest.fixture
@@ -60,6 +62,32 @@ def test_the_loop_writes_them_where_there_can_be_no_more_threads(monkeypatch, ca
     get_hub().loop.run_callback_threadsafe(written.set)
     assert written.wait(GUARD)
     assert "in test_the_loop_writes_them_where_there_can_be_no_more_threads" in caplog.text
+
+
+def test_each_stack_is_told_with_the_process_that_it_is_of(monkeypatch, caplog):
+    monkeypatch.setattr(identity, "_worker", 3)
+    caplog.set_level(logging.INFO, "appserver")
+    _thread.start_new_thread(stacks.write, ())
+    poll(lambda: "in test_each_stack" in caplog.text, "no stack is written")
+    stacks.wait()
+    assert all(each.getMessage().startswith(f"worker 3 (pid {os.getpid()}): ") for each in caplog.records)
+
+
+def test_a_thread_without_a_name_is_told_by_what_it_began_with():
+    lock, begun = _thread.allocate_lock(), _thread.allocate_lock()
+    lock.acquire()
+    begun.acquire()
+
+    def body_of_it():
+        begun.release()
+        lock.acquire()
+
+    _thread.start_new_thread(body_of_it, ())
+    begun.acquire()
+    told = [each for each in stacks.all_stacks() if "in body_of_it" in each]
+    lock.release()
+    assert len(told) == 1
+    assert told[0].startswith(f"thread {__name__}.{body_of_it.__qualname__} (")
 
 
 def search(rows):
