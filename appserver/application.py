@@ -29,7 +29,7 @@ from appserver.static.options import StaticOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
+    from types import ModuleType, TracebackType
 
     from appserver.options import Settings
     from appserver.wsgi import Application
@@ -131,6 +131,8 @@ _MAKER = re.compile(
     r"(create|make|build|get)_(wsgi_)?app(lication)?|(wsgi_)?app(lication)?_factory"
 ).fullmatch
 _NO_DEFAULT = "no-default-app"
+_ELSEWHERE = "correct the name, or set pythonpath to the directory that has it (the directory is "
+_LOADING = frozenset({"appserver", "importlib", "_frozen_importlib"})
 
 
 class LoadError(Exception):
@@ -320,11 +322,23 @@ def _loaded(option: str, what: str, load: Callable[[], Any]) -> Any:
     except BaseException as error:
         forks.leave(error)
         kind = "module" if option == "import" else "application"
-        raise LoadError(
-            option, f"the {kind} {what} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        told = f"the {kind} {what} cannot be loaded"
+        error.__traceback__ = _of_application(error.__traceback__)
+        if error.__traceback__ is None and isinstance(error, ModuleNotFoundError):
+            raise LoadError(option, f"{told}: {error}; {_ELSEWHERE}{os.getcwd()})") from None
+        raise LoadError(option, f"{told}: {type(error).__name__}: {error}") from error
     forks.leave()
     return found
+
+
+def _of_application(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of the server and of importlib that a traceback begins with."""
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _LOADING:
+            break
+        trace = trace.tb_next
+    return trace
 
 
 def _module(what: str, option: str, *, is_file: bool | None = None) -> ModuleType:

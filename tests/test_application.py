@@ -128,7 +128,8 @@ def test_a_file_that_has_failed_is_run_again(directory):
         ({"module": "mod", "wsgi_file": "mod.py"}, "wsgi-file",
          "module and wsgi-file both name an application; remove one"),
         ({"module": "absent_mod"}, "module",
-         "the application absent_mod cannot be loaded: ModuleNotFoundError: No module named 'absent_mod'"),
+         ("the application absent_mod cannot be loaded: No module named 'absent_mod'; correct the name, or set"
+          " pythonpath to the directory that has it (the directory is {cwd})")),
         ({"module": ":app"}, "module", "the application  cannot be loaded: ValueError: Empty module name"),
         ({"module": "mod:absent"}, "module", "mod has no absent; it has application, other, factory, Site: write mod:application"),
         ({"module": "mod:Site.absent"}, "module", "mod has no Site.absent; it has application, other, factory, Site: write mod:application"),
@@ -484,7 +485,7 @@ class TestSurroundings:
             ({"chdir2": "absent"}, "chdir2", "No such file or directory: absent"),
             ({"envdir": ("absent",)}, "envdir", "No such file or directory: absent"),
             ({"import_": ("absent_mod",)}, "import",
-             "the module absent_mod cannot be loaded: ModuleNotFoundError: No module named 'absent_mod'"),
+             "the module absent_mod cannot be loaded: No module named 'absent_mod'; correct the name, or set "),
             ({"import_": ("absent.py",)}, "import", "there is no file absent.py (the directory is "),
         ],
     )  # fmt: skip
@@ -555,8 +556,11 @@ def test_no_server_without_an_application(directory, code, last):
     *trace, problem = done.stderr.splitlines()
     assert "listening" not in done.stderr
     if last:
-        assert trace[0] == "Traceback (most recent call last):"
+        assert trace[0] == "Traceback (most recent call last):" or last.startswith("SyntaxError")
         assert trace[-1] == last
+        assert [line for line in trace if line.startswith("  File ")] == [
+            line for line in trace if "bad.py" in line
+        ]
         assert problem.startswith("appserver: site.ini:3: wsgi = bad: the application bad cannot be loaded: ")
         assert last.partition(":")[0] in problem
     else:

@@ -165,7 +165,8 @@ def test_without_gevent_a_library_may_block(tmp_path):
     [
         (["--gevnt", "3"], "appserver: --gevnt: there is no such option; did you mean gevent?"),
         (["missing.ini"], "appserver: missing.ini: No such file or directory"),
-        (["no:app"], "appserver: --module no:app: the application no cannot be loaded: ModuleNotFoundError: No module named 'no'"),
+        (["no:app"], ("appserver: --module no:app: the application no cannot be loaded: No module named 'no'; correct the name,"
+         " or set pythonpath to the directory that has it (the directory is {tmp_path})")),
         (["--gevent", "2", "--threads", "2", "app:application"],
          "appserver: --gevent 2: gevent = 2 and threads = 2: greenlets run in one thread; remove one"),
     ],
@@ -173,7 +174,7 @@ def test_without_gevent_a_library_may_block(tmp_path):
 def test_what_would_not_start_is_not_examined(tmp_path, arguments, problem):
     done = examine(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1] == problem
+    assert done.stderr.splitlines()[-1] == problem.replace("{tmp_path}", str(tmp_path))
 
 
 def test_an_ini_file_is_examined(tmp_path):

@@ -87,7 +87,8 @@ class Preloader:
                     self._check_files(opened)
                     self._check_loops(others)
         except LoadError as error:
-            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
+            if error.__cause__ is not None:  # the master tells the error itself, and where
+                log.error("the application raised", exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         self._logs.reclaim()

@@ -81,7 +81,8 @@ class Worker:
             finder.begin()
             settle(self._configuration.settings)
         except LoadError as error:
-            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400
+            if error.__cause__ is not None:  # the master tells the error itself, and where
+                log.error("the application raised", exc_info=error.__cause__)  # noqa: TRY400
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         plan = self._configuration.plan

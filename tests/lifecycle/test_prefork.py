@@ -138,6 +138,20 @@ def test_the_application_is_loaded_once_and_not_in_the_master(site):
     assert preloader not in site.pids(3) | {site.server.process.pid}
 
 
+@pytest.mark.parametrize("lazy", ["false", "true"])
+@pytest.mark.parametrize("code, traces", [("", 0), ("import absent_mod\n", 1)], ids=["no module", "raises"])
+def test_why_there_is_no_application_is_told_once(site, lazy, code, traces):
+    if code:
+        (site.directory / "broken.py").write_text(code)
+    site.configure(module="broken", lazy_apps=lazy).launch()
+    assert site.server.process.wait(30) == 1
+    site.wait_until("stopped")
+    assert site.count("cannot be loaded") == 1
+    assert site.count("Traceback") == traces
+    assert "/appserver/" not in site.log
+    assert re.search(r"ERROR \S+site.ini:\d+: module = broken: the application broken cannot be", site.log)
+
+
 def test_lazy_apps_are_loaded_in_each_worker(site):
     site.configure(processes=3, lazy_apps="true").start()
     assert set(site.imported()) == site.pids(3)
