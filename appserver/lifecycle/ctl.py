@@ -120,7 +120,7 @@ def _give(path: str, command: str) -> str | None:
         except BrokenPipeError:
             pass  # it has refused us without reading, and says why
         except OSError as error:
-            raise _Problem(f"cannot reach a server at {path}: {_explained(error)}") from None
+            raise _Problem(f"cannot reach a server at {path}: {_explained(path, error)}") from None
         last: list[str] = []
         try:
             with sock.makefile("r", encoding="utf-8", errors="backslashreplace", newline="\n") as lines:
@@ -143,7 +143,9 @@ def _give(path: str, command: str) -> str | None:
     return "\n".join(reasons) or "the server ended before the command was done; its log tells more"
 
 
-def _explained(error: OSError) -> str:
+def _explained(path: str, error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError) and (os.path.isfile(path) or os.path.isdir(path)):
+        return "it is no socket; give the path of the option control-socket"
     hints = {
         FileNotFoundError: "there is no such socket; is the server running?",
         ConnectionRefusedError: "nobody listens there; is the server running?",

@@ -379,6 +379,14 @@ class TestClient:
             f"appserver: cannot reach a server at {path}: there is no such socket; is the server running?\n"
         )
 
+    @pytest.mark.parametrize("make", ["mkdir", "touch"])
+    def test_what_is_no_socket(self, tmp_path, capsys, make):
+        path = tmp_path / "other"
+        getattr(path, make)()
+        assert ctl.main(["--socket", str(path), "status"]) == 1
+        told = "it is no socket; give the path of the option control-socket"
+        assert capsys.readouterr().err == f"appserver: cannot reach a server at {path}: {told}\n"
+
     def test_a_dead_socket(self, path, capsys):
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
