@@ -744,7 +744,7 @@ def test_the_receiver_opens_its_log_anew(tmp_path):
             poll(log.exists, "there is no new log")
             made.pid()
             os.kill(held.pid, signal.SIGKILL)
-            poll(lambda: "in its hands; they are answered 502" in log.read_text(), "it is not in the new log")
+            poll(lambda: "in its hands, to be answered 502" in log.read_text(), "it is not in the new log")
             assert "in its hands" not in moved.read_text()
         finally:
             server.__exit__()
