@@ -74,6 +74,9 @@ class Rule:
 def action(text: str, matched: re.Pattern[str] | Condition, *, negated: bool = False) -> Rule:
     """Return the rule of ``action:argument``; raise `BadValue` or `UnsupportedValue`."""
     name, colon, argument = text.partition(":")
+    if not colon and name in _ACTIONS:  # uWSGI does not start so
+        refused = BadValue if name in _GUARDS else UnsupportedValue
+        raise refused(f"a colon behind {name}, as in {name}:, and what it takes, if anything")
     if not colon or name not in _ACTIONS:
         told = f"an action of {', '.join(_ACTIONS)}"
         if name in _GUARDS:

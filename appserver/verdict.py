@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from appserver.address import parse
+from appserver.binding import open_to_all
 from appserver.foreign import FOREIGN
 from appserver.ini.expansion import unset
 from appserver.ini.logic import NAMES as LOGIC
 from appserver.options import BadValue, Kind, UnsupportedValue
+from appserver.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +76,19 @@ class Judge:
             for each in counting
             if each.kind is Kind.OPTION and (declared := catalogue.by_name.get(each.name)) is not None
         }
+        self._paths = any(self._on_a_path(each) for each in counting if each.kind is Kind.OPTION)
         self.verdicts = [self._judged(setting) for setting in settings]
+
+    def _on_a_path(self, setting: Setting) -> bool:
+        """Tell whether a setting makes a Unix socket that is a file, with permissions."""
+        declared = self._catalogue.by_name.get(setting.name)
+        if declared is None or declared.expects != "address":
+            return False
+        try:
+            where = parse(Spec(setting.value or "").address)
+        except BadValue:
+            return False
+        return isinstance(where, str) and not where.startswith("\0")
 
     def _judged(self, setting: Setting) -> Verdict:
         judgement, text = self._judge(setting)
@@ -83,7 +98,9 @@ class Judge:
         problem = next((each for each in self._problems if each.startswith(f"{setting}: ")), "")
         if problem:
             told = problem.removeprefix(f"{setting}: ")
-            return Judgement.WRONG, f"{told[0].upper()}{told[1:]}."
+            if told.partition(" ")[0].isalpha():  # a file's name stays as it is written
+                told = f"{told[0].upper()}{told[1:]}"
+            return Judgement.WRONG, f"{told}."
         if setting.kind is Kind.SKIPPED:
             return Judgement.SKIPPED, "The condition or loop that it stands in leaves it out."
         if setting.kind is Kind.LANGUAGE and setting.name in LOGIC and _EXPANDED.search(setting.value or ""):
@@ -154,6 +171,8 @@ class Judge:
             return "uWSGI has no comments behind a value: all of it is the value."
         if not declared.runs and (missing := unset(value)):
             return f"It is taken as it is written, as in uWSGI{missing}."
+        if declared.danger is open_to_all and not self._paths:
+            return ""
         if declared.danger is not None:
             return declared.danger(value)
         return ""

@@ -81,8 +81,7 @@ def judged(*lines, section="uwsgi", arguments=()):
         ("= 127.0.0.1:9000", "unknown", "There is no name before the =. It is a variable that only uwsgi.opt has."),
         ("set = threads", "wrong", "Expected name=value."),
         ("if-exists = %(base)/x", "dangerous", "Nothing is expanded here, as in uWSGI: the text counts as it stands."),
-        ("chmod-socket = 666", "dangerous",
-         "Everybody on this machine may talk to the application as if they were its front end; try 660."),
+        ("route-run = break", "wrong", "Expected a colon behind break, as in break:, and what it takes, if anything."),
         ("if-env = NOT_THERE", "honoured", "It belongs to the language of the file and has been obeyed."),
     ],
 )  # fmt: skip
@@ -106,6 +105,31 @@ def test_an_empty_path_is_not_the_working_directory(name):
         assert lenient.settings.of(owner) == owner()
     assert judged(f"{name} =", section="appserver") == [("wrong", f"E{told}.")]
     assert Configuration(["site.ini"]).problems == [f"site.ini:4: {name} =: e{told}"]
+
+
+@pytest.mark.parametrize(
+    "line, there",
+    [
+        ("socket = /tmp/site.sock", True),
+        ("http-socket = site.sock, listen=8", True),
+        ("stats = /tmp/stats.sock", True),
+        ("socket = @site", False),
+        ("socket = 127.0.0.1:3031", False),
+        ("socket = fd://3", False),
+        ("socket = no address", False),
+        ("print = /tmp/site.sock", False),
+    ],
+)
+def test_a_mode_is_dangerous_where_a_path_has_it(line, there):
+    told = "Everybody on this machine may talk to the application as if they were its front end; try 660."
+    calm = "Permissions of Unix sockets."
+    word, text = ("dangerous", told) if there else ("honoured", calm)
+    assert judged("chmod-socket = 666", line)[0] == (word, text)
+
+
+@pytest.mark.parametrize("name", ["defaults.ini", "base"])
+def test_the_name_of_a_file_is_told_as_it_is_written(name):
+    assert judged(f"ini = {name}")[0] == ("wrong", f"{name}: No such file or directory.")
 
 
 def test_what_a_condition_leaves_out():

@@ -232,10 +232,16 @@ def test_the_order_is_that_of_the_file_over_all_options():
     assert ask("--route=^/ break:403", "--route-run=break:401")[0] == "403 Forbidden"
 
 
-@pytest.mark.parametrize("text", ["^/ http:127.0.0.1:80", "^/ donotlog", "^/ uwsgi:x", "^/ goto:x"])
+@pytest.mark.parametrize("text", ["^/ http:127.0.0.1:80", "^/ uwsgi:x", "^/ goto:x"])
 def test_actions_that_are_not_here(text):
     with pytest.raises(UnsupportedValue, match=r"^an action of donotlog"):
         rule(text)
+
+
+@pytest.mark.parametrize("name, refused", [("donotlog", UnsupportedValue), ("break", BadValue)])
+def test_an_action_without_its_colon_is_told_so(name, refused):
+    with pytest.raises(refused, match=rf"^a colon behind {name}, as in {name}:,"):
+        rule(f"^/ {name}")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +257,7 @@ def test_bad_rules(text):
     [
         ("route", "^/a ldapauth:Realm,url=ldap://h", "ldapauth guards what it matches"),
         ("route", "^/a radius:server=127.0.0.1:1812", "radius guards what it matches"),
-        ("route", "^/a basicauth", "basicauth guards what it matches"),
+        ("route", "^/a basicauth", "a colon behind basicauth"),
         ("route", "^/a basicauth:Realm", "expected basicauth:REALM,USER:PASSWORD"),
         ("route", "^/a basicauth:Realm,/etc/htpasswd", "files of passwords are not read"),
         (
