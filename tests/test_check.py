@@ -402,7 +402,6 @@ class TestUnavailable:
     @pytest.mark.parametrize(
         "line, address, why",
         [
-            ("socket = no.such.host.invalid:3031", "no.such.host.invalid:3031", ""),
             ("socket = 192.0.2.1:3031", "192.0.2.1:3031",
              "Cannot assign requested address; no interface of this machine has the address"),
             ("scgi-socket = a..b:1", "a..b:1", "that is no host name"),
@@ -415,6 +414,17 @@ class TestUnavailable:
         assert (
             f"warning: site.ini:4: {line}: cannot listen on {address} here: {why}" in capsys.readouterr().out
         )
+
+    def test_a_name_that_nobody_knows(self, capsys, monkeypatch):
+        ini("socket = db.invalid:3031")
+
+        def getaddrinfo(*arguments, **options):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        assert main(["--check", "site.ini"]) == 0
+        told = "cannot listen on db.invalid:3031 here: Name or service not known"
+        assert f"warning: site.ini:4: socket = db.invalid:3031: {told}\n" in capsys.readouterr().out
 
     def test_one_that_is_taken_is_not_told_as_its_server_may_run(self, capsys):
         with socket.create_server(("127.0.0.1", 0)) as other:
