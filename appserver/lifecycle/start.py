@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,8 @@ def _run(
             code = await master.serve()
         finally:
             await programs.stop()
+            # Children that end from here on find a loop that closes the descriptor that tells it of signals.
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         if code:
             _tell(daemon, master.failure)
         return code, master.configuration.settings

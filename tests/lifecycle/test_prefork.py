@@ -428,6 +428,27 @@ def test_an_application_may_reap_children_by_itself(site, code):
     assert poll(lambda: len(site.pids(2) - pids) == 1, "it is not replaced")
 
 
+# A child that ends when the loop has closed what signals are written to.
+LATE = """
+import os, signal
+from asyncio.selector_events import BaseSelectorEventLoop as Loop
+close = Loop._close_self_pipe
+def closed(self):
+    close(self)
+    os.kill(os.getpid(), signal.SIGCHLD)
+Loop._close_self_pipe = closed
+"""
+
+
+def test_a_child_that_ends_last_leaves_no_traceback(site, tmp_path, monkeypatch):
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "sitecustomize.py").write_text(LATE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "late"), prepend=os.pathsep)
+    site.configure(processes=1, master="true").start()
+    assert site.server.stop() == 0
+    assert "Exception ignored" not in site.server.log
+
+
 def test_threads_that_a_fork_does_not_take_along_are_told(site):
     site.app.write_text(
         site.app.read_text() + "\nimport threading\n"
