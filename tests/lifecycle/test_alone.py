@@ -455,4 +455,5 @@ def test_stacks_and_logs(alone, site):
     site.server.process.send_signal(signal.SIGUSR1)
     poll(log.exists, "the log is not opened anew")
     site.server.process.send_signal(signal.SIGUSR2)
-    poll(lambda: "INFO thread MainThread" in log.read_text(), "there are no stacks")
+    told = f"INFO worker 1 (pid {site.server.process.pid}): thread MainThread"
+    poll(lambda: told in log.read_text(), "there are no stacks")

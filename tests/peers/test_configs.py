@@ -46,6 +46,7 @@ def test_an_ini_file_serves_its_front_ends(start, ini):
 
 @pytest.mark.parametrize("ini", INIS)
 def test_check_finds_nothing_wrong(start, ini):
+    (start.configs.directory / "uploads").mkdir()  # as mongrel2.conf says
     checked = subprocess.run(
         [sys.executable, "-m", "appserver", "--check", "--ini", start.configs.ini(ini)],
         capture_output=True, text=True, check=False,
