@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from appserver.application import ApplicationOptions
@@ -31,12 +32,21 @@ def absent(settings: Settings, catalogue: Catalogue, current: str) -> list[Missi
     below = os.path.join(current, settings.of(ApplicationOptions).chdir)
     found = []
     for option, value, path, without in (*_static(settings), *_uploads(settings, catalogue)):
-        where = os.path.join(below, path)
-        if not os.path.lexists(where):
-            found.append(Missing(f"there is no {where}: {without}", option, value))
-        elif not os.access(where, os.R_OK):
-            found.append(Missing(f"{where} cannot be read by this user: {without}", option, value))
+        if why := _wrong(os.path.join(below, path)):
+            found.append(Missing(f"{why}: {without}", option, value))
     return found
+
+
+def _wrong(path: str) -> str:
+    """Return why nothing can be read at a path, or below it where it is a directory; empty where it can."""
+    try:
+        right = os.X_OK if S_ISDIR(os.stat(path).st_mode) else os.R_OK  # to be listed is not needed
+        usable = os.access(path, right, effective_ids=True)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with NUL
+        return f"there is no {path}"
+    except OSError:
+        usable = False
+    return "" if usable else f"{path} cannot be read by this user"
 
 
 def _static(settings: Settings) -> Iterator[tuple[str, str, str, str]]:

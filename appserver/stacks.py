@@ -28,7 +28,7 @@ log = logging.getLogger("appserver")
 _start, _get_ident = _thread.start_new_thread, _thread.get_ident
 _writing = _thread.allocate_lock()
 _main = _get_ident()  # who imports this first
-_Nameless = threading._DummyThread  # noqa: SLF001  (of a thread that may have ended, with its number)
+_Nameless = threading._DummyThread  # noqa: SLF001  (it has no public name; one may be of a thread that has ended)
 _OURS = frozenset({"gevent.hub", "__main__", "runpy"})  # where hubs and the main greenlet begin
 
 

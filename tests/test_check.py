@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from functools import partial
 
 import pytest
@@ -475,6 +476,42 @@ class TestAbsent:
         capsys.readouterr()
         assert main(["--check", "site.ini"]) == 0
         assert "gone:" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "line, directory, file, told",
+        [
+            ("static-map = /files={}", 0o711, 0, False),  # to be listed is not needed
+            ("static-map = /files={}", 0, 0o644, True),
+            ("mimefile = {}/file", 0o711, 0o644, False),
+            ("mimefile = {}/file", 0o711, 0, True),
+            ("mimefile = {}/file", 0, 0o644, True),
+        ],
+    )
+    def test_one_that_may_not_be_read_is_not_called_missing(self, line, directory, file, told):
+        with tempfile.TemporaryDirectory() as beside:
+            kept = f"{beside}/kept"
+            os.mkdir(kept)
+            with open(f"{kept}/file", "w"):
+                os.chmod(f"{kept}/file", file)
+            ini(line.format(kept))
+            configuration = Configuration(["site.ini"])
+            os.chmod(beside, 0o755)
+            os.chmod(kept, directory)
+            if root := os.geteuid() == 0:
+                os.seteuid(65534)
+            try:
+                found = configuration.absent()
+            finally:
+                if root:
+                    os.seteuid(0)
+                os.chmod(kept, 0o700)
+        assert [" cannot be read by this user: " in each for each in found] == [True] * told
+
+    def test_a_link_that_leads_nowhere(self, tmp_path):
+        (tmp_path / "gone").symlink_to("nowhere")
+        ini("static-map = /files=gone")
+        [told] = Configuration(["site.ini"]).absent()
+        assert f"there is no {tmp_path}/gone: " in told
 
     def test_a_relative_one_is_below_chdir(self, capsys, tmp_path):
         (tmp_path / "below").mkdir()

@@ -82,7 +82,7 @@ class Worker:
             settle(self._configuration.settings)
         except LoadError as error:
             if error.__cause__ is not None:  # the master tells the error itself, and where
-                log.error("the application raised", exc_info=error.__cause__)  # noqa: TRY400
+                log.error("the application raised", exc_info=error.__cause__)  # noqa: TRY400  (its, not ours)
             self._channel.send(f"failed {self._configuration.told(error)}")
             return 1
         plan = self._configuration.plan
