@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from greenlet import getcurrent
 
 from appserver.errors import ConnectionClosed
 from appserver.gateway import Gateway
@@ -119,3 +120,21 @@ def test_what_has_items_is_iterable(caplog):
     wire, logged = answered(caplog, Old())
     assert wire.endswith(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
     assert logged == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_call_that_is_over_has_no_core(fails):
+    """What is to end it would end the next call of that core."""
+    x = exchange()
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(x.core)
+        if fails:
+            raise RuntimeError
+        start_response("204 No Content", [])
+        return []
+
+    Gateway(app, None).respond(x, x.channel)
+    assert seen == [getcurrent()]
+    assert (x.core, x.channel) == (None, None)
